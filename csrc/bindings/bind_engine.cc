@@ -1,0 +1,121 @@
+#include "bindings/bindings.h"
+#include "engine/engine.h"
+
+namespace genfast {
+
+// In a forked child an engine's threads do not exist and cannot be joined: its memory is left to
+// the end of the process.
+struct EngineDeleter {
+    void operator()(Engine* engine) const {
+        if (engine->forked()) return;
+        py::gil_scoped_release release;
+        delete engine;
+    }
+};
+
+// A daemon thread that comes back from a wait while the interpreter exits is killed inside it, and
+// that ends the process: exit handlers wait for this count to fall to 0 first.
+static std::atomic<int> waiters{0};
+
+static bool wait(Request& request, int64_t tokens, double seconds) {
+    ++waiters;
+    bool ready;
+    {
+        py::gil_scoped_release release;
+        ready = request.wait(tokens, seconds);
+    }
+    --waiters;
+    return ready;
+}
+
+static double seconds(Clock::time_point from, Clock::time_point to) {
+    if (from == Clock::time_point{} || to == Clock::time_point{}) return 0;
+    return std::chrono::duration<double>(to - from).count();
+}
+
+// Everything a caller may want of a request now; `start`: the tokens it has seen already.
+static py::dict snapshot(Request& request, size_t start) {
+    std::unique_lock lock(request.mutex, std::defer_lock);
+    {
+        py::gil_scoped_release release;  // the engine's thread may hold the mutex
+        lock.lock();
+    }
+    py::dict state;
+    start = std::min(start, request.tokens.size());
+    state["tokens"] =
+        std::vector<int32_t>(request.tokens.begin() + std::ptrdiff_t(start), request.tokens.end());
+    py::list logprobs;
+    for (size_t i = start; i < request.logprobs.size(); ++i)
+        logprobs.append(py::make_tuple(request.logprobs[i].logprob, request.logprobs[i].top));
+    state["logprobs"] = logprobs;
+    state["finish_reason"] = name_of(request.finish);
+    state["error"] = request.error;
+    state["prefill_s"] = seconds(request.started, request.first_token);
+    state["ttft_s"] = seconds(request.submitted, request.first_token);
+    state["decode_s"] = seconds(request.first_token, request.finished);
+    return state;
+}
+
+static FloatArray take_logits(Request& request, int64_t vocabulary) {
+    std::lock_guard lock(request.mutex);
+    if (request.finish != FinishReason::length || request.prompt_logits.empty())
+        throw std::runtime_error("the logits are not there: the request did not finish");
+    // Hand the vector itself to numpy; a copy could be as large as the weights.
+    auto* logits = new std::vector<float>(std::move(request.prompt_logits));
+    py::capsule owner(logits, [](void* p) { delete static_cast<std::vector<float>*>(p); });
+    return FloatArray({int64_t(logits->size()) / vocabulary, vocabulary}, logits->data(), owner);
+}
+
+static PromptOutputs prompt_outputs_named(const std::string& name) {
+    if (name == "logits") return PromptOutputs::logits;
+    if (name == "logprobs") return PromptOutputs::logprobs;
+    require(name.empty(), "prompt_outputs='", name, "' must be '', 'logits' or 'logprobs'");
+    return PromptOutputs::none;
+}
+
+void bind_engine(py::module_& m) {
+    py::class_<Request, std::shared_ptr<Request>>(m, "Request")
+        .def("wait", &wait, py::arg("tokens"), py::arg("seconds"))
+        .def("snapshot", &snapshot, py::arg("start") = 0)
+        .def("take_logits", &take_logits, py::arg("vocabulary"))
+        .def_property_readonly("prompt_logprobs",
+                               [](Request& r) {
+                                   std::lock_guard lock(r.mutex);
+                                   return r.prompt_logprobs;
+                               })
+        .def_property_readonly("prompt", [](const Request& r) { return r.spec.prompt; });
+
+    m.def("waiters", [] { return waiters.load(); });
+
+    py::class_<Engine, std::unique_ptr<Engine, EngineDeleter>>(m, "Engine")
+        .def(py::init([](std::shared_ptr<Program> program, const std::vector<KvLayout>& layouts,
+                         int threads, const std::string& isa, int64_t kv_pages, int64_t step_tokens,
+                         int64_t sequences, int64_t context, int64_t vocabulary, bool check) {
+                 EngineOptions options{threads,   isa,     kv_pages,   step_tokens,
+                                       sequences, context, vocabulary, check};
+                 py::gil_scoped_release release;
+                 return std::unique_ptr<Engine, EngineDeleter>(
+                     new Engine(std::move(program), layouts, options));
+             }),
+             py::kw_only(), py::arg("program"), py::arg("layouts"), py::arg("threads"),
+             py::arg("isa"), py::arg("kv_pages"), py::arg("step_tokens"), py::arg("sequences"),
+             py::arg("context"), py::arg("vocabulary"), py::arg("check"))
+        .def(
+            "submit",
+            [](Engine& engine, std::vector<int32_t> prompt, int64_t max_tokens,
+               const SamplingParams& sampling, const std::string& prompt_outputs, int64_t chunk) {
+                RequestSpec spec{std::move(prompt), max_tokens, sampling,
+                                 prompt_outputs_named(prompt_outputs), chunk};
+                py::gil_scoped_release release;
+                return engine.submit(std::move(spec));
+            },
+            py::arg("prompt"), py::arg("max_tokens"), py::arg("sampling") = SamplingParams{},
+            py::kw_only(), py::arg("prompt_outputs") = "", py::arg("chunk") = 0)
+        .def("cancel", &Engine::cancel, py::call_guard<py::gil_scoped_release>())
+        .def("close", &Engine::close, py::call_guard<py::gil_scoped_release>())
+        .def("stats", &Engine::stats, py::call_guard<py::gil_scoped_release>())
+        .def("dump", &Engine::dump)
+        .def_property_readonly("isa", [](const Engine& e) { return e.kernels().isa; });
+}
+
+}  // namespace genfast

@@ -1,0 +1,57 @@
+// Shared by the binding files; the only folder that knows pybind11.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <optional>
+#include <string>
+
+#include "core/buffer.h"
+#include "core/cpu.h"
+#include "core/error.h"
+#include "core/thread_pool.h"
+#include "kernels/dispatch.h"
+#include "program/ops.h"
+
+namespace genfast {
+
+namespace py = pybind11;
+
+using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using IntArray = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+
+// [rows, cols] of an array of any rank >= 1: the last axis is cols.
+struct Rows {
+    int64_t rows, cols;
+};
+
+inline Rows as_rows(const py::array& array, const char* name) {
+    require(array.ndim() >= 1, name, " must have at least one axis, found a scalar");
+    int64_t cols = array.shape(array.ndim() - 1);
+    return {cols ? int64_t(array.size()) / cols : 0, cols};
+}
+
+inline FloatArray like(const FloatArray& array) {
+    return FloatArray(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
+}
+
+inline const float* optional_data(const std::optional<FloatArray>& array) {
+    return array ? array->data() : nullptr;
+}
+
+inline ThreadPool& pool_of(int threads) {
+    require(threads >= 0 && threads <= 1024, "threads=", threads, " must be 0 (default) to 1024");
+    return shared_pool(threads ? threads : default_threads());
+}
+
+// Runs one kernel on `threads` threads (0: the default) with the GIL released.
+template <class Args>
+void run_kernel(void (*kernel)(const Args&, Team&), const Args& args, int threads) {
+    ThreadPool& pool = pool_of(threads);
+    py::gil_scoped_release release;
+    pool.run([&](Team& team) { kernel(args, team); });
+}
+
+}  // namespace genfast

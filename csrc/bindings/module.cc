@@ -1,0 +1,55 @@
+#include "bindings/bindings.h"
+
+namespace genfast {
+
+void bind_activation(py::module_&);
+void bind_attention(py::module_&);
+void bind_embed(py::module_&);
+void bind_engine(py::module_&);
+void bind_layer_norm(py::module_&);
+void bind_matmul(py::module_&);
+void bind_probe(py::module_&);
+void bind_program(py::module_&);
+void bind_rms_norm(py::module_&);
+void bind_rope(py::module_&);
+void bind_sample(py::module_&);
+void bind_sampler(py::module_&);
+void bind_softmax(py::module_&);
+void bind_swiglu(py::module_&);
+void bind_weight(py::module_&);
+
+static py::dict cpu_info() {
+    const CpuFeatures& cpu = cpu_features();
+    py::dict info;
+    info["brand"] = cpu.brand;
+    info["isa"] = kernels_for().isa;
+    info["isas"] = available_isas();
+    info["avx512_bf16"] = cpu.avx512_bf16;
+    info["amx_int8"] = cpu.amx_int8;
+    info["amx_bf16"] = cpu.amx_bf16;
+    info["threads"] = default_threads();
+    return info;
+}
+
+PYBIND11_MODULE(_core, m) {
+    m.doc() = "genfast's compiled part; use the genfast package";
+    m.def("cpu_info", &cpu_info);
+    bind_weight(m);
+    bind_program(m);
+    bind_sampler(m);
+    bind_engine(m);
+    py::module_ ops = m.def_submodule("ops", "each kernel alone, on numpy arrays");
+    bind_activation(ops);
+    bind_attention(ops);
+    bind_embed(ops);
+    bind_layer_norm(ops);
+    bind_matmul(ops);
+    bind_probe(ops);
+    bind_rms_norm(ops);
+    bind_rope(ops);
+    bind_sample(ops);
+    bind_softmax(ops);
+    bind_swiglu(ops);
+}
+
+}  // namespace genfast

@@ -1,0 +1,105 @@
+#include "core/cpu.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "core/cpu_flags.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace genfast {
+namespace {
+
+#if defined(__x86_64__)
+struct Registers {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+};
+
+Registers cpuid(unsigned leaf, unsigned subleaf) {
+    Registers r;
+    __get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d);
+    return r;
+}
+
+bool bit(unsigned word, int index) {
+    return (word >> index) & 1;
+}
+
+CpuFeatures detect() {
+    CpuFeatures f;
+    Registers one = cpuid(1, 0), seven = cpuid(7, 0), seven1 = cpuid(7, 1);
+    // The operating system must save the wide registers, or using them corrupts other threads.
+    unsigned saved = 0;
+    if (bit(one.c, 27)) {
+        unsigned high;
+        asm volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+    }
+    bool ymm = (saved & 0x6) == 0x6, zmm = (saved & 0xe6) == 0xe6;
+    f.avx2 = ymm && bit(seven.b, 5) && bit(one.c, 12) && bit(one.c, 29);
+    f.avx512 = f.avx2 && zmm && bit(seven.b, 16) && bit(seven.b, 17) && bit(seven.b, 30) &&
+               bit(seven.b, 31) && bit(seven.c, 11);
+    f.avx512_bf16 = f.avx512 && bit(seven1.a, 5);
+    f.amx_bf16 = bit(seven.d, 22) && bit(seven.d, 24);
+    f.amx_int8 = bit(seven.d, 25) && bit(seven.d, 24);
+    char brand[49] = {};
+    for (unsigned part = 0; part < 3; ++part) {
+        Registers r = cpuid(0x80000002u + part, 0);
+        unsigned words[4] = {r.a, r.b, r.c, r.d};
+        std::copy_n(reinterpret_cast<char*>(words), 16, brand + 16 * part);
+    }
+    f.brand = brand;
+    return f;
+}
+#else
+CpuFeatures detect() {
+    return {};
+}
+#endif
+
+// "max 100000" (no limit) or "150000 100000": microseconds of CPU per period.
+double cgroup_quota() {
+    std::ifstream file("/sys/fs/cgroup/cpu.max");
+    std::string quota;
+    double period = 0;
+    if (file >> quota >> period && quota != "max" && period > 0) return std::stod(quota) / period;
+    std::ifstream quota1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+    std::ifstream period1("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+    double q = -1, p = 0;
+    if (quota1 >> q && period1 >> p && q > 0 && p > 0) return q / p;
+    return 0;
+}
+
+}  // namespace
+
+const CpuFeatures& cpu_features() {
+    static const CpuFeatures features = detect();
+    return features;
+}
+
+bool cpu_has_avx512_bf16() {
+    return cpu_features().avx512_bf16;
+}
+
+int default_threads() {
+    int threads = int(std::thread::hardware_concurrency());
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) threads = CPU_COUNT(&set);
+#endif
+    try {
+        double quota = cgroup_quota();
+        if (quota > 0) threads = std::min(threads, std::max(1, int(std::ceil(quota))));
+    } catch (const std::exception&) {  // an unreadable quota is no quota
+    }
+    return std::max(1, threads);
+}
+
+}  // namespace genfast

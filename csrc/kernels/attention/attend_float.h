@@ -1,0 +1,108 @@
+// A tile of rows over one block of float32 or bfloat16 keys and values.
+#pragma once
+
+#include "kernels/attention/block.h"
+#include "kernels/attention/rows.h"
+
+namespace genfast::GENFAST_ISA {
+
+template <class Source>
+static void scores_of_tile(const KvLayout& layout, const Block& block, const Tile& tile,
+                           const float* queries, float* scores) {
+    Operand keys;
+    keys.pages = block.keys;
+    keys.offset = 0;
+    keys.pitch = kPageTokens * 4;
+    keys.begin = tile.first / kPageTokens;
+    keys.end = (tile.last + kPageTokens - 1) / kPageTokens;
+    keys.groups = (layout.head_dim + Source::G - 1) / Source::G;
+    multiply<Source, true>(queries, tile.rows, keys, kPageTokens / kLanes, scores, kScoreStride);
+}
+
+template <bool kScaled>
+static void softmax_of_tile(const Tile& tile, float scale, const float* scales, float* scores,
+                            const Records& records, float* peaks) {
+    float factor = scale * 1.44269504f;  // weights are powers of two
+    for (int r = 0; r < tile.rows;) {
+        ScoreRows rows{scores + r * kScoreStride, tile.begin[r], tile.end[r], scales,
+                       kScaled ? scales + kRunTokens : nullptr};
+        float *m = records.m + r, *l = records.l + r, *peak = peaks + r;
+        int alike = 1;  // rows that see the same go together
+        while (alike < 4 && r + alike < tile.rows && tile.begin[r + alike] == rows.begin &&
+               tile.end[r + alike] == rows.end)
+            ++alike;
+        if (rows.begin >= rows.end) {
+            *m = kMinusInfinity;
+            *l = *peak = 0;
+            alike = 1;
+        } else if (alike == 4) {
+            softmax_rows<4, kScaled>(rows, factor, m, l, peak);
+        } else if (alike >= 2) {
+            softmax_rows<2, kScaled>(rows, factor, m, l, peak);
+            alike = 2;
+        } else {
+            softmax_rows<1, kScaled>(rows, factor, m, l, peak);
+        }
+        r += alike;
+    }
+}
+
+// One row's tokens [begin, end) of a panel: the few that its tile does not have in common.
+template <class Source>
+static void edge(const float* weights, const std::byte* const* pages, int64_t width, int begin,
+                 int end, float* out) {
+    for (int64_t d = 0; d < width; d += kLanes) {
+        Vec acc = vload(out + d);
+        for (int t = begin; t < end; ++t) {
+            int within = t % kPageTokens;
+            const std::byte* p = pages[t / kPageTokens] + (within / Source::G * width + d) * 4;
+            Vec x = vzero();
+#pragma GCC unroll 4
+            for (int j = 0; j < Source::G; ++j)
+                if (within % Source::G == j) x = Source::load(p, j);
+            acc = vfma(vset(weights[t]), x, acc);
+        }
+        vstore(out + d, acc);
+    }
+}
+
+// Weighted values. A masked token must not be read even with weight zero: it may hold anything, and
+// infinity times zero is not zero. So the tile does what its rows have in common, in whole groups,
+// and each row its own tokens before and after that; a row's chain stays in ascending order.
+template <class Source>
+static void values_of_tile(const KvLayout& layout, const Block& block, const Tile& tile,
+                           const float* weights, float* out, int64_t out_stride) {
+    constexpr int G = Source::G;
+    int begin = (tile.common_begin + G - 1) / G * G, end = tile.common_end / G * G;
+    bool any = begin < end;
+    for (int64_t panel = 0; panel < layout.panels(); ++panel) {
+        int64_t width = layout.panel_width(panel);
+        const std::byte* const* pages = block.values[panel];
+        float* o = out + panel * layout.panel();
+        for (int r = 0; r < tile.rows; ++r) {
+            for (int64_t d = 0; d < width; d += kLanes) vstore(o + r * out_stride + d, vzero());
+            int stop = any ? begin : tile.end[r];
+            if (tile.begin[r] < stop)
+                edge<Source>(weights + r * kScoreStride, pages, width, tile.begin[r], stop,
+                             o + r * out_stride);
+        }
+        if (!any) continue;
+        multiply<Source, false>(weights, tile.rows, {pages, 0, width * 4, begin / G, end / G, 0},
+                                int(width / kLanes), o, out_stride);
+        for (int r = 0; r < tile.rows; ++r)
+            if (end < tile.end[r])
+                edge<Source>(weights + r * kScoreStride, pages, width, end, tile.end[r],
+                             o + r * out_stride);
+    }
+}
+
+template <class Source>
+static void attend_tile(const AttentionArgs& a, const Block& block, const Tile& tile,
+                        const float* queries, float* scores, const Records& records) {
+    float unused[kLanes];
+    scores_of_tile<Source>(a.layout, block, tile, queries, scores);
+    softmax_of_tile<false>(tile, a.scale, nullptr, scores, records, unused);
+    values_of_tile<Source>(a.layout, block, tile, scores, records.o, a.layout.stored_dim());
+}
+
+}  // namespace genfast::GENFAST_ISA

@@ -1,0 +1,42 @@
+// attention: appends this step's keys and values to the paged KV cache, then
+//   out[t, h] = sum_s softmax_s(q[t, h] . k[s, h'] * scale) v[s, h'],  s <= position of t,  h' = h
+//   / (H / Hkv) qkv [T, (H + 2 Hkv) D] f32, q, k (already rotated) and v side by side; out [T, H D]
+//   f32
+//
+// The step's rows belong to sequences: rows [row, row + rows) of a span are tokens start, start +
+// 1, ... of one sequence whose cache pages are listed in `pages`.
+//
+// Numerics: a row's scores are chains of fma in ascending d; keys are taken in blocks of kRunTokens
+// at absolute positions; each block gives (max, sum, weighted values) from what the row may see of
+// it, and blocks are merged in ascending order. So the result does not depend on chunking, on other
+// rows, on threads or on where pages lie. Masked tokens are never read into a row's result,
+// whatever they hold. The new keys and values are read back from the cache like all others (rounded
+// to its type).
+#pragma once
+
+#include "kernels/attention/kv_layout.h"
+
+namespace genfast {
+
+struct SequenceSpan {
+    int64_t row;           // first row of the sequence in this step
+    int64_t rows;          // tokens of it in this step
+    int64_t start;         // its tokens already in the cache
+    const int32_t* pages;  // ceil((start + rows) / 32) page numbers
+};
+
+struct AttentionArgs {
+    const float* qkv;
+    float* out;
+    std::byte* cache;  // this layer's storage: run r of head h at r * run_bytes + h * head_bytes
+    KvLayout layout;
+    const SequenceSpan* spans;
+    std::byte* scratch;  // attention_scratch_bytes, 64-byte aligned
+    int64_t span_count;
+    int64_t T;
+    int heads;       // H, a multiple of layout.heads
+    float scale;     // > 0
+    int64_t window;  // 0: all; else only the last `window` positions, the own one included
+};
+
+}  // namespace genfast

@@ -1,0 +1,74 @@
+// A block of one KV head's keys and values as the products read them: pointers to its pages, and
+// (when enough rows will share the work) a copy converted to floats.
+#pragma once
+
+#include "kernels/attention/softmax.h"
+
+namespace genfast::GENFAST_ISA {
+
+constexpr int kMostPanels = kMaxHeadDim / 32;
+
+struct Block {
+    const std::byte* keys[kRunPages];
+    const std::byte* values[kMostPanels][kRunPages];
+    const std::byte* scales[2][kRunPages];  // int8: of keys, of values
+};
+
+// Points at the pages holding tokens [begin, end) of the block; others stay unset.
+static void view_block(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t block,
+                       int begin, int end, Block* view) {
+    const int32_t* pages = span.pages + block * kRunPages;
+    for (int i = begin / kPageTokens; i * kPageTokens < end; ++i) {
+        view->keys[i] = a.cache + a.layout.keys(pages[i], head);
+        for (int64_t panel = 0; panel < a.layout.panels(); ++panel)
+            view->values[panel][i] = a.cache + a.layout.values(pages[i], head, panel);
+        if (a.layout.type != KvType::int8) continue;
+        // Needed only after the scores: they may arrive meanwhile.
+        view->scales[0][i] = a.cache + a.layout.key_scales(pages[i], head);
+        view->scales[1][i] = a.cache + a.layout.value_scales(pages[i], head);
+        for (const auto& kind : view->scales)
+            for (size_t byte = 0; byte < kPageTokens * sizeof(float); byte += 64)
+                __builtin_prefetch(kind[i] + byte);
+    }
+}
+
+// int8: brings the scales of tokens [begin, end) together, [2][512]: of keys, of values.
+static void gather_scales(const Block& block, int begin, int end, float* scales) {
+    for (int kind = 0; kind < 2; ++kind)
+        for (int t = begin / kLanes * kLanes; t < end; t += kLanes) {
+            const std::byte* page = block.scales[kind][t / kPageTokens];
+            vstore(scales + kind * kRunTokens + t,
+                   vload(reinterpret_cast<const float*>(page) + t % kPageTokens));
+        }
+}
+
+// [groups][16 * vectors][G] of the source become [groups * G][16 * vectors].
+template <class Source>
+GENFAST_INLINE void convert(const std::byte* from, int64_t groups, int64_t vectors, float* to) {
+    for (int64_t group = 0; group < groups; ++group, to += Source::G * vectors * kLanes)
+        for (int64_t v = 0; v < vectors; ++v, from += 64)
+#pragma GCC unroll 4
+            for (int j = 0; j < Source::G; ++j)
+                vstore(to + (j * vectors + v) * kLanes, Source::load(from, j));
+}
+
+// Replaces the view by one of floats with the same layout, in `floats` [2][512][Ds].
+template <class Source>
+static void convert_block(const KvLayout& layout, int begin, int end, float* floats, Block* view) {
+    int64_t Ds = layout.stored_dim();
+    for (int i = begin / kPageTokens; i * kPageTokens < end; ++i) {
+        float* keys = floats + i * kPageTokens * Ds;
+        convert<Source>(view->keys[i], Ds / Source::G, kPageTokens / kLanes, keys);
+        view->keys[i] = reinterpret_cast<const std::byte*>(keys);
+        for (int64_t panel = 0; panel < layout.panels(); ++panel) {
+            int64_t width = layout.panel_width(panel);
+            float* values =
+                floats + kRunTokens * (Ds + panel * layout.panel()) + i * kPageTokens * width;
+            convert<Source>(view->values[panel][i], kPageTokens / Source::G, width / kLanes,
+                            values);
+            view->values[panel][i] = reinterpret_cast<const std::byte*>(values);
+        }
+    }
+}
+
+}  // namespace genfast::GENFAST_ISA

@@ -1,0 +1,113 @@
+// The rows of a job: where their queries and outputs lie, and what they see of a block.
+//
+// Rows count query heads within tokens: row = token * group + member, for one KV head.
+#pragma once
+
+#include "kernels/attention/softmax.h"
+
+namespace genfast::GENFAST_ISA {
+
+// Walks over rows without dividing.
+struct RowCursor {
+    int64_t group, token, member;
+
+    GENFAST_MEMBER RowCursor(const AttentionArgs& a, int64_t row)
+        : group(a.heads / a.layout.heads),
+          token(uint32_t(row) / uint32_t(group)),
+          member(row - token * group) {}
+    GENFAST_MEMBER void next() {
+        if (++member < group) return;
+        member = 0;
+        ++token;
+    }
+    // Of its query, in floats from qkv, and of its output, from out.
+    GENFAST_MEMBER int64_t query(const AttentionArgs& a, const SequenceSpan& span, int head) const {
+        int64_t columns = a.heads + 2 * a.layout.heads;
+        return ((span.row + token) * columns + head * group + member) * a.layout.head_dim;
+    }
+    GENFAST_MEMBER int64_t output(const AttentionArgs& a, const SequenceSpan& span,
+                                  int head) const {
+        return ((span.row + token) * a.heads + head * group + member) * a.layout.head_dim;
+    }
+};
+
+// The tokens of a block that a position sees, from the block's start.
+struct Visible {
+    int begin, end;
+};
+static inline Visible visible(const AttentionArgs& a, int64_t position, int64_t block) {
+    int64_t end = position + 1 - block * kRunTokens, begin = 0;
+    if (a.window > 0 && end > a.window) begin = end - a.window;
+    if (end > kRunTokens) end = kRunTokens;
+    if (end < 0) end = 0;
+    return {int(begin < kRunTokens ? begin : kRunTokens), int(end)};
+}
+
+// The rows of a tile and what each sees of the block at hand.
+struct Tile {
+    int rows;
+    int begin[kTileRows], end[kTileRows];
+    int first, last;               // seen by some row (none: first >= last)
+    int common_begin, common_end;  // seen by all rows (none: begin >= end)
+};
+
+static Tile make_tile(const AttentionArgs& a, const SequenceSpan& span, int64_t row, int rows,
+                      int64_t block) {
+    Tile tile{rows, {}, {}, kRunTokens, 0, 0, kRunTokens};
+    RowCursor cursor(a, row);
+    for (int r = 0; r < rows; ++r, cursor.next()) {
+        auto [begin, end] = visible(a, span.start + cursor.token, block);
+        tile.begin[r] = begin;
+        tile.end[r] = end;
+        if (begin > tile.common_begin) tile.common_begin = begin;
+        if (end < tile.common_end) tile.common_end = end;
+        if (begin >= end) continue;
+        if (begin < tile.first) tile.first = begin;
+        if (end > tile.last) tile.last = end;
+    }
+    return tile;
+}
+
+// A tile's queries, side by side and padded with zeros.
+static void load_queries(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t row,
+                         int rows, float* queries) {
+    int64_t D = a.layout.head_dim;
+    RowCursor cursor(a, row);
+    for (int r = 0; r < rows; ++r, cursor.next(), queries += kQueryStride) {
+        const float* q = a.qkv + cursor.query(a, span, head);
+        int64_t d = 0;
+        for (; d + kLanes <= D; d += kLanes) vstore(queries + d, vload(q + d));
+        if (d < D) vstore(queries + d, vload_n(q + d, int(D - d)));
+    }
+}
+
+// Asks for the queries and outputs of a coming tile: rows lie too far apart for the hardware to
+// guess.
+static void prefetch_rows(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t row,
+                          int rows) {
+    RowCursor cursor(a, row);
+    for (int r = 0; r < rows; ++r, cursor.next()) {
+        const float* q = a.qkv + cursor.query(a, span, head);
+        const float* out = a.out + cursor.output(a, span, head);
+        for (int64_t d = 0; d < a.layout.head_dim; d += 16) {
+            __builtin_prefetch(q + d);
+            __builtin_prefetch(out + d, 1);
+        }
+    }
+}
+
+static void write_output(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t row,
+                         int64_t rows, const Records& records) {
+    int64_t D = a.layout.head_dim, Ds = a.layout.stored_dim();
+    RowCursor cursor(a, row);
+    for (int64_t r = 0; r < rows; ++r, cursor.next()) {
+        const float* o = records.o + r * Ds;
+        float* out = a.out + cursor.output(a, span, head);
+        Vec inverse = vset(1.0f / records.l[r]);
+        int64_t d = 0;
+        for (; d + kLanes <= D; d += kLanes) vstore(out + d, vmul(vload(o + d), inverse));
+        if (d < D) vstore_n(out + d, vmul(vload(o + d), inverse), int(D - d));
+    }
+}
+
+}  // namespace genfast::GENFAST_ISA

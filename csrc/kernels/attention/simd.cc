@@ -1,0 +1,170 @@
+// Attention over Vec. A step has three parts: new keys and values are appended; jobs (plan.h)
+// attend, a tile of rows and a block of keys at a time (product, softmax, product); records of jobs
+// that were split by block are merged.
+#include "kernels/attention/append.h"
+#include "kernels/attention/attend_int8.h"
+#include "kernels/attention/plan.h"
+#include "kernels/table.h"
+
+namespace genfast::GENFAST_ISA {
+namespace {
+
+// From this many rows on, a block of bfloat16 is converted to floats once instead of in every tile.
+constexpr int64_t kConvertRows = 24;
+
+// A thread's own memory.
+struct Workspace {
+    float* queries;   // [tile rows][kQueryStride], padded with zeros to Ds
+    Records records;  // a job's
+    Records tile;     // one tile's and block's
+    float* scores;    // [tile rows][kScoreStride]
+    float* scales;    // int8: [2][512]
+    int32_t* packed;  // int8: factors as integers
+    float* floats;    // bf16: a converted block
+};
+
+constexpr int64_t kInt8Floats =
+    2 * kRunTokens + kInt8Rows * (kFixedQueryStride + kFixedWeightStride);
+
+int64_t workspace_floats(const KvLayout& layout) {
+    int64_t Ds = layout.stored_dim(), floats = kTileRows * (kQueryStride + kScoreStride) +
+                                               record_floats(kMostRows, Ds) + record_floats(16, Ds);
+    if (layout.type == KvType::int8) floats += kInt8Floats;
+    if (layout.type == KvType::bf16) floats += 2 * kRunTokens * Ds;
+    return floats;
+}
+
+Workspace workspace(const KvLayout& layout, float* memory) {
+    int64_t Ds = layout.stored_dim();
+    Workspace w;
+    w.queries = memory;
+    w.scores = w.queries + kTileRows * kQueryStride;
+    memory = w.scores + kTileRows * kScoreStride;
+    w.records = records_at(memory, kMostRows, Ds);
+    memory += record_floats(kMostRows, Ds);
+    w.tile = records_at(memory, 16, Ds);
+    w.floats = w.scales = memory + record_floats(16, Ds);
+    w.packed = reinterpret_cast<int32_t*>(w.scales + 2 * kRunTokens);
+    return w;
+}
+
+void clear(const Records& records, int64_t rows, int64_t Ds) {
+    for (int64_t i = 0; i < rows * Ds; i += kLanes) vstore(records.o + i, vzero());
+    for (int64_t r = 0; r < rows; ++r) {
+        records.m[r] = kMinusInfinity;
+        records.l[r] = 0;
+    }
+}
+
+void run_job(const AttentionArgs& a, const Job& job, const Records& split, const Workspace& w) {
+    const SequenceSpan& span = a.spans[job.span];
+    const KvLayout& layout = a.layout;
+    int64_t Ds = layout.stored_dim();
+    bool whole = job.record < 0, int8 = layout.type == KvType::int8;
+    bool converted = layout.type == KvType::bf16 && job.rows >= kConvertRows;
+    bool floats = layout.type == KvType::f32 || converted;
+    int most_rows = int8 ? kInt8Rows : floats ? kTileRows : kDirectRows;
+    if (whole) clear(w.records, job.rows, Ds);
+
+    int64_t oldest = span.start + RowCursor(a, job.row).token;
+    int64_t newest = span.start + RowCursor(a, job.row + job.rows - 1).token;
+    for (int64_t b = job.block; b < job.block + job.blocks; ++b) {
+        int begin = visible(a, oldest, b).begin, end = visible(a, newest, b).end;
+        Block block;
+        view_block(a, span, job.head, b, begin, end, &block);
+        if (converted) convert_block<BFloat16>(layout, begin, end, w.floats, &block);
+        for (int64_t r = 0, rows; r < job.rows; r += rows) {
+            rows = job.rows - r < most_rows ? job.rows - r : most_rows;
+            Tile tile = make_tile(a, span, job.row + r, int(rows), b);
+            if (whole && tile.first >= tile.last) continue;
+            Records records = whole ? w.tile : split.from(job.record + r, Ds);
+            load_queries(a, span, job.head, job.row + r, int(rows), w.queries);
+            if (r + rows + most_rows <= job.rows)
+                prefetch_rows(a, span, job.head, job.row + r + rows, most_rows);
+            if (int8)
+                attend_tile_int8(a, block, tile, w.queries, w.packed, w.scales, w.scores, records);
+            else if (floats)
+                attend_tile<Float32>(a, block, tile, w.queries, w.scores, records);
+            else
+                attend_tile<BFloat16>(a, block, tile, w.queries, w.scores, records);
+            if (whole) merge(w.records.from(r, Ds), records, int(rows), Ds);
+        }
+    }
+    if (whole) write_output(a, span, job.head, job.row, job.rows, w.records);
+}
+
+void append(const AttentionArgs& a, Team& team) {
+    int64_t D = a.layout.head_dim, stride = (a.heads + 2 * a.layout.heads) * D;
+    for (int64_t i = 0; i < a.span_count; ++i) {
+        const SequenceSpan& span = a.spans[i];
+        Range mine = share(span.rows * a.layout.heads, team);
+        for (int64_t j = mine.begin; j < mine.end; ++j) {
+            int64_t t = j % span.rows, position = span.start + t;
+            int head = int(j / span.rows);
+            const float* k = a.qkv + (span.row + t) * stride + (a.heads + head) * D;
+            // Rows lie too far apart for the hardware to guess the next one.
+            for (int64_t d = 0; d < D; d += 16) {
+                __builtin_prefetch(k + 4 * stride + d);
+                __builtin_prefetch(k + 4 * stride + a.layout.heads * D + d);
+            }
+            append_token(a.cache, a.layout, span.pages[position / kPageTokens],
+                         position % kPageTokens, head, k, k + a.layout.heads * D);
+        }
+    }
+}
+
+// Puts together the records of jobs that were split by block; each thread takes some of the jobs.
+void merge_split(const AttentionArgs& a, const Plan& plan, const Records& split,
+                 const Records& rows, Team& team) {
+    int64_t Ds = a.layout.stored_dim(), record = 0, index = 0;
+    each_job(a, plan.rows_a_job, [&](Job job) {
+        if (index++ % team.count == team.index) {
+            clear(rows, job.rows, Ds);
+            for (int64_t b = 0; b < job.blocks; ++b)
+                merge(rows, split.from(record + b * job.rows, Ds), int(job.rows), Ds);
+            write_output(a, a.spans[job.span], job.head, job.row, job.rows, rows);
+        }
+        record += job.blocks * job.rows;
+    });
+}
+
+}  // namespace
+
+void attention(const AttentionArgs& a, Team& team) {
+    int64_t context = 0;
+    for (int64_t i = 0; i < a.span_count; ++i) {
+        int64_t end = a.spans[i].start + a.spans[i].rows;
+        context = end > context ? end : context;
+    }
+    ScratchSizes sizes = scratch_sizes(a.layout, a.heads, a.T, team.count, context, a.span_count);
+    int64_t Ds = a.layout.stored_dim();
+    Plan* plan = reinterpret_cast<Plan*>(a.scratch);
+    Job* jobs = reinterpret_cast<Job*>(plan + 1);
+    float* memory = reinterpret_cast<float*>(reinterpret_cast<std::byte*>(jobs) +
+                                             round_up(sizes.jobs * int64_t(sizeof(Job)), 64));
+    Records split = records_at(memory, sizes.records, Ds);
+    memory += record_floats(sizes.records, Ds) + team.index * workspace_floats(a.layout);
+    Workspace w = workspace(a.layout, memory);
+
+    if (team.index == 0) make_plan(a, team.count, plan, jobs);
+    append(a, team);
+    team.sync();
+    for (;;) {
+        int64_t next = __atomic_fetch_add(&plan->next, 1, __ATOMIC_RELAXED);
+        if (next >= plan->jobs) break;
+        run_job(a, jobs[next], split, w);
+    }
+    if (plan->merges == 0) return;
+    team.sync();
+    merge_split(a, *plan, split, w.tile, team);
+}
+
+size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int threads,
+                               int64_t max_context, int64_t spans) {
+    ScratchSizes sizes = scratch_sizes(layout, heads, T, threads, max_context, spans);
+    int64_t floats =
+        record_floats(sizes.records, layout.stored_dim()) + threads * workspace_floats(layout);
+    return sizeof(Plan) + size_t(round_up(sizes.jobs * int64_t(sizeof(Job)), 64) + floats * 4);
+}
+
+}  // namespace genfast::GENFAST_ISA

@@ -1,0 +1,17 @@
+// embed: out[t] = table[ids[t]] (+ residual[t])
+//   ids [T] int32 in [0, N); table [N, E] in any weight format; residual, out [T, E] f32
+#pragma once
+
+#include "quant/format.h"
+
+namespace genfast {
+
+struct EmbedArgs {
+    const int32_t* ids;
+    Matrix table;
+    const float* residual;  // may be null; may be out
+    float* out;
+    int64_t T;
+};
+
+}  // namespace genfast

@@ -1,0 +1,27 @@
+// logprobs: the log-probability of one token, and the most probable tokens with theirs
+//   logits [V] f32; log softmax(logits)[v] = logits[v] - max - ln(sum(exp(logits - max)))
+//   token_logprob: of `token`.  top_ids, top_logprobs [top_n]: largest first, ties to the lower id;
+//   slots beyond the number of logits above -infinity get the id -1 and -infinity NaN logits count
+//   as -infinity. One thread works (the first of the team).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace genfast {
+
+struct LogprobsArgs {
+    const float* logits;
+    std::byte* scratch;    // logprobs_scratch_bytes(V), 64-byte aligned
+    float* token_logprob;  // out; may be null
+    int32_t* top_ids;      // out
+    float* top_logprobs;   // out
+    int64_t V, top_n;      // 0 <= top_n <= V
+    int32_t token;         // 0 <= token < V
+};
+
+static inline size_t logprobs_scratch_bytes(int64_t v) {
+    return size_t(v) * 17 + 4096;
+}
+
+}  // namespace genfast

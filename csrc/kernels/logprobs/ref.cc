@@ -1,0 +1,34 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/table.h"
+
+namespace genfast::ref {
+
+void logprobs(const LogprobsArgs& a, Team& team) {
+    if (team.index != 0) return;
+    std::vector<int32_t> ids;
+    double max = -HUGE_VAL, sum = 0;
+    for (int64_t v = 0; v < a.V; ++v)
+        if (a.logits[v] > -HUGE_VALF) {
+            ids.push_back(int32_t(v));
+            max = std::max(max, double(a.logits[v]));
+        }
+    for (int32_t id : ids) sum += std::exp(a.logits[id] - max);
+    auto logprob = [&](int64_t v) {
+        float x = a.logits[v];
+        return x > -HUGE_VALF ? float(x - max - std::log(sum)) : -HUGE_VALF;
+    };
+    if (a.token_logprob) *a.token_logprob = logprob(a.token);
+    std::sort(ids.begin(), ids.end(), [&](int32_t x, int32_t y) {
+        return a.logits[x] > a.logits[y] || (a.logits[x] == a.logits[y] && x < y);
+    });
+    for (int64_t i = 0; i < a.top_n; ++i) {
+        bool present = i < int64_t(ids.size());
+        a.top_ids[i] = present ? ids[i] : -1;
+        a.top_logprobs[i] = present ? logprob(ids[i]) : -HUGE_VALF;
+    }
+}
+
+}  // namespace genfast::ref

@@ -1,0 +1,113 @@
+// int8 and int4 weights with AVX2. vpmaddubsw saturates its 16-bit sums, so int8 goes through
+// 16-bit products instead; with int4's small weights a whole group fits 16 bits. Both sums are
+// exact, so the results are the same bits as AVX-512's.
+#include "kernels/matmul/tiles.h"
+#include "quant/int4.h"
+#include "quant/int8.h"
+#include "simd/vec.h"
+
+namespace genfast::avx2 {
+
+GENFAST_INLINE __m256i load(const void* p) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+GENFAST_INLINE __m256i broadcast(const std::byte* p) {
+    int32_t quad;
+    __builtin_memcpy(&quad, p, 4);
+    return _mm256_set1_epi32(quad);
+}
+GENFAST_INLINE __m256i add_products(__m256i acc, __m256i a, __m256i b) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+}
+// What was loaded is loaded again after this: cheaper than sixteen registers too few.
+GENFAST_INLINE void forget_loads() {
+    asm volatile("" ::: "memory");
+}
+
+// Sixteen rows (two registers) a pass; of each four columns first 0 and 2, then 1 and 3.
+template <int MT>
+__attribute__((noinline)) static void int8_tile(const std::byte* panel, const std::byte* x,
+                                                int64_t K, float* c) {
+    for (int half = 0; half < 2; ++half) {
+        const std::byte* w = panel + half * 64;
+        const std::byte* quads = x;
+        __m256i acc[MT][2];
+        GENFAST_UNROLL
+        for (int j = 0; j < MT; ++j) acc[j][0] = acc[j][1] = _mm256_setzero_si256();
+        for (int64_t k = 0; k < K; k += 4, w += 128, quads += MT * 8) {
+            __m256i even0 = _mm256_srai_epi16(_mm256_slli_epi16(load(w), 8), 8);
+            __m256i even1 = _mm256_srai_epi16(_mm256_slli_epi16(load(w + 32), 8), 8);
+            GENFAST_UNROLL
+            for (int j = 0; j < MT; ++j) {
+                __m256i xj = broadcast(quads + j * 8);
+                acc[j][0] = add_products(acc[j][0], even0, xj);
+                acc[j][1] = add_products(acc[j][1], even1, xj);
+            }
+            forget_loads();
+            __m256i odd0 = _mm256_srai_epi16(load(w), 8);
+            __m256i odd1 = _mm256_srai_epi16(load(w + 32), 8);
+            GENFAST_UNROLL
+            for (int j = 0; j < MT; ++j) {
+                __m256i xj = broadcast(quads + j * 8 + 4);
+                acc[j][0] = add_products(acc[j][0], odd0, xj);
+                acc[j][1] = add_products(acc[j][1], odd1, xj);
+            }
+        }
+        GENFAST_UNROLL
+        for (int j = 0; j < MT; ++j)
+            vstore(c + j * kPanelRows + half * kLanes, vfromi({acc[j][0], acc[j][1]}));
+    }
+}
+
+// |sum over a group of nibble * x| in one 16-bit lane: 8 pairs * 2 * 15 * 127 = 30480 < 32768.
+template <int MT>
+GENFAST_INLINE void int4_step(__m256i rows0, __m256i rows1, const std::byte* x,
+                              __m256i (&acc)[MT][2]) {
+    GENFAST_UNROLL
+    for (int j = 0; j < MT; ++j) {
+        __m256i xj = broadcast(x + j * 4);
+        acc[j][0] = _mm256_add_epi16(acc[j][0], _mm256_maddubs_epi16(rows0, xj));
+        acc[j][1] = _mm256_add_epi16(acc[j][1], _mm256_maddubs_epi16(rows1, xj));
+    }
+}
+
+template <int MT>
+__attribute__((noinline)) static void int4_tile(const std::byte* panel, const std::byte* x,
+                                                int64_t K, float* c) {
+    const __m256i low_nibbles = _mm256_set1_epi8(15);
+    for (int i = 0; i < MT * kPanelRows; i += kLanes) vstore(c + i, vzero());
+    for (int64_t g = 0; g < K / kGroup; ++g, panel += int4::kGroupBytes) {
+        for (int half = 0; half < 2; ++half) {
+            const std::byte* w = panel + int4::kScaleBytes + half * 64;
+            const std::byte* quads = x + MT * 4;
+            __m256i acc[MT][2];
+            GENFAST_UNROLL
+            for (int j = 0; j < MT; ++j) acc[j][0] = acc[j][1] = _mm256_setzero_si256();
+#pragma GCC unroll 1
+            for (int s = 0; s < 4; ++s, w += 128, quads += MT * 8) {
+                int4_step<MT>(_mm256_and_si256(load(w), low_nibbles),
+                              _mm256_and_si256(load(w + 32), low_nibbles), quads, acc);
+                forget_loads();
+                int4_step<MT>(_mm256_and_si256(_mm256_srli_epi16(load(w), 4), low_nibbles),
+                              _mm256_and_si256(_mm256_srli_epi16(load(w + 32), 4), low_nibbles),
+                              quads + MT * 4, acc);
+            }
+            const __m256i ones = _mm256_set1_epi16(1);
+            Vec scale = vload_f16(reinterpret_cast<const uint16_t*>(panel) + half * kLanes);
+            GENFAST_UNROLL
+            for (int j = 0; j < MT; ++j) {
+                __m256i start = broadcast(x + j * 4);  // -8 * sum(x): nibbles are q + 8
+                float* total = c + j * kPanelRows + half * kLanes;
+                Vec sum = vfromi(
+                    {add_products(start, acc[j][0], ones), add_products(start, acc[j][1], ones)});
+                vstore(total, vfma(sum, scale, vload(total)));
+            }
+        }
+        x += MT * (kGroup + 4);
+    }
+}
+
+const Tiles int8_tiles = {"int8_madd", Layout::s16_pairs, 4, {GENFAST_TILES_4(int8_tile)}, {}};
+const Tiles int4_tiles = {"int4_maddubs", Layout::s8_groups, 4, {GENFAST_TILES_4(int4_tile)}, {}};
+
+}  // namespace genfast::avx2

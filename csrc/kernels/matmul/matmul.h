@@ -1,0 +1,33 @@
+// matmul: out = f(x @ w^T + bias) + residual
+//   x [M, K] f32; w a packed matrix [N, K] (quant/format.h); bias [N] f32; residual, out [M, N] f32
+//   int8 and int4 quantise each row of x to 8 bits with one scale: max|x| / 127, ties to even.
+//
+// Numerics: every output is one chain over k in ascending order, whatever M and the thread
+//   f32, f16, bf16   acc = fma(x[k], w[k], acc) in float, k = 0, 1, ...   (with vdpbf16ps, where
+//   the CPU
+//                    has it: x rounded to bf16 and pairs of k, in the instruction's own order)
+//   int8             exact int32 sum over all K; out = float(sum) * (x_scale * w_scale)
+//   int4             exact int32 sum per group; acc = fma(float(sum), w_scale, acc); out = acc *
+//   x_scale then + bias, activation, + residual, each rounded to float.
+//
+// `scratch` holds the activations as the kernel wants them (packed, quantised), shared by the team;
+// the size comes from matmul_scratch_bytes of the same instruction set.
+#pragma once
+
+#include "kernels/activation/activation.h"
+#include "quant/format.h"
+
+namespace genfast {
+
+struct MatmulArgs {
+    const float* x;
+    Matrix w;
+    const float* bias;      // may be null
+    const float* residual;  // may be null; may be out
+    float* out;
+    std::byte* scratch;
+    int64_t M;
+    Activation activation;
+};
+
+}  // namespace genfast

@@ -1,0 +1,101 @@
+// Plain loops. Dense sums are in double; the quantised formats form the same integers as the fast
+// kernels and finish in double.
+#include <cmath>
+#include <vector>
+
+#include "kernels/table.h"
+#include "quant/unpack.h"
+
+namespace genfast::ref {
+namespace {
+
+double activate(Activation kind, double x) {
+    switch (kind) {
+        case Activation::none:
+            return x;
+        case Activation::relu:
+            return x > 0 ? x : 0;
+        case Activation::silu:
+            return x / (1 + std::exp(-x));
+        case Activation::gelu:
+            return 0.5 * x * (1 + std::erf(x * 0.70710678118654752440));
+        case Activation::gelu_tanh:
+            return 0.5 * x * (1 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    }
+    return x;
+}
+
+// q = x * (127 / max|x|), ties to even; returns the scale, NaN for a row that is not finite.
+float quantise_row(const float* x, int64_t K, int8_t* q) {
+    float largest = 0, poison = 0;
+    for (int64_t k = 0; k < K; ++k) {
+        largest = std::fmax(largest, std::fabs(x[k]));
+        poison += x[k] - x[k];
+    }
+    if (poison != 0) return NAN;
+    float inverse = int8::inverse_of(largest);
+    for (int64_t k = 0; k < K; ++k) q[k] = int8_t(round_to_int(x[k] * inverse));
+    return int8::scale_of(largest);
+}
+
+// One row of the panel as the integers the fast kernels multiply.
+double dot(const MatmulArgs& a, const std::byte* panel, int row, const float* x, const int8_t* q,
+           float x_scale, const float* w) {
+    const int64_t K = a.w.K;
+    if (a.w.format == Format::int8) {
+        const int8_t* quants = reinterpret_cast<const int8_t*>(panel);
+        int64_t sum = 0;
+        for (int64_t k = 0; k < K; ++k) sum += q[k] * quants[int8::index_in_panel(row, k)];
+        return double(sum) * x_scale * int8::scales(panel, K)[row];
+    }
+    double total = 0;
+    if (a.w.format == Format::int4) {
+        for (int64_t k = 0; k < K;) {
+            const std::byte* base = int4::group(panel, k / kGroup);
+            int32_t sum = 0;
+            for (int64_t end = k + kGroup < K ? k + kGroup : K; k < end; ++k)
+                sum += q[k] * int4::quant_at(base, row, int(k % kGroup));
+            total += double(sum) * f16_to_f32(reinterpret_cast<const uint16_t*>(base)[row]);
+        }
+        return total * x_scale;
+    }
+    for (int64_t k = 0; k < K; ++k) total += double(x[k]) * w[k];
+    return total;
+}
+
+}  // namespace
+
+void matmul(const MatmulArgs& a, Team& team) {
+    const int64_t K = a.w.K, N = a.w.N;
+    const bool quantised = a.w.format == Format::int8 || a.w.format == Format::int4;
+    const size_t bytes = panel_bytes(a.w.format, K);
+    std::vector<int8_t> quants(quantised ? size_t(a.M * K) : 0);
+    std::vector<float> x_scales(size_t(a.M), 1.0f), w(size_t(K), 0.0f);
+    if (quantised)
+        for (int64_t m = 0; m < a.M; ++m)
+            x_scales[size_t(m)] = quantise_row(a.x + m * K, K, quants.data() + m * K);
+    Range columns = share(N, team);
+    for (int64_t n = columns.begin; n < columns.end; ++n) {
+        const std::byte* panel = a.w.data + size_t(n / kPanelRows) * bytes;
+        const int row = int(n % kPanelRows);
+        unpack_row(a.w, n, 0, K, w.data());
+        for (int64_t m = 0; m < a.M; ++m) {
+            double sum =
+                dot(a, panel, row, a.x + m * K, quants.data() + (quants.empty() ? 0 : m * K),
+                    x_scales[size_t(m)], w.data());
+            if (a.bias) sum += a.bias[n];
+            sum = activate(a.activation, sum);
+            if (a.residual) sum += a.residual[m * N + n];
+            a.out[m * N + n] = float(sum);
+        }
+    }
+}
+
+size_t matmul_scratch_bytes(const Matrix&, int64_t, int) {
+    return 0;
+}
+const char* matmul_variant(Format) {
+    return "ref";
+}
+
+}  // namespace genfast::ref

@@ -1,0 +1,112 @@
+// f32, f16 and bf16 weights, computed in float: acc = fma(x[k], w[k], acc), k ascending.
+#include "kernels/matmul/tiles.h"
+#include "simd/vec.h"
+
+namespace genfast::GENFAST_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kTokens = 12;  // x 2 Vec = 24 of 32 registers
+constexpr int vecs_for(int) {
+    return 2;
+}
+#define GENFAST_DENSE_TILES(t) GENFAST_TILES_12(t)
+#else
+constexpr int kTokens = 6;  // x 1 Vec (half a panel a pass) = 12 of 16 registers
+constexpr int vecs_for(int tokens) {
+    return tokens <= 2 ? 2 : 1;
+}
+#define GENFAST_DENSE_TILES(t) GENFAST_TILES_6(t)
+#endif
+
+// One column of VECS x 16 rows for MT tokens.
+template <int MT, int VECS>
+GENFAST_INLINE void step(const Vec (&w)[VECS], const float* x, Vec (&acc)[MT][VECS]) {
+    GENFAST_UNROLL
+    for (int j = 0; j < MT; ++j) {
+        Vec xj = vset(x[j]);
+        GENFAST_UNROLL
+        for (int v = 0; v < VECS; ++v) acc[j][v] = vfma(xj, w[v], acc[j][v]);
+    }
+}
+
+// A column (f32, f16) or a pair of them (bf16).
+template <Format format, int MT, int VECS>
+GENFAST_INLINE void columns(const std::byte* panel, const float* x, Vec (&acc)[MT][VECS]) {
+    Vec w[VECS], second[VECS];
+    if constexpr (format == Format::bf16) {
+        const uint16_t* pairs = reinterpret_cast<const uint16_t*>(panel);
+        GENFAST_UNROLL
+        for (int v = 0; v < VECS; ++v) vload_bf16_pairs(pairs + v * 32, w[v], second[v]);
+        step<MT, VECS>(w, x, acc);
+        // With sixteen registers it is cheaper to load the pairs again than to keep them.
+        if constexpr (kTokens < 12) asm volatile("" ::: "memory");
+        GENFAST_UNROLL
+        for (int v = 0; v < VECS; ++v) vload_bf16_pairs(pairs + v * 32, w[v], second[v]);
+        step<MT, VECS>(second, x + MT, acc);
+    } else {
+        GENFAST_UNROLL
+        for (int v = 0; v < VECS; ++v)
+            w[v] = format == Format::f32
+                       ? vload(reinterpret_cast<const float*>(panel) + v * kLanes)
+                       : vload_f16(reinterpret_cast<const uint16_t*>(panel) + v * kLanes);
+        step<MT, VECS>(w, x, acc);
+    }
+}
+
+template <Format format, bool resume, int MT>
+__attribute__((noinline)) static void dense_tile(const std::byte* panel, const std::byte* x_bytes,
+                                                 int64_t K, float* c) {
+    constexpr int VECS = vecs_for(MT);
+    constexpr int unit = format == Format::bf16 ? 2 : 1;       // columns a step
+    constexpr int lane_bytes = format == Format::f16 ? 2 : 4;  // a row's part of a step
+    for (int part = 0; part < 2; part += VECS) {
+        const std::byte* w = panel + part * kLanes * lane_bytes;
+        const float* x = reinterpret_cast<const float*>(x_bytes);
+        float* out = c + part * kLanes;
+        Vec acc[MT][VECS];
+        GENFAST_UNROLL
+        for (int j = 0; j < MT; ++j) {
+            GENFAST_UNROLL
+            for (int v = 0; v < VECS; ++v)
+                acc[j][v] = resume ? vload(out + j * kPanelRows + v * kLanes) : vzero();
+        }
+        for (int64_t k = 0; k < K; k += unit, w += kPanelRows * lane_bytes, x += unit * MT)
+            columns<format, MT, VECS>(w, x, acc);
+        GENFAST_UNROLL
+        for (int j = 0; j < MT; ++j) {
+            GENFAST_UNROLL
+            for (int v = 0; v < VECS; ++v) vstore(out + j * kPanelRows + v * kLanes, acc[j][v]);
+        }
+    }
+}
+
+template <int MT>
+constexpr Tile f32_first = dense_tile<Format::f32, false, MT>;
+template <int MT>
+constexpr Tile f32_resume = dense_tile<Format::f32, true, MT>;
+template <int MT>
+constexpr Tile f16_first = dense_tile<Format::f16, false, MT>;
+template <int MT>
+constexpr Tile f16_resume = dense_tile<Format::f16, true, MT>;
+template <int MT>
+constexpr Tile bf16_first = dense_tile<Format::bf16, false, MT>;
+template <int MT>
+constexpr Tile bf16_resume = dense_tile<Format::bf16, true, MT>;
+
+const Tiles f32_tiles = {"f32",
+                         Layout::f32,
+                         kTokens,
+                         {GENFAST_DENSE_TILES(f32_first)},
+                         {GENFAST_DENSE_TILES(f32_resume)}};
+const Tiles f16_tiles = {"f16",
+                         Layout::f32,
+                         kTokens,
+                         {GENFAST_DENSE_TILES(f16_first)},
+                         {GENFAST_DENSE_TILES(f16_resume)}};
+const Tiles bf16_tiles = {"bf16",
+                          Layout::f32,
+                          kTokens,
+                          {GENFAST_DENSE_TILES(bf16_first)},
+                          {GENFAST_DENSE_TILES(bf16_resume)}};
+
+}  // namespace genfast::GENFAST_ISA

@@ -1,0 +1,63 @@
+// The microkernels: one panel (32 outputs) against a tile of tokens, all of K, accumulators in
+// registers.
+//
+// A tile's activations are packed so that the kernel reads them front to back (MT tokens a tile):
+//   f32         [K][MT] f32
+//   bf16_pairs  [K/2][MT][2] bf16
+//   u8_quads    [K/4][MT][4] u8, 128 + q
+//   s16_pairs   [K/4][MT][2][2] s16: k = 0 and 2, then k = 1 and 3 of each four
+//   s8_groups   per 32 k: [MT] s32 holding -8 * sum(q), then [8][MT][4] s8
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "quant/format.h"
+
+// For loops over a tile's registers: unrolled early, or g++ 12 keeps the accumulators in memory.
+#define GENFAST_UNROLL _Pragma("GCC unroll 16")
+
+namespace genfast::GENFAST_ISA {
+
+enum class Layout : uint8_t { f32, bf16_pairs, u8_quads, s16_pairs, s8_groups };
+
+// c [MT][32] = the sums over K columns of the panel, starting from c itself when `resume`.
+// K counts columns as stored (padded_k).
+using Tile = void (*)(const std::byte* panel, const std::byte* x, int64_t K, float* c);
+
+constexpr int kMaxTokens = 12;
+
+struct Tiles {
+    const char* variant;
+    Layout layout;
+    int max_tokens;               // the largest MT that stays in registers
+    Tile tile[kMaxTokens + 1];    // by MT
+    Tile resume[kMaxTokens + 1];  // dense formats: K in blocks
+};
+
+extern const Tiles f32_tiles, f16_tiles, bf16_tiles;  // simd_dense.cc
+extern const Tiles int8_tiles, int4_tiles;            // avx2.cc, avx512.cc
+extern const Tiles bf16_dot_tiles;                    // avx512_bf16.cc, where the CPU has it
+
+// Activations of one tile, in bytes.
+static inline size_t tile_bytes(Layout layout, int64_t K, int MT) {
+    switch (layout) {
+        case Layout::f32:
+            return size_t(K) * 4 * size_t(MT);
+        case Layout::bf16_pairs:
+        case Layout::s16_pairs:
+            return size_t(K) * 2 * size_t(MT);
+        case Layout::u8_quads:
+            return size_t(K) * size_t(MT);
+        case Layout::s8_groups:
+            return size_t(K / kGroup) * (kGroup + 4) * size_t(MT);
+    }
+    return 0;
+}
+
+}  // namespace genfast::GENFAST_ISA
+
+// A row of Tiles' tables: instances of a template over MT.
+#define GENFAST_TILES_4(t) nullptr, t<1>, t<2>, t<3>, t<4>
+#define GENFAST_TILES_6(t) GENFAST_TILES_4(t), t<5>, t<6>
+#define GENFAST_TILES_12(t) GENFAST_TILES_6(t), t<7>, t<8>, t<9>, t<10>, t<11>, t<12>

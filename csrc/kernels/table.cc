@@ -1,0 +1,20 @@
+// Compiled once per instruction set.
+#include "kernels/table.h"
+
+#define GENFAST_STRING_(x) #x
+#define GENFAST_STRING(x) GENFAST_STRING_(x)
+
+namespace genfast::GENFAST_ISA {
+
+extern const Kernels kernels;
+const Kernels kernels = {
+    GENFAST_STRING(GENFAST_ISA),
+#define GENFAST_ROW(op, Args) op,
+    GENFAST_KERNELS(GENFAST_ROW)
+#undef GENFAST_ROW
+        matmul_scratch_bytes,
+    attention_scratch_bytes,
+    matmul_variant,
+};
+
+}  // namespace genfast::GENFAST_ISA

@@ -1,0 +1,58 @@
+// The kernel table: one row a kernel, one table an instruction set.
+//
+// Kernel sources are compiled once per instruction set with GENFAST_ISA naming the namespace (ref,
+// avx2, avx512); each defines `void <op>(const <Op>Args&, Team&)` there, and table.cc collects
+// them.
+#pragma once
+
+#include <cstddef>
+
+#include "core/team.h"
+#include "kernels/activation/activation.h"
+#include "kernels/attention/attention.h"
+#include "kernels/embed/embed.h"
+#include "kernels/layer_norm/layer_norm.h"
+#include "kernels/logprobs/logprobs.h"
+#include "kernels/matmul/matmul.h"
+#include "kernels/probe/probe.h"
+#include "kernels/rms_norm/rms_norm.h"
+#include "kernels/rope/rope.h"
+#include "kernels/sample/sample.h"
+#include "kernels/softmax/softmax.h"
+#include "kernels/swiglu/swiglu.h"
+
+#define GENFAST_KERNELS(row)                                                                     \
+    row(activation, ActivationArgs) row(attention, AttentionArgs) row(embed, EmbedArgs)          \
+        row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(matmul, MatmulArgs)       \
+            row(probe, ProbeArgs) row(rms_norm, RmsNormArgs) row(rope, RopeArgs)                 \
+                row(rope_table, RopeTableArgs) row(sample, SampleArgs) row(softmax, SoftmaxArgs) \
+                    row(swiglu, SwigluArgs)
+
+namespace genfast {
+
+struct Kernels {
+    const char* isa;
+#define GENFAST_ROW(op, Args) void (*op)(const Args&, Team&);
+    GENFAST_KERNELS(GENFAST_ROW)
+#undef GENFAST_ROW
+    // Scratch a call needs, for at most M rows (T tokens, H heads, ...).
+    size_t (*matmul_scratch_bytes)(const Matrix& w, int64_t M, int threads);
+    size_t (*attention_scratch_bytes)(const KvLayout& layout, int heads, int64_t T, int threads,
+                                      int64_t max_context, int64_t spans);
+    // What a matmul runs as, for dump() and for tests that prove which kernel was chosen.
+    const char* (*matmul_variant)(Format format);
+};
+
+#ifdef GENFAST_ISA
+namespace GENFAST_ISA {
+#define GENFAST_ROW(op, Args) void op(const Args&, Team&);
+GENFAST_KERNELS(GENFAST_ROW)
+#undef GENFAST_ROW
+size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
+size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int threads,
+                               int64_t max_context, int64_t spans);
+const char* matmul_variant(Format format);
+}  // namespace GENFAST_ISA
+#endif
+
+}  // namespace genfast

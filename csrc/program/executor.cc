@@ -1,0 +1,180 @@
+#include "program/executor.h"
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <sstream>
+
+#include "core/error.h"
+#include "kernels/dispatch.h"
+
+namespace genfast {
+namespace {
+
+std::vector<float*> slots(const Program& program, const Plan& plan, const Buffer& arena) {
+    std::vector<float*> buffers(program.values().size(), nullptr);
+    for (size_t id = 0; id < buffers.size(); ++id)
+        if (plan.slot[id] >= 0)
+            buffers[id] = reinterpret_cast<float*>(arena.data() + plan.offset[plan.slot[id]]);
+    return buffers;
+}
+
+size_t most_scratch(const Program& program, const Kernels& kernels, const Limits& limits,
+                    const std::vector<LayerCache>& caches) {
+    size_t bytes = 64;
+    for (const Instruction& instruction : program.instructions())
+        if (instruction.op->scratch)
+            bytes = std::max(
+                bytes, instruction.op->scratch(program, instruction, kernels, limits, caches));
+    return bytes;
+}
+
+// How far an op may be from its reference, relative to the largest magnitude of the result: weights
+// that round their activations (bf16, int8, int4) agree to that rounding, all else to float's.
+double check_tolerance(const Program& program, const Instruction& instruction) {
+    for (ValueId id : instruction.inputs) {
+        if (id < 0 || !program.values()[id].matrix) continue;
+        Format format = program.values()[id].matrix->view().format;
+        if (format == Format::bf16 || format == Format::int8 || format == Format::int4) return 2e-2;
+    }
+    return std::string(instruction.op->name) == "attention" ? 1e-3 : 1e-4;
+}
+
+}  // namespace
+
+Executor::Executor(std::shared_ptr<const Program> program, std::vector<LayerCache> caches,
+                   Limits limits, ThreadPool& pool, ExecutorOptions options)
+    : program_(std::move(program)),
+      caches_(std::move(caches)),
+      limits_(limits),
+      pool_(pool),
+      options_(std::move(options)),
+      kernels_(kernels_for(options_.isa)) {
+    require(program_->output() >= 0, "the program has no output");
+    limits_.threads = pool.size();
+    plan_ = plan_memory(*program_, limits_, options_.keep_all || options_.check);
+    arena_ = Buffer(plan_.bytes);
+    buffers_ = slots(*program_, plan_, arena_);
+    const Kernels& ref = kernels_for("ref");
+    size_t scratch = most_scratch(*program_, kernels_, limits_, caches_);
+    if (options_.check) scratch = std::max(scratch, most_scratch(*program_, ref, limits_, caches_));
+    scratch_ = Buffer(scratch);
+    bound_ = bind_all(kernels_, buffers_);
+    if (options_.check) {
+        shadow_arena_ = Buffer(plan_.bytes);
+        shadows_ = slots(*program_, plan_, shadow_arena_);
+        reference_ = bind_all(ref, shadows_);
+    }
+}
+
+std::vector<BoundOp> Executor::bind_all(const Kernels& kernels,
+                                        const std::vector<float*>& outputs) const {
+    std::vector<BoundOp> bound;
+    for (const Instruction& instruction : program_->instructions()) {
+        // Inputs always come from the real run; only the output goes elsewhere in a check.
+        std::vector<float*> buffers = buffers_;
+        buffers[instruction.output] = outputs[instruction.output];
+        bound.push_back(instruction.op->bind(
+            {*program_, instruction, kernels, buffers, caches_, scratch_.data(), limits_}));
+    }
+    return bound;
+}
+
+// A step in the middle of a prompt wants no outputs: kernels need not know of zero rows.
+bool Executor::nothing_to_do(size_t instruction, const Step& step) const {
+    ValueId out = program_->instructions()[instruction].output;
+    return row_count(program_->values()[size_t(out)].rows, step) == 0;
+}
+
+bool Executor::run(const Step& step, const std::atomic<bool>* cancel) {
+    require(step.tokens > 0 && step.tokens <= limits_.tokens && step.outputs >= 0 &&
+                step.outputs <= limits_.outputs && step.span_count <= limits_.sequences,
+            "a step of ", step.tokens, " tokens, ", step.outputs, " outputs and ", step.span_count,
+            " sequences exceeds the plan");
+    if (options_.check) return run_checked(step, cancel);
+    // Thread 0 decides whether to stop and the others read its decision after the barrier. Two
+    // slots, used in turn, keep it from overwriting a decision that a slow thread has yet to read.
+    bool stop[2] = {false, false};
+    pool_.run([&](Team& team) {
+        int turn = 0;
+        for (size_t i = 0; i < bound_.size(); ++i) {
+            if (nothing_to_do(i, step)) continue;
+            bound_[i](step, team);
+            if (team.index == 0) stop[turn] = cancel && cancel->load(std::memory_order_relaxed);
+            team.sync();
+            if (stop[turn]) return;
+            turn ^= 1;
+        }
+    });
+    return !(stop[0] || stop[1]);
+}
+
+bool Executor::run_checked(const Step& step, const std::atomic<bool>* cancel) {
+    for (size_t i = 0; i < bound_.size(); ++i) {
+        if (cancel && cancel->load()) return false;
+        if (nothing_to_do(i, step)) continue;
+        pool_.run([&](Team& team) { bound_[i](step, team); });
+        pool_.run([&](Team& team) { reference_[i](step, team); });
+        compare(program_->instructions()[i], step);
+    }
+    return true;
+}
+
+void Executor::compare(const Instruction& instruction, const Step& step) const {
+    const Value& value = program_->values()[instruction.output];
+    int64_t count = row_count(value.rows, step) * value.cols;
+    const float* got = buffers_[instruction.output];
+    const float* expected = shadows_[instruction.output];
+    double largest = 0;
+    for (int64_t i = 0; i < count; ++i) largest = std::max(largest, double(std::fabs(expected[i])));
+    double bound = check_tolerance(*program_, instruction) * largest + 1e-30;
+    for (int64_t i = 0; i < count; ++i) {
+        if (std::fabs(double(got[i]) - expected[i]) <= bound) continue;
+        throw std::runtime_error(cat("GENFAST_CHECK: ", value.name, " = ", instruction.op->name,
+                                     "(...) at ", instruction.where, " differs first at row ",
+                                     i / value.cols, ", column ", i % value.cols, ": ",
+                                     kernels_.isa, " gives ", got[i], ", the reference ",
+                                     expected[i]));
+    }
+}
+
+const float* Executor::value(ValueId id) const {
+    require(options_.keep_all || options_.check, "intermediates are not kept in this executor");
+    require(buffers_.at(id), "value ", program_->values()[id].name, " is not computed");
+    return buffers_[id];
+}
+
+std::string Executor::dump() const {
+    std::ostringstream text;
+    text << program_->instructions().size() << " instructions, " << kernels_.isa << ", arena "
+         << (plan_.bytes + 1023) / 1024 << " KiB for " << limits_.tokens << " tokens, weights "
+         << program_->weight_bytes() / 1024 << " KiB\n";
+    int index = 0;
+    for (const Instruction& instruction : program_->instructions()) {
+        std::string call = cat(instruction.op->name, "(");
+        std::string kernel = instruction.op->name;
+        for (size_t i = 0; i < instruction.inputs.size(); ++i) {
+            ValueId id = instruction.inputs[i];
+            if (i) call += ", ";
+            if (id < 0) {
+                call += "-";
+                continue;
+            }
+            const Value& value = program_->values()[id];
+            call += value.name;
+            if (value.matrix && kernel == "matmul")
+                kernel = kernels_.matmul_variant(value.matrix->view().format);
+        }
+        for (const auto& [key, value] : instruction.attributes) {
+            call += cat(", ", key, "=");
+            std::visit([&](const auto& v) { call += cat(v); }, value);
+        }
+        const Value& out = program_->values()[instruction.output];
+        text << std::setw(4) << index++ << "  " << out.name << " = " << call << ")  "
+             << program_->shape_text(instruction.output) << "  kernel " << kernel << "  slot "
+             << plan_.slot[instruction.output] << "  " << instruction.where << "\n";
+    }
+    return text.str();
+}
+
+}  // namespace genfast

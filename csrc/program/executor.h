@@ -1,0 +1,61 @@
+// Runs a program: binds every instruction to a kernel once, then walks the list, step after step.
+//
+// All threads walk the same list; a barrier stands between two instructions. Nothing is allocated
+// in a step. The executor looks at its cancel flag after every instruction, so a step can be left
+// within one op's work.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/thread_pool.h"
+#include "program/ops.h"
+#include "program/plan.h"
+
+namespace genfast {
+
+struct ExecutorOptions {
+    std::string isa;        // "": the default
+    bool keep_all = false;  // every intermediate stays readable
+    bool check = false;     // rerun each op on its reference kernel and compare (implies keep_all)
+};
+
+class Executor {
+  public:
+    Executor(std::shared_ptr<const Program> program, std::vector<LayerCache> caches, Limits limits,
+             ThreadPool& pool, ExecutorOptions options);
+
+    // False when cancelled. Throws std::runtime_error when a check finds a difference.
+    bool run(const Step& step, const std::atomic<bool>* cancel = nullptr);
+
+    const float* output() const { return buffers_[program_->output()]; }
+    const float* value(ValueId id) const;  // needs keep_all; row-major [rows, cols]
+    const Limits& limits() const { return limits_; }
+    const Kernels& kernels() const { return kernels_; }
+    size_t arena_bytes() const { return arena_.size(); }
+
+    std::string dump() const;  // the program as text: ops, shapes, kernels, slots, Python lines
+
+  private:
+    bool nothing_to_do(size_t instruction, const Step& step) const;
+    bool run_checked(const Step& step, const std::atomic<bool>* cancel);
+    void compare(const Instruction& instruction, const Step& step) const;
+    std::vector<BoundOp> bind_all(const Kernels& kernels, const std::vector<float*>& outputs) const;
+
+    std::shared_ptr<const Program> program_;
+    std::vector<LayerCache> caches_;
+    Limits limits_;
+    ThreadPool& pool_;
+    ExecutorOptions options_;
+    const Kernels& kernels_;
+    Plan plan_;
+    Buffer arena_, scratch_, shadow_arena_;
+    std::vector<float*> buffers_, shadows_;  // by value
+    std::vector<BoundOp> bound_, reference_;
+};
+
+}  // namespace genfast

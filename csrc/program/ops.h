@@ -1,0 +1,79 @@
+// The vocabulary of programs: for every op, how its shapes are checked and how it is bound to a
+// kernel.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "kernels/table.h"
+#include "program/program.h"
+
+namespace genfast {
+
+// What varies from step to step.
+struct Step {
+    int64_t tokens = 0;                  // T
+    const int32_t* token_ids = nullptr;  // [T]
+    const int32_t* positions = nullptr;  // [T]
+    int64_t outputs = 0;
+    const int32_t* output_rows = nullptr;  // [outputs], rows of this step
+    const SequenceSpan* spans = nullptr;   // sequences of this step
+    int64_t span_count = 0;
+};
+
+// One layer's keys and values.
+struct LayerCache {
+    std::byte* data = nullptr;
+    KvLayout layout;
+};
+
+// The limits that buffers are planned for.
+struct Limits {
+    int64_t tokens = 512;    // T of a step
+    int64_t outputs = 64;    // output rows of a step
+    int64_t sequences = 64;  // spans of a step
+    int64_t context = 2048;  // tokens of a sequence
+    int threads = 1;
+};
+
+// Where a bound instruction finds its operands: fixed for the life of an executor.
+struct Binding {
+    const Program& program;
+    const Instruction& instruction;
+    const Kernels& kernels;
+    const std::vector<float*>& buffers;     // of computed values
+    const std::vector<LayerCache>& caches;  // a row an attention layer
+    std::byte* scratch;
+    Limits limits;
+
+    const Value& value(int input) const { return program.values()[instruction.inputs[input]]; }
+    bool has(int input) const {
+        return input < int(instruction.inputs.size()) && instruction.inputs[input] >= 0;
+    }
+    const float* floats(int input) const;  // computed or constant; null when absent
+    Matrix matrix(int input) const { return value(input).matrix->view(); }
+    float* out() const { return buffers[instruction.output]; }
+};
+
+using BoundOp = std::function<void(const Step&, Team&)>;
+
+struct OpSpec {
+    const char* name;
+    bool in_place;  // the output may take the buffer of input 0
+    std::pair<int64_t, int64_t> (*check)(const Program&, const Instruction&);  // -> rows, cols
+    size_t (*scratch)(const Program&, const Instruction&, const Kernels&, const Limits&,
+                      const std::vector<LayerCache>&);  // may be null
+    BoundOp (*bind)(const Binding&);
+};
+
+const OpSpec* find_op(const std::string& name);  // throws std::invalid_argument
+
+// Rows of a value in this step.
+inline int64_t row_count(int64_t rows, const Step& step) {
+    return rows == kTokens ? step.tokens : rows == kOutputs ? step.outputs : rows;
+}
+
+Activation activation_named(const std::string& name);  // throws std::invalid_argument
+
+}  // namespace genfast

@@ -1,0 +1,103 @@
+#include "program/program.h"
+
+#include <set>
+
+#include "core/error.h"
+#include "program/ops.h"
+
+namespace genfast {
+namespace {
+
+template <class T>
+T attribute(const Instruction& instruction, const std::string& key, T fallback) {
+    auto found = instruction.attributes.find(key);
+    if (found == instruction.attributes.end()) return fallback;
+    if constexpr (std::is_same_v<T, double>)
+        if (auto* integer = std::get_if<int64_t>(&found->second)) return double(*integer);
+    auto* value = std::get_if<T>(&found->second);
+    require(value, instruction.op->name, ": ", key, " has the wrong type");
+    return *value;
+}
+
+}  // namespace
+
+int64_t Instruction::integer(const std::string& key, int64_t fallback) const {
+    return attribute(*this, key, fallback);
+}
+double Instruction::number(const std::string& key, double fallback) const {
+    return attribute(*this, key, fallback);
+}
+std::string Instruction::text(const std::string& key, const std::string& fallback) const {
+    return attribute(*this, key, fallback);
+}
+
+Program::Program() {
+    values_.push_back({Value::Kind::token_ids, "token_ids", kTokens, 1, {}, nullptr});
+    values_.push_back({Value::Kind::positions, "positions", kTokens, 1, {}, nullptr});
+}
+
+ValueId Program::constant(const std::string& name, std::vector<float> data, int64_t rows,
+                          int64_t cols) {
+    require(rows > 0 && cols > 0 && int64_t(data.size()) == rows * cols, "constant ", name, ": ",
+            data.size(), " numbers do not fill [", rows, ", ", cols, "]");
+    values_.push_back({Value::Kind::constant, name, rows, cols, std::move(data), nullptr});
+    return ValueId(values_.size()) - 1;
+}
+
+ValueId Program::matrix(const std::string& name, std::shared_ptr<const PackedMatrix> matrix) {
+    Matrix view = matrix->view();
+    values_.push_back({Value::Kind::matrix, name, view.N, view.K, {}, std::move(matrix)});
+    return ValueId(values_.size()) - 1;
+}
+
+ValueId Program::append(const std::string& op, std::vector<ValueId> inputs,
+                        std::map<std::string, Attribute> attributes, const std::string& name,
+                        const std::string& where) {
+    Instruction instruction{find_op(op), std::move(inputs), ValueId(values_.size()),
+                            std::move(attributes), where};
+    for (ValueId id : instruction.inputs)
+        require(id >= -1 && id < ValueId(values_.size()), op, ": no value ", id);
+    try {
+        auto [rows, cols] = instruction.op->check(*this, instruction);
+        values_.push_back({Value::Kind::computed, name, rows, cols, {}, nullptr});
+    } catch (const std::invalid_argument& error) {
+        throw std::invalid_argument(cat(name, " = ", op, "(...) at ", where, ": ", error.what()));
+    }
+    instructions_.push_back(std::move(instruction));
+    by_name_[name] = ValueId(values_.size()) - 1;
+    return ValueId(values_.size()) - 1;
+}
+
+void Program::set_output(ValueId logits) {
+    require(logits >= 0 && logits < ValueId(values_.size()) && values_[logits].rows == kOutputs,
+            "a program's output must be a value of the output rows (see output_rows)");
+    output_ = logits;
+}
+
+ValueId Program::find(const std::string& name) const {
+    auto found = by_name_.find(name);
+    if (found != by_name_.end()) return found->second;
+    std::string near;
+    for (const auto& [known, id] : by_name_)
+        if (known.find(name) != std::string::npos || name.find(known) != std::string::npos)
+            near += cat(near.empty() ? "; near it: " : ", ", known);
+    throw std::out_of_range(cat("the program has no value named '", name, "'", near));
+}
+
+int64_t Program::weight_bytes() const {
+    std::set<const PackedMatrix*> seen;
+    int64_t bytes = 0;
+    for (const Value& value : values_)
+        if (value.matrix && seen.insert(value.matrix.get()).second) bytes += value.matrix->nbytes();
+    return bytes;
+}
+
+std::string Program::shape_text(ValueId id) const {
+    const Value& value = values_[id];
+    std::string rows = value.rows == kTokens    ? "T"
+                       : value.rows == kOutputs ? "outputs"
+                                                : cat(value.rows);
+    return cat("[", rows, ", ", value.cols, "]");
+}
+
+}  // namespace genfast

@@ -1,0 +1,80 @@
+// A recorded program: what a model computes for one step, as a flat list of instructions.
+//
+// A model file runs once with symbolic values and appends one instruction an op. Values are
+// matrices of float32, [rows, cols]; only the number of rows may vary from step to step, and only
+// in two ways: the tokens of the step, or the tokens whose outputs are wanted. Constants and
+// weights are values too.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "quant/packed_matrix.h"
+
+namespace genfast {
+
+// Row counts known only when a step runs.
+constexpr int64_t kTokens = -1;   // T: tokens of the step
+constexpr int64_t kOutputs = -2;  // tokens of the step whose output is wanted
+
+using ValueId = int;
+
+struct Value {
+    enum class Kind { computed, constant, matrix, token_ids, positions };
+    Kind kind = Kind::computed;
+    std::string name;
+    int64_t rows = 0, cols = 0;
+    std::vector<float> constant;                 // Kind::constant: rows * cols numbers
+    std::shared_ptr<const PackedMatrix> matrix;  // Kind::matrix: [N, K] = [rows, cols]
+};
+
+using Attribute = std::variant<int64_t, double, std::string>;
+
+struct OpSpec;  // ops.h
+
+struct Instruction {
+    const OpSpec* op = nullptr;
+    std::vector<ValueId> inputs;  // an absent optional input is -1
+    ValueId output = -1;
+    std::map<std::string, Attribute> attributes;
+    std::string where;  // the line of Python that recorded it
+
+    int64_t integer(const std::string& key, int64_t fallback = 0) const;
+    double number(const std::string& key, double fallback = 0) const;
+    std::string text(const std::string& key, const std::string& fallback = "") const;
+};
+
+class Program {
+  public:
+    Program();
+
+    ValueId token_ids() const { return 0; }
+    ValueId positions() const { return 1; }
+    ValueId constant(const std::string& name, std::vector<float> data, int64_t rows, int64_t cols);
+    ValueId matrix(const std::string& name, std::shared_ptr<const PackedMatrix> matrix);
+
+    // Checks the shapes and appends; throws std::invalid_argument naming op, input, found,
+    // expected.
+    ValueId append(const std::string& op, std::vector<ValueId> inputs,
+                   std::map<std::string, Attribute> attributes, const std::string& name,
+                   const std::string& where);
+    void set_output(ValueId logits);
+
+    const std::vector<Value>& values() const { return values_; }
+    const std::vector<Instruction>& instructions() const { return instructions_; }
+    ValueId output() const { return output_; }
+    ValueId find(const std::string& name) const;  // throws std::out_of_range with close names
+    int64_t weight_bytes() const;                 // of all matrices, each counted once
+    std::string shape_text(ValueId id) const;     // "[T, 576]"
+
+  private:
+    std::vector<Value> values_;
+    std::vector<Instruction> instructions_;
+    std::map<std::string, ValueId> by_name_;
+    ValueId output_ = -1;
+};
+
+}  // namespace genfast

@@ -1,0 +1,78 @@
+// Weight formats and how a packed matrix lies in memory.
+//
+// A matrix [N, K] (N output features) is cut into panels of 32 rows; a panel is one sequential
+// stream that a kernel reads once. Inside a panel the K axis is outermost, so one vector load gives
+// the same k (or k-group) of 16 rows: no horizontal sums, and every output has its own accumulator
+// chain.
+//
+//   f32   [K][32] f32
+//   f16   [K][32] f16
+//   bf16  [K/2][32][2] bf16                       a dword holds two consecutive k of one row
+//   int8  [K/4][32][4] s8, then 32 f32 scales, then 32 s32 row sums
+//   int4  per group of 32 k: 32 f16 scales, then [4][32][4] bytes; byte j of k-step s (8 k a step)
+//         holds k = 8s + j in its low nibble and 8s + 4 + j in its high one, biased by 8
+//
+// Rows beyond N and columns beyond K are zeros. Symmetric quantisation: w = scale * q with q in
+// [-127, 127] (int8, one scale a row) or [-8, 7] (int4, one scale a row and group).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace genfast {
+
+enum class Format : uint8_t { f32, f16, bf16, int8, int4 };
+
+constexpr int kPanelRows = 32;
+constexpr int kGroup = 32;  // int4: columns that share a scale
+
+static inline int64_t round_up(int64_t n, int64_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
+
+// Columns as stored: K padded to what one step of the format's kernel consumes.
+static inline int64_t padded_k(Format format, int64_t k) {
+    switch (format) {
+        case Format::bf16:
+            return round_up(k, 2);
+        case Format::int8:
+            return round_up(k, 4);
+        case Format::int4:
+            return round_up(k, kGroup);
+        default:
+            return k;
+    }
+}
+
+static inline size_t panel_bytes(Format format, int64_t k) {
+    size_t padded = size_t(padded_k(format, k));
+    switch (format) {
+        case Format::f32:
+            return padded * 128;
+        case Format::f16:
+        case Format::bf16:
+            return padded * 64;
+        case Format::int8:
+            return padded * 32 + kPanelRows * 8;
+        case Format::int4:
+            return padded / kGroup * (kPanelRows * 2 + kPanelRows * kGroup / 2);
+    }
+    return 0;
+}
+
+// A packed matrix, or (panels == false) a plain row-major one as it lies in the file, which only
+// `embed` reads.
+struct Matrix {
+    Format format = Format::f32;
+    bool panels = true;
+    int64_t N = 0, K = 0;
+    const std::byte* data = nullptr;
+};
+
+static inline int64_t panel_count(int64_t n) {
+    return (n + kPanelRows - 1) / kPanelRows;
+}
+
+}  // namespace genfast

@@ -1,0 +1,25 @@
+// The table of weight formats: a row of traits each. To add a format: its layout in format.h, a
+// header beside int8.h, a row here, and its matmul.
+#pragma once
+
+#include <string>
+
+#include "quant/format.h"
+
+namespace genfast {
+
+struct FormatTraits {
+    Format format;
+    const char* name;
+    double bits;     // per weight, scales included (for a long row)
+    bool quantised;  // weights must be finite
+    // rows [32, K] f32 -> panel_bytes(format, K) bytes
+    void (*pack_panel)(const float* rows, int64_t K, std::byte* panel);
+};
+
+const FormatTraits& traits(Format format);
+Format format_from_name(const std::string& name);  // throws std::invalid_argument
+Format dense_format(DType dtype);                  // f32, f16 or bf16
+DType dense_dtype(Format format);
+
+}  // namespace genfast

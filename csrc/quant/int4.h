@@ -1,0 +1,99 @@
+// int4: one f16 scale for 32 consecutive weights of a row. q in [-8, 7], w ~ scale * q.
+//
+// Choosing the scale: a negative scale turns the asymmetric range around, so the candidates are the
+// signed weight of largest magnitude over a few divisors near -8, and over 7 (which reaches both
+// ends of a symmetric group); the one with the least squared error wins, the earlier at a tie. No
+// STL: per-ISA sources include this file.
+#pragma once
+
+#include "quant/format.h"
+#include "quant/int8.h"
+
+namespace genfast::int4 {
+
+constexpr int kLow = -8, kHigh = 7;
+constexpr float kDivisors[] = {-8.0f, -7.6f, -7.25f, -8.4f, -8.8f, -6.9f, -9.3f, 7.0f};
+constexpr int64_t kScaleBytes = kPanelRows * 2;
+constexpr int64_t kGroupBytes = kScaleBytes + kPanelRows * kGroup / 2;  // one group of one panel
+
+static inline std::byte* group(std::byte* panel, int64_t index) {
+    return panel + index * kGroupBytes;
+}
+static inline const std::byte* group(const std::byte* panel, int64_t index) {
+    return panel + index * kGroupBytes;
+}
+// The byte of the group's 512 that holds (row, k), and whether k is its high nibble.
+static inline int byte_of(int row, int k) {
+    return (k / 8 * kPanelRows + row) * 4 + k % 4;
+}
+static inline bool is_high(int k) {
+    return k % 8 >= 4;
+}
+static inline int quant_at(const std::byte* group, int row, int k) {
+    int byte = int(group[kScaleBytes + byte_of(row, k)]);
+    return (is_high(k) ? byte >> 4 : byte & 15) + kLow;
+}
+
+static inline int32_t quantise(float w, float inverse) {
+    // Clamped before rounding, so that no value leaves the range round_to_int is exact in.
+    float x = w * inverse;
+    x = x < kLow ? float(kLow) : x;
+    return round_to_int(x > kHigh ? float(kHigh) : x);
+}
+
+static inline float inverse_of(float scale) {
+    float magnitude = scale < 0 ? -scale : scale;
+    return magnitude < 1e-30f ? 0.0f : 1.0f / scale;
+}
+
+// The f16 scale for n <= 32 weights.
+static inline uint16_t choose_scale(const float* w, int n) {
+    float extreme = 0, size = 0;
+    for (int i = 0; i < n; ++i) {
+        float magnitude = w[i] < 0 ? -w[i] : w[i];
+        if (magnitude > size) size = magnitude, extreme = w[i];
+    }
+    uint16_t best = 0;
+    float least = 0;
+    for (int c = 0; c < int(sizeof kDivisors / sizeof *kDivisors); ++c) {
+        uint16_t candidate = f32_to_f16(extreme / kDivisors[c]);
+        float scale = f16_to_f32(candidate), inverse = inverse_of(scale), error = 0;
+        for (int i = 0; i < n; ++i) {
+            float difference = w[i] - scale * float(quantise(w[i], inverse));
+            error = error + difference * difference;
+        }
+        if (c == 0 || error < least) least = error, best = candidate;
+    }
+    return best;
+}
+
+// rows [32, K] f32, finite
+static inline void pack_panel(const float* rows, int64_t K, std::byte* panel) {
+    for (int64_t g = 0; g * kGroup < K; ++g) {
+        uint16_t* scales = reinterpret_cast<uint16_t*>(group(panel, g));
+        uint8_t* quants = reinterpret_cast<uint8_t*>(scales + kPanelRows);
+        int n = int(K - g * kGroup < kGroup ? K - g * kGroup : kGroup);
+        for (int row = 0; row < kPanelRows; ++row) {
+            const float* w = rows + row * K + g * kGroup;
+            scales[row] = choose_scale(w, n);
+            float inverse = inverse_of(f16_to_f32(scales[row]));
+            for (int k = 0; k < kGroup; ++k) {
+                int biased = (k < n ? quantise(w[k], inverse) : 0) - kLow;
+                uint8_t& byte = quants[byte_of(row, k)];
+                byte = uint8_t(is_high(k) ? byte | biased << 4 : biased);
+            }
+        }
+    }
+}
+
+// Columns [begin, end) of a row.
+static inline void unpack_row(const std::byte* panel, int row, int64_t begin, int64_t end,
+                              float* out) {
+    for (int64_t k = begin; k < end; ++k) {
+        const std::byte* base = group(panel, k / kGroup);
+        float scale = f16_to_f32(reinterpret_cast<const uint16_t*>(base)[row]);
+        out[k - begin] = float(quant_at(base, row, int(k % kGroup))) * scale;
+    }
+}
+
+}  // namespace genfast::int4

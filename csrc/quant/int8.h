@@ -1,0 +1,80 @@
+// int8: one scale a row. scale = max|w| / 127, q = w / scale rounded to nearest even, w ~ scale *
+// q.
+//
+// The panel ends with the 32 scales and the 32 row sums. A kernel whose dot product takes unsigned
+// activations (a + 128) subtracts 128 * sum(q) with them, exactly.
+// No STL: per-ISA sources include this file.
+#pragma once
+
+#include "quant/format.h"
+
+namespace genfast {
+
+// Rounds x * inverse to nearest even by adding and subtracting 1.5 * 2^23: exact for |x| < 2^22.
+static inline int32_t round_to_int(float x) {
+    return int32_t((x + 12582912.0f) - 12582912.0f);
+}
+
+namespace int8 {
+
+constexpr int kMax = 127;
+// Rows whose largest weight is below this (no trained weight is) become zeros: 127 / max overflows.
+constexpr float kTiny = 1e-30f;
+
+static inline float scale_of(float largest) {
+    return largest < kTiny ? 0.0f : largest / kMax;
+}
+static inline float inverse_of(float largest) {
+    return largest < kTiny ? 0.0f : kMax / largest;
+}
+
+static inline int64_t index_in_panel(int row, int64_t k) {
+    return (k / 4 * kPanelRows + row) * 4 + k % 4;
+}
+static inline float* scales(std::byte* panel, int64_t K) {
+    return reinterpret_cast<float*>(panel + padded_k(Format::int8, K) * kPanelRows);
+}
+static inline const float* scales(const std::byte* panel, int64_t K) {
+    return scales(const_cast<std::byte*>(panel), K);
+}
+static inline int32_t* row_sums(std::byte* panel, int64_t K) {
+    return reinterpret_cast<int32_t*>(scales(panel, K) + kPanelRows);
+}
+static inline const int32_t* row_sums(const std::byte* panel, int64_t K) {
+    return row_sums(const_cast<std::byte*>(panel), K);
+}
+
+// rows [32, K] f32, finite
+static inline void pack_panel(const float* rows, int64_t K, std::byte* panel) {
+    int8_t* quants = reinterpret_cast<int8_t*>(panel);
+    int64_t padded = padded_k(Format::int8, K);
+    for (int row = 0; row < kPanelRows; ++row) {
+        const float* w = rows + row * K;
+        float largest = 0;
+        for (int64_t k = 0; k < K; ++k) {
+            float magnitude = w[k] < 0 ? -w[k] : w[k];
+            if (magnitude > largest) largest = magnitude;
+        }
+        float inverse = inverse_of(largest);
+        int32_t sum = 0;
+        for (int64_t k = 0; k < padded; ++k) {
+            int32_t q = k < K ? round_to_int(w[k] * inverse) : 0;
+            quants[index_in_panel(row, k)] = int8_t(q);
+            sum += q;
+        }
+        scales(panel, K)[row] = scale_of(largest);
+        row_sums(panel, K)[row] = sum;
+    }
+}
+
+// Columns [begin, end) of a row.
+static inline void unpack_row(const std::byte* panel, int row, int64_t K, int64_t begin,
+                              int64_t end, float* out) {
+    const int8_t* quants = reinterpret_cast<const int8_t*>(panel);
+    float scale = scales(panel, K)[row];
+    for (int64_t k = begin; k < end; ++k)
+        out[k - begin] = float(quants[index_in_panel(row, k)]) * scale;
+}
+
+}  // namespace int8
+}  // namespace genfast

@@ -1,0 +1,53 @@
+// The activations over Vec: kernels/activation and the epilogues of matmul and swiglu.
+// `kind` is the same for a whole call: hoist it (template or switch) out of hot loops.
+#pragma once
+
+#include "kernels/activation/activation.h"
+#include "simd/math.h"
+
+namespace genfast::GENFAST_ISA {
+
+// x / (1 + 2^y). NaN in x stays NaN; y at most 126.
+GENFAST_INLINE Vec vgate(Vec x, Vec y) {
+    return vdiv(x, vadd(vset(1.0f), vexp2_down(y, -126)));
+}
+
+// x / (1 + e^-x). Below -87 it is that of -87, which is -1e-36. (vmax gives its second argument
+// when either is NaN.)
+GENFAST_INLINE Vec vsilu(Vec x) {
+    x = vmax(vset(-87.0f), x);
+    return vgate(x, vmul(x, vset(-1.44269504f)));
+}
+
+// Below -13 it is that of -13, which is -1e-37.
+GENFAST_INLINE Vec vgelu(Vec x) {
+    x = vmax(vset(-13.0f), x);
+    return vmul(x, vnormal_cdf(x));
+}
+
+// 0.5 x (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3). Below -9.9 it is that
+// of -9.9, which is -1e-36.
+GENFAST_INLINE Vec vgelu_tanh(Vec x) {
+    constexpr float linear = float(-2 * 1.4426950408889634 * 0.79788456080286536);
+    x = vmax(vset(-9.9f), x);
+    Vec cubic = vfma(vmul(x, x), vset(0.044715f * linear), vset(linear));
+    return vgate(x, vmul(x, cubic));
+}
+
+GENFAST_INLINE Vec vactivate(Activation kind, Vec x) {
+    switch (kind) {
+        case Activation::relu:
+            return vselect_lt(x, vzero(), vzero(), x);  // NaN stays NaN
+        case Activation::silu:
+            return vsilu(x);
+        case Activation::gelu:
+            return vgelu(x);
+        case Activation::gelu_tanh:
+            return vgelu_tanh(x);
+        case Activation::none:
+            break;
+    }
+    return x;
+}
+
+}  // namespace genfast::GENFAST_ISA

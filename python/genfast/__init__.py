@@ -1,0 +1,28 @@
+"""genfast: fast, reproducible inference for generative models. See `genfast.load`."""
+
+from genfast import ops
+from genfast._core import cpu_info
+from genfast.api import Model, load
+from genfast.errors import ComputeError, GenfastError, LoadError, QueueFull
+from genfast.results import Chunk, Generation, Score, Timings, TokenLogprobs, Usage
+from genfast.sampling import Sampling
+
+__version__ = "0.1.0"
+__all__ = [
+    "Chunk",
+    "ComputeError",
+    "Generation",
+    "GenfastError",
+    "LoadError",
+    "Model",
+    "QueueFull",
+    "Sampling",
+    "Score",
+    "Timings",
+    "TokenLogprobs",
+    "Usage",
+    "__version__",
+    "cpu_info",
+    "load",
+    "ops",
+]

@@ -1,0 +1,116 @@
+"""The compiled part. Private: use the genfast package, whose docstrings say what things mean."""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+Source = tuple[NDArray[np.uint8], str, int, int, bool]  # bytes, dtype, rows, cols, transposed
+
+ops: ModuleType
+
+def cpu_info() -> dict[str, Any]: ...
+def waiters() -> int: ...
+def tap(
+    program: Program,
+    layouts: list[KvLayout],
+    token_ids: list[int],
+    names: list[str],
+    threads: int = 0,
+    isa: str = "",
+) -> dict[str, F32]: ...
+
+class Weight:
+    format: str
+    N: int
+    K: int
+    nbytes: int
+    def __init__(self, format: str, sources: list[Source], threads: int = 0) -> None: ...
+    @staticmethod
+    def rows(array: NDArray[np.uint8], dtype: str, N: int, K: int) -> Weight: ...
+    def unpack(self) -> F32: ...
+
+class KvLayout:
+    page_bytes: int
+    def __init__(self, kv_dtype: str, heads: int, head_dim: int) -> None: ...
+
+class Program:
+    token_ids: int
+    positions: int
+    weight_bytes: int
+    weight_formats: list[str]
+    names: list[str]
+    def __init__(self) -> None: ...
+    def constant(self, name: str, data: F32) -> int: ...
+    def matrix(self, name: str, weight: Weight) -> int: ...
+    def append(
+        self, op: str, inputs: list[int], attributes: dict[str, Any], name: str, where: str
+    ) -> int: ...
+    def set_output(self, value: int) -> None: ...
+    def shape(self, value: int) -> tuple[int, int]: ...
+
+class SamplingParams:
+    stop_ids: list[int]
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        logit_bias: list[tuple[int, float]] = ...,
+        seed: int = 0,
+        stream: int = 0,
+        min_tokens: int = 0,
+        stop_ids: list[int] = ...,
+        logprobs: int = -1,
+    ) -> None: ...
+
+class Sampler:
+    def __init__(self, params: SamplingParams, prompt: list[int]) -> None: ...
+    def next(
+        self, logits: F32, position: int, *, isa: str = ""
+    ) -> tuple[int, float, list[tuple[int, float]], list[float]]: ...
+    def accept(self, token: int) -> None: ...
+
+class Request:
+    prompt: list[int]
+    prompt_logprobs: list[float]
+    def wait(self, tokens: int, seconds: float) -> bool: ...
+    def snapshot(self, start: int = 0) -> dict[str, Any]: ...
+    def take_logits(self, vocabulary: int) -> F32: ...
+
+class Engine:
+    isa: str
+    def __init__(
+        self,
+        *,
+        program: Program,
+        layouts: list[KvLayout],
+        threads: int,
+        isa: str,
+        kv_pages: int,
+        step_tokens: int,
+        sequences: int,
+        context: int,
+        vocabulary: int,
+        check: bool,
+    ) -> None: ...
+    def submit(
+        self,
+        prompt: list[int],
+        max_tokens: int,
+        sampling: SamplingParams = ...,
+        *,
+        prompt_outputs: str = "",
+        chunk: int = 0,
+    ) -> Request: ...
+    def cancel(self, request: Request) -> None: ...
+    def close(self) -> None: ...
+    def stats(self) -> dict[str, float]: ...
+    def dump(self) -> str: ...

@@ -1,0 +1,20 @@
+"""What genfast raises. A message names what was found, what was expected and what to do about it.
+
+A bad *argument* is a plain ValueError; these are for everything else a caller may want to catch.
+"""
+
+
+class GenfastError(Exception):
+    """Any failure that is genfast's own to report."""
+
+
+class LoadError(GenfastError):
+    """A model directory that cannot be opened: a file, a field or a tensor in it is wrong."""
+
+
+class QueueFull(GenfastError):
+    """More requests are waiting than the queue was made to hold."""
+
+
+class ComputeError(GenfastError, RuntimeError):
+    """A model's arithmetic broke down: its logits hold no finite number, or a check differs."""

@@ -1,0 +1,202 @@
+"""One running continuation: native tokens in, text, stop strings and results out."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+from genfast import _core
+from genfast.detokenizer import Detokenizer, StopStrings
+from genfast.errors import ComputeError
+from genfast.results import Chunk, Generation, Timings, TokenLogprobs, Usage
+from genfast.sampling import Sampling
+from genfast.tokenizer import Tokenizer
+
+_POLL_SECONDS = 0.05  # how long a wait may keep Python from seeing Ctrl-C
+
+
+class Run:
+    """A request in the engine, seen from Python; `advance` until `finish_reason` is set."""
+
+    def __init__(
+        self,
+        engine: _core.Engine,
+        tokenizer: Tokenizer | None,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        params: _core.SamplingParams,
+        index: int,
+    ) -> None:
+        self.index = index
+        self.prompt = prompt
+        self.finish_reason: str | None = None
+        self.token_ids: list[int] = []
+        self.logprobs: list[TokenLogprobs] = []
+        self.text = ""
+        self._engine = engine
+        self._sampling = sampling
+        self._end_ids = frozenset(params.stop_ids)
+        self._stop = StopStrings(sampling.stop)
+        self._detokenizer = Detokenizer(tokenizer, prompt) if tokenizer else None
+        self._native = engine.submit(prompt, sampling.max_tokens, params)
+        self._state: dict = {}
+
+    def cancel(self) -> None:
+        """Stops within one layer's work; harmless once finished."""
+        self._engine.cancel(self._native)
+
+    def advance(self, streaming: bool) -> Chunk | None:
+        """Waits a moment, then takes in what is new; None when nothing is.
+
+        streaming: any new token is enough; else only the end, unless a stop string is watched.
+        """
+        some = streaming or bool(self._sampling.stop)
+        wanted = len(self.token_ids) + 1 if some else self._sampling.max_tokens + 1
+        if not self._native.wait(wanted, _POLL_SECONDS):
+            return None
+        self._state = self._native.snapshot(len(self.token_ids))
+        if self._state["error"]:
+            raise ComputeError(self._state["error"])
+        start = len(self.token_ids)
+        text = "".join(self._take(token) for token in self._state["tokens"])
+        new = self._state["tokens"][: len(self.token_ids) - start]
+        logprobs = None
+        if self._sampling.logprobs is not None:
+            logprobs = [
+                TokenLogprobs(token, logprob, top)
+                for token, (logprob, top) in zip(new, self._state["logprobs"], strict=False)
+            ]
+            self.logprobs += logprobs
+        if self.finish_reason is None and self._state["finish_reason"]:
+            self.finish_reason = self._state["finish_reason"]
+            text += self._rest()
+        self.text += text
+        done = self.finish_reason is not None
+        return Chunk(
+            text=text,
+            token_ids=new,
+            finish_reason=self.finish_reason,
+            logprobs=logprobs,
+            index=self.index,
+            usage=self.usage() if done else None,
+            timings=self.timings() if done else None,
+        )
+
+    def _take(self, token: int) -> str:
+        """Appends one token; the text it makes certain. Tokens past a stop string are dropped."""
+        if self.finish_reason is not None:
+            return ""
+        self.token_ids.append(token)
+        if self._detokenizer is None or token in self._end_ids:
+            return ""
+        text = self._detokenizer.push(token)
+        if len(self.token_ids) <= self._sampling.min_tokens:
+            return text
+        text, found = self._stop.push(text)
+        if found:
+            self.finish_reason = "stop"
+            self.cancel()
+        return text
+
+    def _rest(self) -> str:
+        """What the detokenizer and the stop strings still hold when the tokens end."""
+        if self._detokenizer is None:
+            return ""
+        text, found = self._stop.push(self._detokenizer.finish())
+        if found:
+            self.finish_reason = "stop"
+            return text
+        return text + self._stop.finish()
+
+    def usage(self) -> Usage:
+        return Usage(prompt_tokens=len(self.prompt), completion_tokens=len(self.token_ids))
+
+    def timings(self) -> Timings:
+        return Timings(
+            ttft_s=self._state["ttft_s"],
+            prefill_s=self._state["prefill_s"],
+            decode_s=self._state["decode_s"],
+            prefill_tokens=len(self.prompt),
+            decode_tokens=max(0, len(self.token_ids) - 1),
+        )
+
+    def result(self, others: Sequence[Generation] = (), usage: Usage | None = None) -> Generation:
+        return Generation(
+            text=self.text,
+            token_ids=self.token_ids,
+            finish_reason=self.finish_reason or "cancelled",
+            logprobs=self.logprobs if self._sampling.logprobs is not None else None,
+            usage=usage or self.usage(),
+            timings=self.timings(),
+            others=tuple(others),
+        )
+
+
+def finish_all(runs: Sequence[Run]) -> None:
+    """Advances every run to its end; whatever interrupts this cancels them all."""
+    try:
+        for run in runs:
+            while run.finish_reason is None:
+                run.advance(streaming=False)
+    except BaseException:
+        for run in runs:
+            run.cancel()
+        raise
+
+
+def stream_all(runs: Sequence[Run]) -> Iterator[Chunk]:
+    """Chunks of all runs as they come; closing the generator cancels what still runs."""
+    try:
+        pending = list(runs)
+        while pending:
+            for run in list(pending):
+                chunk = run.advance(streaming=True)
+                if chunk is not None and (chunk.text or chunk.token_ids or chunk.finish_reason):
+                    yield chunk
+                if run.finish_reason is not None:
+                    pending.remove(run)
+    finally:
+        for run in runs:
+            if run.finish_reason is None:
+                run.cancel()
+
+
+async def astream_all(runs: Sequence[Run]) -> AsyncIterator[Chunk]:
+    """`stream_all` for asyncio: a thread waits instead; cancelling the task cancels the runs."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue = asyncio.Queue()
+
+    def pump() -> None:
+        last: Any = None
+        try:
+            for chunk in stream_all(runs):
+                loop.call_soon_threadsafe(queue.put_nowait, chunk)
+        except BaseException as error:
+            last = error
+        try:
+            loop.call_soon_threadsafe(queue.put_nowait, last)
+        except RuntimeError:  # the loop is closed: nobody listens any more
+            for run in runs:
+                run.cancel()
+
+    threading.Thread(target=pump, name="genfast-astream", daemon=True).start()
+    try:
+        while True:
+            item = await queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                return
+            yield item
+    finally:
+        for run in runs:
+            run.cancel()
+
+
+def gather(runs: Sequence[Run]) -> Generation:
+    """The finished runs of one prompt as one Generation; its usage counts all of them."""
+    total = sum(len(run.token_ids) for run in runs)
+    usage = Usage(prompt_tokens=len(runs[0].prompt), completion_tokens=total)
+    return runs[0].result([run.result() for run in runs[1:]], usage)

@@ -1,0 +1,178 @@
+"""The recorder: a model file's `forward` runs once on symbolic tensors and leaves a program.
+
+Every method of `Graph` appends one instruction to a native program, which checks the shapes at
+once: a mistake is reported at the line of the model file that made it. Shapes are [rows, cols];
+rows is ``"T"`` (tokens of the step), ``"outputs"`` (tokens whose logits are wanted) or a number.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from genfast import _core
+from genfast.rope import RopeFrequencies
+
+_ROWS = {-1: "T", -2: "outputs"}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value of the program: [rows, cols] of float32."""
+
+    id: int
+    name: str
+    shape: tuple[str | int, int]
+
+
+@dataclass(frozen=True)
+class AttentionLayer:
+    """What one attention instruction keeps in the KV cache."""
+
+    kv_heads: int
+    head_dim: int
+
+
+class Graph:
+    """Records a program. The ops mean what `genfast.ops` documents; here they are symbolic."""
+
+    def __init__(self) -> None:
+        self.program = _core.Program()
+        self.token_ids = Tensor(self.program.token_ids, "token_ids", ("T", 1))
+        self.positions = Tensor(self.program.positions, "positions", ("T", 1))
+        self.attention_layers: list[AttentionLayer] = []
+        self._scope: list[str] = []
+        self._constants: dict[int, tuple[np.ndarray, Tensor]] = {}
+        self._used_names: dict[str, int] = {}
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Names recorded inside get the prefix ``name.``: ``g.scope("layers.3")``."""
+        self._scope.append(name)
+        try:
+            yield
+        finally:
+            self._scope.pop()
+
+    # --- ops ----------------------------------------------------------------------------------
+
+    def embed(self, ids: Tensor, table, residual: Tensor | None = None, *, name="embed") -> Tensor:
+        """table[ids] (+ residual); ids are `token_ids` or `positions`, table [V, E] a weight."""
+        return self._append("embed", [ids, self._matrix(table), residual], {}, name)
+
+    def output_rows(self, x: Tensor, *, name="output_rows") -> Tensor:
+        """The rows of x whose logits are wanted: [T, E] → [outputs, E]."""
+        return self._append("output_rows", [x], {}, name)
+
+    def rms_norm(self, x: Tensor, weight: np.ndarray, eps: float, *, name="norm") -> Tensor:
+        return self._append("rms_norm", [x, self._constant(weight)], {"eps": float(eps)}, name)
+
+    def layer_norm(self, x: Tensor, weight, bias, eps: float, *, name="norm") -> Tensor:
+        inputs = [x, self._constant(weight), self._constant(bias)]
+        return self._append("layer_norm", inputs, {"eps": float(eps)}, name)
+
+    def matmul(
+        self,
+        x: Tensor,
+        weight,
+        bias: np.ndarray | None = None,
+        *,
+        activation: str = "none",
+        residual: Tensor | None = None,
+        name="matmul",
+    ) -> Tensor:
+        """activation(x @ weightᵀ + bias) + residual; weight [N, K] packed, bias [N]."""
+        inputs = [x, self._matrix(weight), self._constant(bias), residual]
+        return self._append("matmul", inputs, {"activation": activation}, name)
+
+    def rope_table(self, frequencies: RopeFrequencies, *, name="rope_table") -> Tensor:
+        """Cosines and sines of this step's positions, once for all layers: [T, R]."""
+        attributes = {"scale": float(frequencies.scale)}
+        if frequencies.dynamic is not None:
+            base, factor, length = frequencies.dynamic
+            attributes |= {
+                "dynamic_base": float(base),
+                "dynamic_factor": float(factor),
+                "dynamic_length": int(length),
+            }
+        inputs = [self.positions, self._constant(frequencies.inv_freq)]
+        return self._append("rope_table", inputs, attributes, name)
+
+    def rope(
+        self, x: Tensor, table: Tensor, *, heads: int, head_dim: int, interleaved=False, name="rope"
+    ) -> Tensor:
+        """Rotates the first `heads` heads of every row, copies the rest."""
+        attributes = {"heads": heads, "head_dim": head_dim, "interleaved": bool(interleaved)}
+        return self._append("rope", [x, table], attributes, name)
+
+    def attention(
+        self,
+        qkv: Tensor,
+        *,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        scale: float | None = None,
+        window: int = 0,
+        name="attention",
+    ) -> Tensor:
+        """Causal attention over the KV cache; q, k, v side by side → [T, heads · head_dim].
+
+        scale: of the scores, head_dim ** -0.5 by default. window: see only the last `window`
+        positions (0: all). Each call is a layer of the cache of its own.
+        """
+        attributes = {
+            "heads": heads,
+            "kv_heads": kv_heads,
+            "head_dim": head_dim,
+            "scale": float(head_dim**-0.5 if scale is None else scale),
+            "window": window,
+            "layer": len(self.attention_layers),
+        }
+        out = self._append("attention", [qkv], attributes, name)
+        self.attention_layers.append(AttentionLayer(kv_heads, head_dim))
+        return out
+
+    def swiglu(self, x: Tensor, *, activation: str = "silu", name="swiglu") -> Tensor:
+        """activation(gate) · up for x = gate, up side by side: [rows, 2F] → [rows, F]."""
+        return self._append("swiglu", [x], {"kind": activation}, name)
+
+    def activation(self, x: Tensor, kind: str, *, name="activation") -> Tensor:
+        return self._append("activation", [x], {"kind": kind}, name)
+
+    def softmax(self, x: Tensor, *, log: bool = False, name="softmax") -> Tensor:
+        return self._append("softmax", [x], {"log": log}, name)
+
+    # --- recording ----------------------------------------------------------------------------
+
+    def _append(self, op: str, inputs: list, attributes: dict, name: str) -> Tensor:
+        full = ".".join([*self._scope, name])
+        count = self._used_names.get(full, 0)
+        self._used_names[full] = count + 1
+        if count:
+            full = f"{full}_{count}"
+        ids = [-1 if tensor is None else tensor.id for tensor in inputs]
+        caller = sys._getframe(2)
+        where = f"{caller.f_code.co_filename.rpartition('/')[2]}:{caller.f_lineno}"
+        return self._tensor(self.program.append(op, ids, attributes, full, where), full)
+
+    def _tensor(self, value: int, name: str) -> Tensor:
+        rows, cols = self.program.shape(value)
+        return Tensor(value, name, (_ROWS.get(rows, rows), cols))
+
+    def _constant(self, data: np.ndarray | None) -> Tensor | None:
+        if data is None:
+            return None
+        known = self._constants.get(id(data))
+        if known is None:
+            value = self.program.constant(f"constant_{len(self._constants)}", data)
+            known = self._constants[id(data)] = (data, self._tensor(value, "constant"))
+        return known[1]
+
+    def _matrix(self, weight) -> Tensor:
+        """weight: a `genfast.weights.PackedWeight`."""
+        return self._tensor(self.program.matrix(weight.name, weight.native), weight.name)

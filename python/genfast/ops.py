@@ -1,0 +1,274 @@
+"""Every kernel, alone, on numpy arrays: for tests, benches and other people's code.
+
+All functions take and return C-contiguous arrays (others are copied), accept ``isa=`` (one of
+``genfast.cpu_info()["isas"]``; default: the best, or what ``GENFAST_ISA`` forces) and ``threads=``
+(0: all), and raise ``ValueError`` for shapes that do not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from genfast import _core
+
+
+def rms_norm(x, weight, eps: float = 1e-5, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """x / sqrt(mean(x², last axis) + eps) · weight.
+
+    x [..., E], weight [E] float32 → [..., E]. Zhang and Sennrich, 2019 (arXiv 1910.07467).
+    """
+    return _core.ops.rms_norm(x, weight, eps, isa=isa, threads=threads)
+
+
+def layer_norm(
+    x, weight, bias=None, eps: float = 1e-5, *, isa: str = "", threads: int = 0
+) -> np.ndarray:
+    """(x - mean) / sqrt(var + eps) · weight + bias; mean and (population) var over the last axis.
+
+    x [..., E], weight [E], bias [E] or None, float32 → [..., E]. Ba, Kiros and Hinton, 2016
+    (arXiv 1607.06450).
+    """
+    return _core.ops.layer_norm(x, weight, bias, eps, isa=isa, threads=threads)
+
+
+def gelu(x, approximate: str = "none", *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """x·Φ(x), element by element; ``approximate="tanh"``: the form of GPT-2,
+    0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+
+    x [...] float32 → [...]. Hendrycks and Gimpel, 2016 (arXiv 1606.08415).
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f'approximate={approximate!r} must be "none" or "tanh"')
+    kind = "gelu_tanh" if approximate == "tanh" else "gelu"
+    return _core.ops.activation(x, kind, isa=isa, threads=threads)
+
+
+def silu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """x / (1 + e⁻ˣ), element by element. x [...] float32 → [...]."""
+    return _core.ops.activation(x, "silu", isa=isa, threads=threads)
+
+
+def relu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """max(x, 0), element by element. x [...] float32 → [...]."""
+    return _core.ops.activation(x, "relu", isa=isa, threads=threads)
+
+
+def swiglu(x, activation: str = "silu", *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """f(gate)·up, where x holds gate and then up along its last axis.
+
+    x [..., 2F] float32 → [..., F]; f is ``activation``: silu (SwiGLU), gelu, gelu_tanh (GeGLU),
+    relu (ReGLU) or none (GLU without a gate function). Shazeer, 2020 (arXiv 2002.05202).
+    """
+    return _core.ops.swiglu(x, activation, isa=isa, threads=threads)
+
+
+def softmax(x, log: bool = False, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """Softmax over the last axis, or its logarithm.
+
+    x [..., V] float32 → [..., V]. As in torch a row with NaN or +inf, or of -inf alone, gives NaN.
+    """
+    return _core.ops.softmax(x, log, isa=isa, threads=threads)
+
+
+def rope_table(
+    positions,
+    inv_freq,
+    scale: float = 1.0,
+    dynamic: tuple[float, float, int] | None = None,
+    *,
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """Cosines, then sines, of positions · inv_freq, times ``scale``: what `rope` rotates by.
+
+    positions [T] int32, inv_freq [R/2] float32 → [T, R]. ``dynamic`` = (base, factor, length): a
+    position at or beyond ``length`` takes dynamic NTK frequencies instead (see genfast.rope, which
+    computes these arguments from a config).
+    """
+    base, factor, length = dynamic or (0.0, 1.0, 0)
+    return _core.ops.rope_table(
+        positions, inv_freq, scale, base, factor, length, isa=isa, threads=threads
+    )
+
+
+def rope(
+    x,
+    table,
+    head_dim: int,
+    heads: int | None = None,
+    interleaved: bool = False,
+    *,
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """Rotates the first R of the D=head_dim numbers of each of the first ``heads`` heads of a row.
+
+    x [..., W] float32, W ≥ heads·D (default: all that fit), table [..., R] from `rope_table`, one
+    row for each of x → [..., W]. Pairs are (i, i + R/2) as in Llama, or (2i, 2i + 1) when
+    ``interleaved`` as in GPT-J. Su et al., 2021 (arXiv 2104.09864).
+    """
+    return _core.ops.rope(
+        x,
+        table,
+        -1 if heads is None else heads,
+        head_dim,
+        interleaved,
+        isa=isa,
+        threads=threads,
+    )
+
+
+def embed(
+    ids, table, residual=None, *, format: str = "f32", isa: str = "", threads: int = 0
+) -> np.ndarray:
+    """table[ids] (+ residual).
+
+    ids [T] integers in [0, N); table [N, E], a ``_core.Weight`` or an array, which is packed into
+    ``format`` for this call; residual [T, E] float32 → [T, E].
+    """
+    packed = _packed(table, format, threads)
+    return _core.ops.embed(ids, packed, residual, isa=isa, threads=threads)
+
+
+def matmul(
+    x,
+    weight,
+    bias=None,
+    residual=None,
+    activation: str = "none",
+    *,
+    format: str = "f32",
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """activation(x @ weightᵀ + bias) + residual.
+
+    x [..., K] float32; weight [N, K], a ``_core.Weight`` or an array, which is packed into
+    ``format`` ("f32", "f16", "bf16", "int8", "int4") for this call; bias [N]; residual [..., N]
+    → [..., N]. activation: "none", "relu", "silu", "gelu", "gelu_tanh". With int8 and int4 weights
+    each row of x is quantised to 8 bits.
+    """
+    packed = _packed(weight, format, threads)
+    return _core.ops.matmul(x, packed, bias, residual, activation, isa=isa, threads=threads)
+
+
+def _packed(weight, format: str, threads: int) -> _core.Weight:
+    """An ndarray [N, K] packed into ``format``; a Weight as it is."""
+    if isinstance(weight, _core.Weight):
+        return weight
+    array = np.ascontiguousarray(weight)
+    if array.ndim != 2:
+        raise ValueError(f"weight must have shape [N, K], found {list(array.shape)}")
+    if array.dtype != np.float16:
+        array = np.ascontiguousarray(array, np.float32)
+    dtype = "F16" if array.dtype == np.float16 else "F32"
+    source = (array.reshape(-1).view(np.uint8), dtype, *array.shape, False)
+    return _core.Weight(format, [source], threads)
+
+
+def attention(
+    q,
+    k,
+    v,
+    *,
+    past_k=None,
+    past_v=None,
+    scale: float | None = None,
+    kv_dtype: str = "float32",
+    window: int = 0,
+    chunk: int = 0,
+    pages: Sequence[int] | None = None,
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """Causal attention with grouped heads of one sequence, through a paged cache made for the call.
+
+    q [T, H, D], k and v [T, Hkv, D] float32 (H a multiple of Hkv, D at most 256), past_k and
+    past_v [S, Hkv, D]: the tokens before them. Token t sees all of the past and tokens 0 .. t; with
+    window > 0 only the last ``window`` of these. scale: default 1/sqrt(D). kv_dtype: "float32",
+    "bfloat16" or "int8" (a scale per token and head); keys and values are rounded to it first.
+    chunk > 0: that many tokens a step. pages: the page (32 tokens each) that holds every 32 tokens,
+    in any order; default consecutive ones. Neither chunk, pages nor threads changes a bit of the
+    result.
+
+    → [T, H, D] float32.
+    """
+    q, k, v = (_heads(x, name) for x, name in ((q, "q"), (k, "k"), (v, "v")))
+    T, H, D = q.shape
+    if k.shape[0] != T or k.shape[2] != D or k.shape != v.shape or H % max(k.shape[1], 1):
+        raise ValueError(
+            f"k and v must both have shape [{T}, Hkv, {D}] with Hkv a divisor of {H}, "
+            f"found {list(k.shape)} and {list(v.shape)}"
+        )
+    if chunk < 0:
+        raise ValueError(f"chunk={chunk} must be 0 (all at once) or positive")
+    if (past_k is None) != (past_v is None):
+        raise ValueError("past_k and past_v must be given together")
+    past = 0 if past_k is None else len(past_k)
+    if pages is None:
+        pages = range((past + T + 31) // 32)
+    pages = list(pages)
+    if not pages or min(pages) < 0:
+        raise ValueError(f"pages={pages} must list at least one page, none negative")
+    cache = _core.ops.KvCache(kv_dtype, k.shape[1], D, max(pages) + 1)
+    if past:
+        cache.append(_heads(past_k, "past_k"), _heads(past_v, "past_v"), pages)
+    qkv = np.concatenate([x.reshape(T, -1) for x in (q, k, v)], axis=1)
+    out = np.empty((T, H, D), np.float32)
+    for row in range(0, T, chunk or max(T, 1)):
+        part = qkv[row : row + chunk] if chunk else qkv
+        span = (0, len(part), past + row, pages)
+        step = cache.attention(part, [span], scale, window, isa=isa, threads=threads)
+        out[row : row + len(part)] = step.reshape(-1, H, D)
+    return out
+
+
+def _heads(x, name: str) -> np.ndarray:
+    x = np.ascontiguousarray(x, np.float32)
+    if x.ndim != 3:
+        raise ValueError(f"{name} must have shape [tokens, heads, D], found {list(x.shape)}")
+    return x
+
+
+def sample(
+    logits,
+    *,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    draw: float = 0.0,
+    isa: str = "",
+    threads: int = 0,
+) -> int:
+    """The token that ``draw`` (uniform in [0, 1)) picks from logits [V] float32.
+
+    Temperature 0: the largest logit. Otherwise softmax(logits / temperature) kept to the ``top_k``
+    largest (0: all), the smallest set that reaches ``top_p``, and what has at least ``min_p`` times
+    the largest probability, in that order; then the first token, most probable first, at which the
+    cumulated probability exceeds ``draw``. Ties go to the lower id. -1 when every logit is -inf or
+    NaN. Holtzman et al., 2019 (arXiv 1904.09751); Nguyen et al., 2024 (arXiv 2407.01082).
+    """
+    return _core.ops.sample(
+        logits,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        draw=draw,
+        isa=isa,
+        threads=threads,
+    )
+
+
+def logprobs(
+    logits, token: int, top_n: int = 0, *, isa: str = "", threads: int = 0
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Log-softmax of logits [V] float32: of ``token``, and of the ``top_n`` most probable tokens.
+
+    → (log-probability of token, ids [top_n] int32, their log-probabilities [top_n] float32),
+    largest first, ties to the lower id; id -1 and -inf when fewer than top_n logits are above -inf.
+    """
+    return _core.ops.logprobs(logits, token, top_n, isa=isa, threads=threads)

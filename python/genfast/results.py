@@ -1,0 +1,159 @@
+"""What `generate`, `stream` and `score` hand back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+FINISH_REASONS = ("stop", "length", "cancelled", "deadline")
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """Natural-log probability of one token, and the likeliest tokens at its place.
+
+    logprob: that of the token that stands there, under the model's own distribution
+        (before temperature, penalties and filters).
+    top: (id, logprob), likeliest first; as many as `logprobs=` asked for.
+    """
+
+    token_id: int
+    logprob: float
+    top: list[tuple[int, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one request.
+
+    prompt_tokens: length of the prompt; cached_tokens of them came from the prefix cache.
+    completion_tokens: tokens generated, the end token included; over all choices.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Wall-clock seconds of one request.
+
+    ttft_s: from the call to the first token. prefill_s: spent on the prompt.
+    decode_s: from the first token to the last.
+    prefill_tokens, decode_tokens: tokens processed in those times (the first generated token
+        belongs to prefill, so decode_tokens is one less than completion_tokens).
+    """
+
+    ttft_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    prefill_tokens: int = 0
+    decode_tokens: int = 0
+
+    @property
+    def prefill_tokens_per_second(self) -> float:
+        return self.prefill_tokens / self.prefill_s if self.prefill_s > 0 else 0.0
+
+    @property
+    def decode_tokens_per_second(self) -> float:
+        return self.decode_tokens / self.decode_s if self.decode_s > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One answer to one prompt.
+
+    text: what was generated, without the prompt, the end token and the stop string.
+    token_ids: what was generated, an end token included.
+    finish_reason: "stop" (end token or stop string), "length", "cancelled" or "deadline".
+    logprobs: one entry a token of token_ids, or None when not asked for.
+    choices: all n continuations, this being the first; with n=1 this one alone. A prompt thus
+        always gives one Generation, whatever n.
+    """
+
+    text: str
+    token_ids: list[int]
+    finish_reason: str
+    logprobs: list[TokenLogprobs] | None = None
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    others: tuple[Generation, ...] = field(default=(), repr=False)
+
+    @property
+    def choices(self) -> tuple[Generation, ...]:
+        return (self, *self.others)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        more = f", {len(self.choices)} choices" if self.others else ""
+        return (
+            f"Generation({_short(self.text)}, {len(self.token_ids)} tokens, "
+            f"{self.finish_reason!r}{more})"
+        )
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of a stream.
+
+    text: text that is now certain; may be empty while a character or stop string is undecided.
+    token_ids: tokens that arrived since the last chunk.
+    finish_reason: None but in the last chunk of a choice.
+    index: which of the n choices.
+    usage, timings: in the last chunk of a choice, else None.
+    """
+
+    text: str
+    token_ids: list[int] = field(default_factory=list)
+    finish_reason: str | None = None
+    logprobs: list[TokenLogprobs] | None = None
+    index: int = 0
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely the model finds a text.
+
+    token_ids: the tokens scored, in order.
+    logprobs: natural-log probability of each given those before it; the first has nothing
+        before it and is None.
+    """
+
+    token_ids: list[int]
+    logprobs: list[float | None]
+
+    @property
+    def total_logprob(self) -> float:
+        return sum(x for x in self.logprobs if x is not None)
+
+    @property
+    def scored_tokens(self) -> int:
+        return sum(x is not None for x in self.logprobs)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean negative logprob; nan when nothing could be scored."""
+        from math import exp, nan
+
+        if not self.scored_tokens:
+            return nan
+        mean = -self.total_logprob / self.scored_tokens
+        return exp(mean) if mean < 709 else float("inf")
+
+    def __repr__(self) -> str:
+        return f"Score({len(self.token_ids)} tokens, perplexity {self.perplexity:.4g})"

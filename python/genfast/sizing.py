@@ -1,0 +1,157 @@
+"""How large a model is, from its config.json alone: nothing is loaded.
+
+The model file's own `forward` runs with weights that only note what was asked of them, so the
+numbers follow every model there is a file for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genfast import models
+from genfast.config import Fields
+
+PANEL_ROWS = 32  # rows of a weight that lie together; see csrc/quant/format.h
+INT4_GROUP = 32  # columns that share an int4 scale
+KV_UNIT = 16  # what a head's dimension is padded to in the cache; see attention/kv_layout.h
+
+FORMATS = ("float32", "bfloat16", "int8", "int4")
+KV_FORMATS = ("float32", "bfloat16", "int8")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A weight matrix [rows, cols]; table: only looked up; logits: stays int8 under int4."""
+
+    rows: int
+    cols: int
+    table: bool = False
+    logits: bool = False
+
+    def nbytes(self, fmt: str) -> int:
+        """Bytes when loaded in `fmt`, padding and scales included."""
+        if fmt == "int4" and self.logits:
+            fmt = "int8"
+        if self.table:  # read from the file as it is; shown as the unquantised type
+            return self.rows * self.cols * (4 if fmt == "float32" else 2)
+        panels = -(-self.rows // PANEL_ROWS)
+        groups = -(-self.cols // INT4_GROUP)
+        per_panel = {
+            "float32": self.cols * PANEL_ROWS * 4,
+            "bfloat16": -(-self.cols // 2) * 2 * PANEL_ROWS * 2,
+            "int8": -(-self.cols // 4) * 4 * PANEL_ROWS + PANEL_ROWS * 8,
+            "int4": groups * PANEL_ROWS * (2 + INT4_GROUP // 2),
+        }[fmt]
+        return panels * per_panel
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a model: `parameters` as published, `matmul_parameters` those each token meets."""
+
+    model_type: str
+    parameters: int
+    matmul_parameters: int
+    vocab_size: int
+    context: int
+    layers: int
+    matrices: tuple[Matrix, ...]
+    vector_bytes: int
+    kv_heads: tuple[tuple[int, int], ...]  # (heads, head dimension) of every attention layer
+
+    def weight_bytes(self, fmt: str) -> int:
+        """Bytes of all weights in one of FORMATS."""
+        return sum(matrix.nbytes(fmt) for matrix in self.matrices) + self.vector_bytes
+
+    def kv_bytes_per_token(self, fmt: str) -> int:
+        """Bytes of keys and values of one token in one of KV_FORMATS."""
+        item = {"float32": 4, "bfloat16": 2, "int8": 1}[fmt]
+        scale = 4 if fmt == "int8" else 0
+        total = 0
+        for heads, dim in self.kv_heads:
+            stored = -(-dim // KV_UNIT) * KV_UNIT
+            total += 2 * heads * (stored * item + scale)
+        return total
+
+
+class _Weights:
+    """Stands in for `genfast.weights.Weights`: notes shapes, hands out nothing to compute with."""
+
+    def __init__(self) -> None:
+        self.prefix = ""
+        self.matrices: dict[tuple, Matrix] = {}
+        self.vectors: dict[tuple, int] = {}
+
+    def use_prefix(self, prefix: str, probe: str) -> None:
+        self.prefix = prefix
+
+    def __contains__(self, name: str) -> bool:
+        return True
+
+    def vector(self, *names: str, sizes: Sequence[int]) -> np.ndarray:
+        self.vectors[names] = sum(sizes)
+        return np.broadcast_to(np.float32(0), (sum(sizes),))
+
+    def matrix(
+        self,
+        *names: str,
+        rows: Sequence[int],
+        cols: int,
+        transposed: bool = False,
+        gives_logits: bool = False,
+    ) -> Matrix:
+        made = Matrix(sum(rows), cols, logits=gives_logits)
+        return self.matrices.setdefault((names, transposed), made)
+
+    def embedding(self, name: str, rows: int, cols: int, *, tied: bool) -> Matrix:
+        if tied:
+            return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)
+        return self.matrices.setdefault(((name,), False), Matrix(rows, cols, table=True))
+
+
+class _Graph:
+    """Stands in for `genfast.graph.Graph`: every op is accepted, attention is noted."""
+
+    def __init__(self) -> None:
+        self.attention_layers: list[tuple[int, int]] = []
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        yield
+
+    def attention(self, *args: Any, kv_heads: int, head_dim: int, **options: Any) -> None:
+        self.attention_layers.append((kv_heads, head_dim))
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **options: None
+
+
+def sizes_of(config: dict[str, Any], file: Path | str = "config.json") -> Sizes:
+    """Sizes of the model that a parsed config.json describes.
+
+    LoadError for a model_type without a model file, or a field that is wrong.
+    """
+    fields = Fields(config, file)
+    module = models.find(fields.str("model_type"), file)
+    settings = module.Config.from_json(fields)
+    weights, graph = _Weights(), _Graph()
+    module.forward(graph, settings, weights)
+    matrices = tuple(weights.matrices.values())
+    vectors = sum(weights.vectors.values())
+    return Sizes(
+        model_type=config["model_type"],
+        parameters=sum(m.rows * m.cols for m in matrices) + vectors,
+        matmul_parameters=sum(m.rows * m.cols for m in matrices if not m.table),
+        vocab_size=settings.vocab_size,
+        context=settings.context,
+        layers=len(graph.attention_layers),
+        matrices=matrices,
+        vector_bytes=4 * vectors,
+        kv_heads=tuple(graph.attention_layers),
+    )

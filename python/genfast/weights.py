@@ -1,0 +1,141 @@
+"""From tensors in files to packed weights: what a model file asks of its checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from genfast import _core
+from genfast.checkpoint import Checkpoint, TensorView
+from genfast.errors import LoadError
+
+_FORMATS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """A weight matrix as the kernels read it, with the name it goes by in the program."""
+
+    name: str
+    native: _core.Weight
+
+
+class Weights:
+    """The tensors of a checkpoint, by Hugging Face name, in the formats that `load` asked for.
+
+    dtype: "auto" keeps each tensor's type; "float32", "bfloat16" convert. quantize: None, "int8" or
+    "int4" for the matrices of matmuls. A matrix that gives logits, or that is also the embedding
+    table, stays int8 in int4: 4 bits there cost more quality than they save.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        dtype: str = "auto",
+        quantize: str | None = None,
+        threads: int = 0,
+        progress: bool = True,
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.dtype = dtype
+        self.quantize = quantize
+        self.threads = threads
+        self.prefix = ""
+        self._packed: dict[tuple, PackedWeight] = {}
+        self._bar = _progress_bar(checkpoint.nbytes) if progress else None
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def _loaded(self, nbytes: int) -> None:
+        if self._bar is not None:
+            self._bar.update(nbytes)
+
+    def use_prefix(self, prefix: str, probe: str) -> None:
+        """Names get `prefix` if that is how the checkpoint spells them: some are saved from the
+        bare model, without it. probe: a tensor that tells."""
+        if f"{prefix}{probe}" in self.checkpoint:
+            self.prefix = prefix
+
+    def __contains__(self, name: str) -> bool:
+        return self.prefix + name in self.checkpoint
+
+    def vector(self, *names: str, sizes: Sequence[int]) -> np.ndarray:
+        """Vectors end to end, as float32: a norm's weight, or the biases of q, k and v."""
+        parts = []
+        for name, size in zip(names, sizes, strict=True):
+            view = self.checkpoint.tensor(self.prefix + name, (size,))
+            parts.append(_to_float32(view))
+            self._loaded(view.data.nbytes)
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def matrix(
+        self,
+        *names: str,
+        rows: Sequence[int],
+        cols: int,
+        transposed: bool = False,
+        gives_logits: bool = False,
+    ) -> PackedWeight:
+        """Matrices [rows, cols] stacked and packed; transposed: stored as [cols, rows]."""
+        key = (names, transposed)
+        if key in self._packed:
+            return self._packed[key]
+        views = [
+            self.checkpoint.tensor(self.prefix + name, (cols, n) if transposed else (n, cols))
+            for name, n in zip(names, rows, strict=True)
+        ]
+        sources = [
+            (view.data, view.dtype, n, cols, transposed)
+            for view, n in zip(views, rows, strict=True)
+        ]
+        label = names[0].removesuffix(".weight") + ("+" if len(names) > 1 else "")
+        try:
+            native = _core.Weight(self._format(views, gives_logits), sources, self.threads)
+        except ValueError as error:
+            where = ", ".join(f"{view.file}: tensor '{view.name}'" for view in views)
+            raise LoadError(f"{where}: {error}") from None
+        self._loaded(sum(view.data.nbytes for view in views))
+        self._packed[key] = PackedWeight(label, native)
+        return self._packed[key]
+
+    def embedding(self, name: str, rows: int, cols: int, *, tied: bool) -> PackedWeight:
+        """An embedding table [rows, cols]; tied: it is the logits' matrix too and so is packed."""
+        if tied:
+            return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)
+        view = self.checkpoint.tensor(self.prefix + name, (rows, cols))
+        self._loaded(view.data.nbytes)
+        native = _core.Weight.rows(view.data, view.dtype, rows, cols)
+        return PackedWeight(name.removesuffix(".weight"), native)
+
+    def _format(self, views: list[TensorView], gives_logits: bool) -> str:
+        if self.quantize:
+            return "int8" if gives_logits else self.quantize
+        if self.dtype == "auto":
+            kinds = {view.dtype for view in views}
+            return _FORMATS[kinds.pop()] if len(kinds) == 1 else "f32"
+        return {"float32": "f32", "bfloat16": "bf16"}[self.dtype]
+
+
+def _progress_bar(nbytes: int):
+    """A bar on a terminal, shown once loading has taken a second; None elsewhere."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    from tqdm import tqdm  # here, as it starts a thread of its own
+
+    return tqdm(
+        desc="loading weights", total=nbytes, unit="B", unit_scale=True, delay=1, leave=False
+    )
+
+
+def _to_float32(view: TensorView) -> np.ndarray:
+    if view.dtype == "BF16":
+        wide = view.data.view(np.uint8).tobytes()
+        return (np.frombuffer(wide, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    kind = np.float32 if view.dtype == "F32" else np.float16
+    return np.frombuffer(view.data.tobytes(), kind).astype(np.float32)

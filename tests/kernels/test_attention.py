@@ -1,0 +1,231 @@
+"""Attention over the paged cache: the definition, and the bits that must not change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import genfast
+from genfast import _core, ops
+
+ISAS = genfast.cpu_info()["isas"]
+KV = ["float32", "bfloat16", "int8"]
+EPS32 = float(np.finfo(np.float32).eps)
+
+
+def bfloat16(x):
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return rounded.astype(np.uint32).view(np.float32)
+
+
+def int8(x):
+    """A scale for each token and head: the largest magnitude becomes 127."""
+    largest = np.abs(x).max(-1, keepdims=True)
+    inverse = np.divide(np.float32(127), largest, where=largest > 0, out=np.zeros_like(largest))
+    return np.rint(x * inverse) * (largest / np.float32(127)).astype(np.float64)
+
+
+ROUND = {"float32": lambda x: x, "bfloat16": bfloat16, "int8": int8}
+
+
+def definition(q, k, v, past=0, scale=None, window=0, fixed=False):
+    """Softmax in float64 of the keys each row may see: (out, bound on the error in float32).
+
+    fixed: queries and weights (times value scales) become 16-bit integers, as with an int8 cache.
+    """
+    q, k, v = (x.astype(np.float64) for x in (q, k, v))
+    T, H, D = q.shape
+    group = H // k.shape[1]
+    scale = D**-0.5 if scale is None else scale
+    out, bound = np.empty(q.shape), np.empty(q.shape)
+    for t in range(T):
+        end = past + t + 1
+        seen = slice(max(0, end - window) if window else 0, end)
+        for h in range(H):
+            keys, values = k[seen, h // group], v[seen, h // group]
+            scores = keys @ q[t, h] * scale
+            weights = np.exp(scores - scores.max())
+            weights /= weights.sum()
+            out[t, h] = weights @ values
+            # A score is a chain of D fma: off by D eps/2 of its sum of magnitudes, and so,
+            # relatively, is its weight (twice: the maximum's score is off too). exp2 and the sums
+            # add a few eps, each chain of up to 512 weights and the merges the rest.
+            magnitude = (np.abs(keys) @ np.abs(q[t, h])).max() * scale
+            chain = min(len(weights), 512) / 2 + len(weights) / 512 + 8
+            relative = EPS32 * ((D + 4) * magnitude + 2 * chain)
+            if fixed:
+                # Half a unit of the largest |q| in every q; a score moves by that times sum |k|.
+                unit = np.abs(q[t, h]).max() / 32512
+                relative += unit * np.abs(keys).sum(-1).max() * scale
+            bound[t, h] = relative * (weights @ np.abs(values)) + 1e-30
+            if fixed:
+                # Half a unit of the largest weight times scale, in every product |byte| <= 127.
+                largest = (weights * np.abs(values).max(-1)).max()
+                bound[t, h] += len(weights) * 0.5 * largest / 32512
+    return out, bound
+
+
+def random_qkv(rng, T, H, Hkv, D, past=0):
+    q = rng.normal(size=(T, H, D)).astype(np.float32) * 2
+    k, v = (rng.normal(size=(past + T, Hkv, D)).astype(np.float32) for _ in range(2))
+    return q, k, v
+
+
+def run(q, k, v, past=0, **options):
+    return ops.attention(q, k[past:], v[past:], past_k=k[:past], past_v=v[:past], **options)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kv_dtype", KV)
+@pytest.mark.parametrize(
+    "T, H, Hkv, D, past",
+    [
+        (1, 1, 1, 1, 0),
+        (5, 2, 1, 3, 7),
+        (1, 9, 3, 64, 600),
+        (33, 8, 8, 8, 0),
+        (3, 8, 2, 80, 1030),
+        (40, 4, 1, 96, 500),
+        (2, 7, 1, 128, 511),
+        (13, 2, 2, 256, 20),
+        (130, 6, 2, 16, 450),
+        (1, 71, 1, 64, 1100),
+    ],
+)
+def test_matches_definition(rng, isa, kv_dtype, T, H, Hkv, D, past):
+    q, k, v = random_qkv(rng, T, H, Hkv, D, past)
+    rounded = ROUND[kv_dtype]
+    expected, bound = definition(q, rounded(k), rounded(v), past, fixed=kv_dtype == "int8")
+    got = run(q, k, v, past, kv_dtype=kv_dtype, isa=isa)
+    assert (np.abs(got - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("window", [1, 2, 31, 100, 512, 700])
+@pytest.mark.parametrize("T, past", [(1, 1300), (70, 480), (37, 0)])
+def test_window(rng, isa, window, T, past):
+    q, k, v = random_qkv(rng, T, 4, 2, 16, past)
+    expected, bound = definition(q, k, v, past, window=window)
+    got = run(q, k, v, past, window=window, isa=isa)
+    assert (np.abs(got - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_scale_and_large_scores(rng, isa):
+    q, k, v = random_qkv(rng, 20, 2, 2, 32)
+    q *= 30  # scores of hundreds: most weights underflow to nothing
+    for scale in (0.5, 1.0):
+        expected, bound = definition(q, k, v, scale=scale)
+        assert (np.abs(run(q, k, v, scale=scale, isa=isa) - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kv_dtype", KV)
+@pytest.mark.parametrize("window", [0, 90])
+def test_chunks_threads_and_pages_do_not_change_bits(rng, isa, kv_dtype, window):
+    T, past = (130, 470) if isa != "ref" else (40, 490)
+    q, k, v = random_qkv(rng, T, 6, 2, 40, past)
+    options = {"kv_dtype": kv_dtype, "window": window, "isa": isa}
+    whole = run(q, k, v, past, threads=1, **options).tobytes()
+    for chunk in (1, 7, 64):
+        assert run(q, k, v, past, chunk=chunk, **options).tobytes() == whole, f"chunk={chunk}"
+    for threads in (2, 3):
+        assert run(q, k, v, past, threads=threads, **options).tobytes() == whole
+    needed = (past + T + 31) // 32
+    scattered = rng.permutation(3 * needed)[:needed]
+    assert run(q, k, v, past, pages=scattered, chunk=50, **options).tobytes() == whole
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kv_dtype", KV)
+def test_batch_mates_do_not_change_bits(rng, isa, kv_dtype):
+    """Seven sequences in one step, prefill and decode mixed, against each alone."""
+    H, Hkv, D = 4, 2, 24
+    shapes = [(1, 0), (1, 700), (30, 3), (1, 511), (64, 512), (9, 1025), (1, 31)]  # rows, past
+    sequences = [random_qkv(rng, T, H, Hkv, D, past) for T, past in shapes]
+    counts = [(T + past + 31) // 32 for T, past in shapes]
+    free = iter(rng.permutation(sum(counts) + 5).tolist())
+    cache = _core.ops.KvCache(kv_dtype, Hkv, D, sum(counts) + 5)
+    rows, spans = [], []
+    for (T, past), (q, k, v), count in zip(shapes, sequences, counts, strict=True):
+        pages = [next(free) for _ in range(count)]
+        cache.append(k[:past], v[:past], pages)
+        spans.append((sum(len(x) for x in rows), T, past, pages))
+        rows.append(np.concatenate([x.reshape(T, -1) for x in (q, k[past:], v[past:])], axis=1))
+    for threads in (1, 2, 3):
+        together = cache.attention(np.concatenate(rows), spans, isa=isa, threads=threads)
+        for (row, T, past, _), (q, k, v) in zip(spans, sequences, strict=True):
+            alone = run(q, k, v, past, kv_dtype=kv_dtype, isa=isa)
+            assert together[row : row + T].tobytes() == alone.tobytes()
+
+
+@pytest.mark.parametrize("kv_dtype", KV)
+@pytest.mark.parametrize("H, Hkv, D", [(4, 1, 64), (3, 3, 17), (24, 2, 128)])
+def test_avx2_and_avx512_give_the_same_bits(rng, kv_dtype, H, Hkv, D):
+    if not {"avx2", "avx512"} <= set(ISAS):
+        pytest.skip("needs a CPU with AVX-512")
+    q, k, v = random_qkv(rng, 45, H, Hkv, D, 520)
+    a, b = (run(q, k, v, 520, kv_dtype=kv_dtype, isa=isa) for isa in ("avx2", "avx512"))
+    assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kv_dtype", KV)
+def test_masked_tokens_are_never_read(rng, isa, kv_dtype):
+    """Infinities in the future, before the window and in recycled pages leave a row as it was."""
+    T, past, window = 50, 40, 20
+    q, k, v = random_qkv(rng, T, 4, 2, 12, past)
+    clean = run(q, k, v, past, kv_dtype=kv_dtype, window=window, isa=isa)
+
+    cache = _core.ops.KvCache(kv_dtype, 2, 12, 3)
+    ruin = np.full((96, 2, 12), np.inf, np.float32)
+    cache.append(ruin, -ruin, [0, 1, 2])  # what an earlier sequence left behind
+    cache.append(k[:past], v[:past], [0, 1, 2])
+    qkv = np.concatenate([x.reshape(T, -1) for x in (q, k[past:], v[past:])], axis=1)
+    got = cache.attention(qkv, [(0, T, past, [0, 1, 2])], window=window, isa=isa)
+    assert got.tobytes() == clean.tobytes()
+
+    bad_k, bad_v = k.copy(), v.copy()
+    bad_k[past + 30], bad_v[past + 30] = np.nan, np.inf
+    got = run(q, bad_k, bad_v, past, kv_dtype=kv_dtype, window=window, isa=isa)
+    assert got[:30].tobytes() == clean[:30].tobytes()
+    assert np.isnan(got[30:50]).all()
+    assert got[50:].tobytes() == clean[50:].tobytes()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_one_key_returns_its_value(rng, isa):
+    q, k, v = random_qkv(rng, 1, 3, 1, 20)
+    # The weight is divided by itself: two roundings.
+    got, expected = run(q, k, v, isa=isa), np.repeat(v, 3, axis=1)
+    assert (np.abs(got - expected) <= 2 * EPS32 * np.abs(expected)).all()
+
+
+def test_wrong_arguments_are_refused(rng):
+    q, k, v = random_qkv(rng, 4, 4, 2, 8)
+    with pytest.raises(ValueError, match="k and v must both have shape"):
+        ops.attention(q, k[:, :, :7], v)
+    with pytest.raises(ValueError, match="q must have shape"):
+        ops.attention(q[0], k, v)
+    with pytest.raises(ValueError, match="kv_dtype='float16' must be"):
+        ops.attention(q, k, v, kv_dtype="float16")
+    with pytest.raises(ValueError, match="past_k and past_v"):
+        ops.attention(q, k, v, past_k=k)
+    with pytest.raises(ValueError, match="scale=0"):
+        ops.attention(q, k, v, scale=0.0)
+    with pytest.raises(ValueError, match="window=-1"):
+        ops.attention(q, k, v, window=-1)
+    with pytest.raises(ValueError, match="chunk=-1"):
+        ops.attention(q, k, v, chunk=-1)
+    with pytest.raises(ValueError, match="must list at least one page"):
+        ops.attention(q, k, v, pages=[])
+    with pytest.raises(ValueError, match="pages must list at least 2 pages"):
+        ops.attention(q, k, v, past_k=np.ones((30, 2, 8)), past_v=np.ones((30, 2, 8)), pages=[0])
+    cache = _core.ops.KvCache("float32", 2, 8, 1)
+    with pytest.raises(ValueError, match=r"pages must be in \[0, 1\)"):
+        cache.append(k, v, [1])
+    with pytest.raises(ValueError, match="spans must cover"):
+        cache.attention(np.zeros((3, 64), np.float32), [(0, 2, 0, [0])])
+    with pytest.raises(ValueError, match="head_dim=257"):
+        _core.ops.KvCache("float32", 2, 257, 1)

@@ -1,0 +1,187 @@
+import math
+
+import numpy as np
+import pytest
+
+import genfast
+from genfast import _core, ops
+from quantised import group_sums, symmetric8
+
+ISAS = genfast.cpu_info()["isas"]
+FORMATS = ["f32", "f16", "bf16", "int8", "int4"]
+EPS32 = float(np.finfo(np.float32).eps)
+# (M, N, K): one token, tiles of several sizes, two tiles, panels and columns with tails
+SHAPES = [
+    (1, 1, 1),
+    (1, 40, 33),
+    (2, 32, 64),
+    (3, 33, 7),
+    (7, 96, 100),
+    (13, 31, 65),
+    (30, 70, 130),
+]
+
+
+def pack(weight, format, threads=0):
+    flat = np.ascontiguousarray(weight, np.float32).reshape(-1).view(np.uint8)
+    return _core.Weight(format, [(flat, "F32", *weight.shape, False)], threads)
+
+
+def expected_and_bound(x, packed, isa):
+    """x @ w.T in float64 with the format's own integers, and a bound on its rounding error."""
+    w = packed.unpack().astype(np.float64)
+    if packed.format in ("f32", "f16", "bf16"):
+        exact = x.astype(np.float64) @ w.T
+        # A chain of K fmas: each rounds a partial sum of at most sum |x w|.
+        bound = x.shape[1] * EPS32 * (np.abs(x).astype(np.float64) @ np.abs(w.T))
+        if _core.ops.matmul_variant(packed.format, isa=isa) == "bf16_dot":
+            # x is rounded to 8 significant bits, and denormals are flushed.
+            bound = bound * 2 + 2.0**-8 * (np.abs(x).astype(np.float64) @ np.abs(w.T))
+        return exact, bound
+    q, scale = symmetric8(x)
+    if packed.format == "int8":
+        exact = (q.astype(np.float64) @ w.T) * scale
+        # The sum is exact, w = q * scale rounds once; float(sum), two scales, two products more.
+        return exact, 4 * EPS32 * (np.abs(q) @ np.abs(w.T)) * scale
+    sums = group_sums(q, w)
+    exact = sums.sum(-1) * scale
+    # Weights unpack with one rounding; a chain of an fma per group; one product with the scale.
+    chain = (sums.shape[-1] + 3) * EPS32 * np.abs(sums).sum(-1) * scale
+    return exact, chain + EPS32 * (np.abs(q) @ np.abs(w.T)) * scale
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("M, N, K", [*SHAPES, (14, 32, 4100)])
+def test_matches_definition(rng, isa, format, M, N, K):
+    x = rng.normal(size=(M, K)).astype(np.float32)
+    packed = pack(rng.normal(size=(N, K)), format)
+    exact, bound = expected_and_bound(x, packed, isa)
+    got = ops.matmul(x, packed, isa=isa)
+    assert (np.abs(got - exact) <= bound + EPS32 * np.abs(exact)).all()
+
+
+def activate(name, x):
+    erf = np.vectorize(math.erf)
+    return {
+        "none": lambda: x,
+        "relu": lambda: np.maximum(x, 0),
+        "silu": lambda: x / (1 + np.exp(-x)),
+        "gelu": lambda: 0.5 * x * (1 + erf(x / math.sqrt(2))),
+        "gelu_tanh": lambda: (
+            0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        ),
+    }[name]()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("activation", ["none", "relu", "silu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("format", ["f32", "int8"])
+def test_epilogue(rng, isa, format, activation):
+    M, N, K = 5, 45, 64
+    x = rng.normal(size=(M, K)).astype(np.float32)
+    packed = pack(rng.normal(size=(N, K)) / 8, format)
+    bias = rng.normal(size=N).astype(np.float32)
+    residual = rng.normal(size=(M, N)).astype(np.float32)
+    exact, bound = expected_and_bound(x, packed, isa)
+    before = exact + bias
+    expected = activate(activation, before) + residual
+    # All slopes are below 1.2; the activations themselves are good to a few ulp (test_activation).
+    allowed = 1.2 * (bound + 2 * EPS32 * np.abs(before)) + 16 * EPS32 * (np.abs(before) + 1)
+    got = ops.matmul(x, packed, bias, residual, activation, isa=isa)
+    assert (np.abs(got - expected) <= allowed + EPS32 * np.abs(expected)).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("N, K", [(96, 100), (70, 65), (33, 4102)])
+def test_same_bits_for_any_batch_and_threads(rng, isa, format, N, K):
+    x = rng.normal(size=(31, K)).astype(np.float32)
+    bias = rng.normal(size=N).astype(np.float32)
+    packed = pack(rng.normal(size=(N, K)), format)
+    whole = ops.matmul(x, packed, bias, activation="silu", isa=isa, threads=1)
+    for threads in (2, 3):
+        got = ops.matmul(x, packed, bias, activation="silu", isa=isa, threads=threads)
+        assert got.tobytes() == whole.tobytes()
+    for M in range(1, 14):
+        for threads in (1, 2, 3):
+            got = ops.matmul(x[:M], packed, bias, activation="silu", isa=isa, threads=threads)
+            assert got.tobytes() == whole[:M].tobytes()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("M, N, K", [(1, 40, 33), (9, 70, 130), (17, 33, 257)])
+def test_avx2_and_avx512_give_the_same_bits(rng, format, M, N, K):
+    if not {"avx2", "avx512"} <= set(ISAS):
+        pytest.skip("needs a CPU with AVX-512")
+    if _core.ops.matmul_variant(format, isa="avx512") == "bf16_dot":
+        pytest.skip("vdpbf16ps rounds x to bf16; AVX2 has no such instruction")
+    x = rng.normal(size=(M, K)).astype(np.float32)
+    packed = pack(rng.normal(size=(N, K)), format)
+    residual = rng.normal(size=(M, N)).astype(np.float32)
+    one, other = (
+        ops.matmul(x, packed, None, residual, "gelu", isa=isa) for isa in ("avx2", "avx512")
+    )
+    assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("format", ["int8", "int4"])
+def test_integer_sums_do_not_saturate(isa, format):
+    """The largest products all of one sign, where 16-bit sums of pairs would overflow."""
+    K = 1024
+    for sign in (1, -1):
+        x = np.full((3, K), 5, np.float32)
+        w = np.full((40, K), 8 * sign, np.float32)
+        packed = pack(w, format)
+        assert (np.abs(packed.unpack()) == 8).all()
+        got = ops.matmul(x, packed, isa=isa)
+        np.testing.assert_allclose(got, sign * 40.0 * K, rtol=1e-6)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_rows_that_are_not_finite_poison_themselves_alone(rng, isa, format):
+    x = rng.normal(size=(4, 70)).astype(np.float32)
+    packed = pack(rng.normal(size=(40, 70)), format)
+    clean = ops.matmul(x, packed, isa=isa)
+    x[1, 3], x[2, 69] = np.nan, np.inf
+    got = ops.matmul(x, packed, isa=isa)
+    assert not np.isfinite(got[1:3]).any()
+    assert got[[0, 3]].tobytes() == clean[[0, 3]].tobytes()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("format", FORMATS)
+def test_zeros_and_empty_batches(isa, format):
+    packed = pack(np.ones((40, 64)), format)
+    assert (ops.matmul(np.zeros((3, 64), np.float32), packed, isa=isa) == 0).all()
+    assert ops.matmul(np.zeros((0, 64), np.float32), packed, isa=isa).shape == (0, 40)
+
+
+def test_leading_axes_and_arrays_packed_on_the_fly(rng):
+    x = rng.normal(size=(2, 3, 16)).astype(np.float32)
+    w = rng.normal(size=(8, 16)).astype(np.float32)
+    assert ops.matmul(x, w).shape == (2, 3, 8)
+    for format in FORMATS:
+        one = ops.matmul(x, w, format=format)
+        assert one.tobytes() == ops.matmul(x, pack(w, format)).tobytes()
+
+
+def test_wrong_arguments_are_refused():
+    x, w = np.ones((2, 8), np.float32), np.ones((4, 8), np.float32)
+    with pytest.raises(ValueError, match="x must have 8 columns"):
+        ops.matmul(np.ones((2, 9), np.float32), w)
+    with pytest.raises(ValueError, match="bias must have shape"):
+        ops.matmul(x, w, np.ones(5, np.float32))
+    with pytest.raises(ValueError, match="residual must have"):
+        ops.matmul(x, w, None, np.ones((2, 5), np.float32))
+    with pytest.raises(ValueError, match="weight must have shape"):
+        ops.matmul(x, np.ones(8, np.float32))
+    with pytest.raises(ValueError, match="activation="):
+        ops.matmul(x, w, activation="tanh")
+    with pytest.raises(ValueError, match="format="):
+        ops.matmul(x, w, format="int3")
+    table = _core.Weight.rows(w.reshape(-1).view(np.uint8), "F32", 4, 8)
+    with pytest.raises(ValueError, match="must be packed"):
+        ops.matmul(x, table)
