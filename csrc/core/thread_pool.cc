@@ -58,8 +58,12 @@ ThreadPool::~ThreadPool() {
 
 void ThreadPool::run_erased(Job job, void* context) {
     std::lock_guard<std::mutex> lock(turn_);
-    Team team{0, size(), workers_.empty() ? nullptr : &barrier_};
-    if (workers_.empty()) return job(context, team);
+    if (workers_.empty()) {
+        Team alone;
+        return job(context, alone);
+    }
+    Team team{0, size_, &barrier_, &tickets_};
+    tickets_ = 0;
     job_ = job;
     context_ = context;
     generation_.fetch_add(1, std::memory_order_release);
@@ -69,7 +73,6 @@ void ThreadPool::run_erased(Job job, void* context) {
 }
 
 void ThreadPool::work(int index) {
-    Team team{index, size_, &barrier_};
     uint32_t seen = 0;
     for (;;) {
         int spins = 0;
@@ -81,6 +84,7 @@ void ThreadPool::work(int index) {
         }
         ++seen;
         if (stop_.load()) return;
+        Team team{index, size_, &barrier_, &tickets_};
         job_(context_, team);
         barrier_.arrive_and_wait();
     }

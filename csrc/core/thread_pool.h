@@ -53,6 +53,7 @@ class ThreadPool {
     Barrier barrier_;
     Job job_ = nullptr;
     void* context_ = nullptr;
+    alignas(64) int64_t tickets_ = 0;
     alignas(64) std::atomic<uint32_t> generation_{0};
     std::atomic<bool> stop_{false};
     std::vector<std::thread> workers_;

@@ -10,18 +10,17 @@ from genfast import _core
 
 _BUFFER_BYTES = 256 << 20  # well beyond the last-level cache
 _ROUNDS = 2_000_000
-_REPEATS = 7
 
 
-def measure(threads: int = 0, isa: str = "") -> dict[str, float]:
-    """Medians of interleaved repeats, all threads together; takes about a second.
+def measure(threads: int = 0, isa: str = "", repeats: int = 7) -> dict[str, float]:
+    """Medians of interleaved repeats, all threads together; seven take about a second.
 
     read_gb_s: reading memory. fp32_gflops, bf16_gflops, int8_gops: multiplications and additions by
     the instructions that matmul uses (bf16 without its own instruction is float32's).
     """
     data = np.ones(_BUFFER_BYTES // 4, np.int32)
     rates: dict[str, list[float]] = {kind: [] for kind in ("read", *_PEAKS)}
-    for _ in range(_REPEATS):
+    for _ in range(repeats):
         seconds, _, _ = _core.ops.probe("read", data, isa=isa, threads=threads)
         rates["read"].append(data.nbytes / seconds / 1e9)
         for kind in _PEAKS:

@@ -53,11 +53,14 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of a model: `parameters` as published, `matmul_parameters` those each token meets."""
+    """Sizes of a model: `parameters` as published; `body_parameters` are those that each token of
+    a prompt is multiplied with, `logits_parameters` those of the last matrix, only for outputs.
+    """
 
     model_type: str
     parameters: int
-    matmul_parameters: int
+    body_parameters: int
+    logits_parameters: int
     vocab_size: int
     context: int
     layers: int
@@ -147,7 +150,8 @@ def sizes_of(config: dict[str, Any], file: Path | str = "config.json") -> Sizes:
     return Sizes(
         model_type=config["model_type"],
         parameters=sum(m.rows * m.cols for m in matrices) + vectors,
-        matmul_parameters=sum(m.rows * m.cols for m in matrices if not m.table),
+        body_parameters=sum(m.rows * m.cols for m in matrices if not (m.table or m.logits)),
+        logits_parameters=sum(m.rows * m.cols for m in matrices if m.logits),
         vocab_size=settings.vocab_size,
         context=settings.context,
         layers=len(graph.attention_layers),

@@ -418,7 +418,7 @@ def machine(monkeypatch):
     import types
 
     module = types.ModuleType("genfast.machine")
-    module.measure = lambda: dict(CEILINGS)
+    module.measure = lambda repeats=7: dict(CEILINGS)
     monkeypatch.setitem(sys.modules, "genfast.machine", module)
     monkeypatch.setattr(genfast, "machine", module, raising=False)
 
@@ -436,18 +436,17 @@ def test_bench_machine(model, machine, capsys):
 def test_bench_of_a_model(model, machine, monkeypatch, capsys):
     from types import SimpleNamespace
 
-    monkeypatch.setattr(
-        "genfast.sizing.sizes_of", lambda *_: SimpleNamespace(matmul_parameters=1_000_000)
-    )
+    sizes = SimpleNamespace(body_parameters=1_000_000, logits_parameters=58_000)
+    monkeypatch.setattr("genfast.sizing.sizes_of", lambda *_: sizes)
     line = "bench dir --json --prompt-tokens 1000 --new-tokens 6 --repeat 2"
     assert main(line.split()) == 0
     report = json.loads(capsys.readouterr().out)
     # 64 positions less 6 new tokens bound the prompt; 2 runs and one to warm up.
     prompts = [prompt for prompt, _ in model.asked]
     assert [len(p) for p in prompts] == [58] * 3 and prompts[0] != prompts[1] != prompts[2]
-    # 400 tokens/s at 2 operations for each of a million weights of 32 bits.
-    assert report["prefill"]["gflop_s"] == pytest.approx(0.8)
-    assert report["prefill"]["of_machine"] == pytest.approx(0.008)
+    # 400 tokens/s at 2 operations for each of a million weights of 32 bits; logits for one of 58.
+    assert report["prefill"]["gflop_s"] == pytest.approx(0.8008)
+    assert report["prefill"]["of_machine"] == pytest.approx(0.008008)
     assert report["prefill"]["ceiling"] == "fp32_gflops"
     # 10 tokens/s, each reading 4 MB of weights and (58 + 3) tokens of KV.
     assert report["decode"]["gb_s"] == pytest.approx(10 * (4e6 + 61 * 100) / 1e9)

@@ -94,8 +94,7 @@ void matmul(const MatmulArgs& a, Team& team) {
     const int64_t panels = panel_count(a.w.N), blocks = (p.tiles + p.block - 1) / p.block;
     const size_t column_bytes = kernels.resume[1] ? stride / size_t(p.K) : 0;  // dense formats only
     const size_t x_bytes = tile_bytes(kernels.layout, p.k_block, p.MT);
-    Range jobs = share(blocks * panels, team);
-    for (int64_t job = jobs.begin; job < jobs.end; ++job) {
+    auto run_job = [&](int64_t job) {
         const int64_t block = job / panels, index = job % panels;
         const std::byte* panel = a.w.data + size_t(index) * stride;
         const float* w_scales = per_row ? int8::scales(panel, a.w.K) : nullptr;
@@ -116,6 +115,13 @@ void matmul(const MatmulArgs& a, Team& team) {
                            x_scales, w_scales);
             }
         }
+    };
+    // Long jobs go to whoever is free; a few tokens' are over too soon for that to pay.
+    if (p.tiles >= kDynamicTiles) {
+        team.each_job(blocks * panels, run_job);
+    } else {
+        Range mine = share(blocks * panels, team);
+        for (int64_t job = mine.begin; job < mine.end; ++job) run_job(job);
     }
 }
 

@@ -11,8 +11,9 @@ from genfast.cli.common import Usage, add_common, add_model, open_model, print_j
 
 _EPILOG = """\
 Decoding reads every weight once a token, so its floor is bytes over read bandwidth; prefill
-computes 2 operations a weight and token, so its floor is operations over the instruction peak. Both
-ceilings are measured in the same run; "of the machine" is floor over measured time. Figures of
+computes 2 operations a weight and token (the logits' matrix for the last token alone), so its floor
+is operations over the instruction peak. Both ceilings are measured again before every round, since
+they drift; "of the machine" is floor over measured time, the median over rounds. Figures of
 different machines, or of a busy one, do not compare.
 
 examples:
@@ -46,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
             raise Usage(f"{flag} {getattr(args, name)}; allowed: {low} or more")
     from genfast.machine import measure
 
-    say("measuring the machine …")
-    machine = measure()
-    report: dict[str, Any] = {"machine": machine}
-    if not args.machine:
-        say("measuring the model …")
+    if args.machine:
+        say("measuring the machine …")
+        report: dict[str, Any] = {"machine": measure()}
+    else:
+        say("measuring the machine and the model in turn …")
         with open_model(args) as model:
-            report |= _measure_model(model, machine, args)
+            report = _measure_model(model, measure, args)
     if args.json:
         print_json(report)
     else:
@@ -60,27 +61,36 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measure_model(model: Any, machine: dict[str, float], args: argparse.Namespace) -> dict:
+def _measure_model(model: Any, measure: Any, args: argparse.Namespace) -> dict[str, Any]:
     if model.context_length < 4:
         raise ValueError(f"a context of {model.context_length} leaves nothing to measure")
     new = min(args.new_tokens, model.context_length // 2)
     prompt = min(args.prompt_tokens, model.context_length - new)
     options = {"max_tokens": new, "min_tokens": new, "ignore_eos": True, "temperature": 0}
     draw = random.Random(1)
-    prefill, decode = [], []
+    rounds: list[dict[str, Any]] = []
     for index in range(args.repeat + 1):
         # A new prompt each time, or the prefix cache would answer.
         ids = [draw.randrange(model.vocab_size) for _ in range(prompt)]
+        machine = measure(repeats=3)
         out = model.generate(ids, **options)
         if len(out.token_ids) != new or not all(0 <= i < model.vocab_size for i in out.token_ids):
             raise RuntimeError(f"asked for {new} tokens, got {len(out.token_ids)}")
         if index:  # the first run warms up
-            prefill.append(out.timings.prefill_tokens_per_second)
-            decode.append(out.timings.decode_tokens_per_second)
+            prefill = _prefill(model, machine, prompt, out.timings.prefill_tokens_per_second)
+            decode = _decode(model, machine, prompt, new, out.timings.decode_tokens_per_second)
+            rounds.append({"machine": machine, "prefill": prefill, "decode": decode})
+    model_facts = {"path": str(model.path), "weight_bytes": model.weight_bytes}
+    return {"model": model_facts} | {
+        part: _medians([each[part] for each in rounds]) for part in rounds[0]
+    }
+
+
+def _medians(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each number's median; what is no measurement is the same in every round."""
     return {
-        "model": {"path": str(model.path), "weight_bytes": model.weight_bytes},
-        "prefill": _prefill(model, machine, prompt, statistics.median(prefill)),
-        "decode": _decode(model, machine, prompt, new, statistics.median(decode)),
+        key: statistics.median(each[key] for each in rounds) if isinstance(value, float) else value
+        for key, value in rounds[0].items()
     }
 
 
@@ -88,9 +98,11 @@ def _prefill(model: Any, machine: dict[str, float], tokens: int, rate: float) ->
     """Operations are counted in multiplications and additions, two a weight and token."""
     from genfast.sizing import sizes_of
 
-    work = 2.0 * sizes_of(model.config, model.path / "config.json").matmul_parameters
+    sizes = sizes_of(model.config, model.path / "config.json")
+    work = 2.0 * (sizes.body_parameters + sizes.logits_parameters / tokens)
     # The peak of the arithmetic that the weights call for; float32 where it is not known.
-    bits = 8.0 * model.weight_bytes / max(1.0, work / 2)
+    weights = max(1, sizes.body_parameters + sizes.logits_parameters)
+    bits = 8.0 * model.weight_bytes / weights
     kind = "int8_gops" if bits < 12 else "bf16_gflops" if bits < 24 else "fp32_gflops"
     peak = machine.get(kind) or machine["fp32_gflops"]
     done = rate * work / 1e9
