@@ -236,15 +236,20 @@ GENFAST_INLINE Vec vload_f16(const uint16_t* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)),
             _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
 }
-// Round to nearest even; finite values only
+GENFAST_INLINE __m256 round_bf16x8(__m256 a) {
+    __m256i bits = _mm256_castps_si256(a);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    return _mm256_castsi256_ps(_mm256_and_si256(up, _mm256_set1_epi32(int(0xffff0000u))));
+}
+// Rounded to bfloat16's nearest, ties to even; finite values, infinities and the usual NaN
+GENFAST_INLINE Vec vround_bf16(Vec a) {
+    return {round_bf16x8(a.lo), round_bf16x8(a.hi)};
+}
+// Of values that are bfloat16 numbers already
 GENFAST_INLINE void vstore_bf16(uint16_t* p, Vec a) {
-    __m256i part[2] = {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)};
-    for (__m256i& bits : part) {
-        __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-        __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-        bits = _mm256_srli_epi32(up, 16);
-    }
-    __m256i packed = _mm256_packus_epi32(part[0], part[1]);
+    __m256i packed = _mm256_packus_epi32(_mm256_srli_epi32(_mm256_castps_si256(a.lo), 16),
+                                         _mm256_srli_epi32(_mm256_castps_si256(a.hi), 16));
     _mm256_storeu_si256((__m256i*)p, _mm256_permute4x64_epi64(packed, 0xd8));
 }
 // Sixteen int32 in [-128, 127] to bytes

@@ -62,6 +62,9 @@ GENFAST_INLINE Vec vmin(Vec a, Vec b) {
 GENFAST_INLINE Vec vabs(Vec a) {
     return {_mm512_abs_ps(a.v)};
 }
+GENFAST_INLINE Vec vand(Vec a, Vec b) {
+    return {_mm512_and_ps(a.v, b.v)};
+}
 GENFAST_INLINE Vec vround(Vec a) {
     return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
@@ -185,12 +188,23 @@ GENFAST_INLINE void vload_bf16_pairs(const uint16_t* p, Vec& first, Vec& second)
 GENFAST_INLINE Vec vload_f16(const uint16_t* p) {
     return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))};
 }
-// Round to nearest even; finite values only
-GENFAST_INLINE void vstore_bf16(uint16_t* p, Vec a) {
+// Rounded to bfloat16's nearest, ties to even; finite values, infinities and the usual NaN
+GENFAST_INLINE Vec vround_bf16(Vec a) {
     __m512i bits = _mm512_castps_si512(a.v);
     __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(_mm512_srli_epi32(up, 16)));
+    return {_mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(int(0xffff0000u))))};
+}
+// Of values that are bfloat16 numbers already
+GENFAST_INLINE void vstore_bf16(uint16_t* p, Vec a) {
+    __m512i high = _mm512_srli_epi32(_mm512_castps_si512(a.v), 16);
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(high));
+}
+// acc + a b over sixteen pairs of bfloat16: the second of each pair by a fused multiply-add, then
+// the first. Only where cpu_has_avx512_bf16(). Not the intrinsic: g++ 12 gives its result a new
+// register, and with 24 accumulators live copies every one through the stack.
+GENFAST_INLINE void vdot_bf16(Vec& acc, Vec a, Vec b) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(acc.v) : "v"(a.v), "v"(b.v));
 }
 // Sixteen int32 in [-128, 127] to bytes
 GENFAST_INLINE void istore_i8(int8_t* p, VecI a) {

@@ -7,6 +7,13 @@ import numpy as np
 GROUP = 32
 
 
+def bfloat16(x: np.ndarray) -> np.ndarray:
+    """x rounded to bfloat16, as float32."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return rounded.astype(np.uint32).view(np.float32)
+
+
 def symmetric8(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """q int64 [M, K] in [-127, 127] and scale float32 [M, 1] with rows ~ q * scale."""
     largest = np.abs(rows).max(-1, keepdims=True).astype(np.float32)

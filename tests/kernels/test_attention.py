@@ -7,16 +7,11 @@ import pytest
 
 import genfast
 from genfast import _core, ops
+from quantised import bfloat16
 
 ISAS = genfast.cpu_info()["isas"]
 KV = ["float32", "bfloat16", "int8"]
 EPS32 = float(np.finfo(np.float32).eps)
-
-
-def bfloat16(x):
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return rounded.astype(np.uint32).view(np.float32)
 
 
 def int8(x):
@@ -29,11 +24,16 @@ def int8(x):
 ROUND = {"float32": lambda x: x, "bfloat16": bfloat16, "int8": int8}
 
 
-def definition(q, k, v, past=0, scale=None, window=0, fixed=False):
+def definition(q, k, v, past=0, scale=None, window=0, kv_dtype="float32"):
     """Softmax in float64 of the keys each row may see: (out, bound on the error in float32).
 
-    fixed: queries and weights (times value scales) become 16-bit integers, as with an int8 cache.
+    bfloat16: queries are rounded to it, and weights. int8: queries and weights (times value
+    scales) become 16-bit integers.
     """
+    fixed = kv_dtype == "int8"
+    k, v = ROUND[kv_dtype](k), ROUND[kv_dtype](v)
+    if kv_dtype == "bfloat16":
+        q = bfloat16(q)
     q, k, v = (x.astype(np.float64) for x in (q, k, v))
     T, H, D = q.shape
     group = H // k.shape[1]
@@ -58,6 +58,8 @@ def definition(q, k, v, past=0, scale=None, window=0, fixed=False):
                 # Half a unit of the largest |q| in every q; a score moves by that times sum |k|.
                 unit = np.abs(q[t, h]).max() / 32512
                 relative += unit * np.abs(keys).sum(-1).max() * scale
+            if kv_dtype == "bfloat16":
+                relative += 2 * 2.0**-9  # half a step in each weight, and so in their sum
             bound[t, h] = relative * (weights @ np.abs(values)) + 1e-30
             if fixed:
                 # Half a unit of the largest weight times scale, in every product |byte| <= 127.
@@ -95,8 +97,7 @@ def run(q, k, v, past=0, **options):
 )
 def test_matches_definition(rng, isa, kv_dtype, T, H, Hkv, D, past):
     q, k, v = random_qkv(rng, T, H, Hkv, D, past)
-    rounded = ROUND[kv_dtype]
-    expected, bound = definition(q, rounded(k), rounded(v), past, fixed=kv_dtype == "int8")
+    expected, bound = definition(q, k, v, past, kv_dtype=kv_dtype)
     got = run(q, k, v, past, kv_dtype=kv_dtype, isa=isa)
     assert (np.abs(got - expected) <= bound).all()
 

@@ -19,13 +19,13 @@ static void scores_of_tile(const KvLayout& layout, const Block& block, const Til
     multiply<Source, true>(queries, tile.rows, keys, kPageTokens / kLanes, scores, kScoreStride);
 }
 
-template <bool kScaled>
+template <class Source>
 static void softmax_of_tile(const Tile& tile, float scale, const float* scales, float* scores,
                             const Records& records, float* peaks) {
     float factor = scale * 1.44269504f;  // weights are powers of two
     for (int r = 0; r < tile.rows;) {
         ScoreRows rows{scores + r * kScoreStride, tile.begin[r], tile.end[r], scales,
-                       kScaled ? scales + kRunTokens : nullptr};
+                       scales ? scales + kRunTokens : nullptr};
         float *m = records.m + r, *l = records.l + r, *peak = peaks + r;
         int alike = 1;  // rows that see the same go together
         while (alike < 4 && r + alike < tile.rows && tile.begin[r + alike] == rows.begin &&
@@ -36,12 +36,12 @@ static void softmax_of_tile(const Tile& tile, float scale, const float* scales, 
             *l = *peak = 0;
             alike = 1;
         } else if (alike == 4) {
-            softmax_rows<4, kScaled>(rows, factor, m, l, peak);
+            softmax_rows<4, Source>(rows, factor, m, l, peak);
         } else if (alike >= 2) {
-            softmax_rows<2, kScaled>(rows, factor, m, l, peak);
+            softmax_rows<2, Source>(rows, factor, m, l, peak);
             alike = 2;
         } else {
-            softmax_rows<1, kScaled>(rows, factor, m, l, peak);
+            softmax_rows<1, Source>(rows, factor, m, l, peak);
         }
         r += alike;
     }
@@ -51,16 +51,14 @@ static void softmax_of_tile(const Tile& tile, float scale, const float* scales, 
 template <class Source>
 static void edge(const float* weights, const std::byte* const* pages, int64_t width, int begin,
                  int end, float* out) {
+    constexpr int G = Source::G;
     for (int64_t d = 0; d < width; d += kLanes) {
         Vec acc = vload(out + d);
-        for (int t = begin; t < end; ++t) {
-            int within = t % kPageTokens;
-            const std::byte* p = pages[t / kPageTokens] + (within / Source::G * width + d) * 4;
-            Vec x = vzero();
-#pragma GCC unroll 4
-            for (int j = 0; j < Source::G; ++j)
-                if (within % Source::G == j) x = Source::load(p, j);
-            acc = vfma(vset(weights[t]), x, acc);
+        for (int group = begin / G; group * G < end; ++group) {
+            const std::byte* page = pages[group / (kPageTokens / G)];
+            const std::byte* p = page + (group % (kPageTokens / G) * width + d) * 4;
+            int from = begin - group * G, to = end - group * G;
+            Source::add_some(acc, weights, group, p, from > 0 ? from : 0, to < G ? to : G);
         }
         vstore(out + d, acc);
     }
@@ -101,7 +99,7 @@ static void attend_tile(const AttentionArgs& a, const Block& block, const Tile& 
                         const float* queries, float* scores, const Records& records) {
     float unused[kLanes];
     scores_of_tile<Source>(a.layout, block, tile, queries, scores);
-    softmax_of_tile<false>(tile, a.scale, nullptr, scores, records, unused);
+    softmax_of_tile<Source>(tile, a.scale, nullptr, scores, records, unused);
     values_of_tile<Source>(a.layout, block, tile, scores, records.o, a.layout.stored_dim());
 }
 

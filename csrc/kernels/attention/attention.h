@@ -6,12 +6,13 @@
 // The step's rows belong to sequences: rows [row, row + rows) of a span are tokens start, start +
 // 1, ... of one sequence whose cache pages are listed in `pages`.
 //
-// Numerics: a row's scores are chains of fma in ascending d; keys are taken in blocks of kRunTokens
-// at absolute positions; each block gives (max, sum, weighted values) from what the row may see of
-// it, and blocks are merged in ascending order. So the result does not depend on chunking, on other
-// rows, on threads or on where pages lie. Masked tokens are never read into a row's result,
-// whatever they hold. The new keys and values are read back from the cache like all others (rounded
-// to its type).
+// Numerics: a row's scores are chains of fma in ascending d (bf16: queries and weights are rounded
+// to bf16 too, and of each pair the second comes first, as in vdpbf16ps); keys are taken in blocks
+// of kRunTokens at absolute positions; each block gives (max, sum, weighted values) from what the
+// row may see of it, and blocks are merged in ascending order. So the result does not depend on
+// chunking, on other rows, on threads or on where pages lie. Masked tokens are never read into a
+// row's result, whatever they hold. The new keys and values are read back from the cache like all
+// others (rounded to its type).
 #pragma once
 
 #include "kernels/attention/kv_layout.h"

@@ -1,5 +1,4 @@
-// A block of one KV head's keys and values as the products read them: pointers to its pages, and
-// (when enough rows will share the work) a copy converted to floats.
+// A block of one KV head's keys and values as the products read them: pointers to its pages.
 #pragma once
 
 #include "kernels/attention/softmax.h"
@@ -40,35 +39,6 @@ static void gather_scales(const Block& block, int begin, int end, float* scales)
             vstore(scales + kind * kRunTokens + t,
                    vload(reinterpret_cast<const float*>(page) + t % kPageTokens));
         }
-}
-
-// [groups][16 * vectors][G] of the source become [groups * G][16 * vectors].
-template <class Source>
-GENFAST_INLINE void convert(const std::byte* from, int64_t groups, int64_t vectors, float* to) {
-    for (int64_t group = 0; group < groups; ++group, to += Source::G * vectors * kLanes)
-        for (int64_t v = 0; v < vectors; ++v, from += 64)
-#pragma GCC unroll 4
-            for (int j = 0; j < Source::G; ++j)
-                vstore(to + (j * vectors + v) * kLanes, Source::load(from, j));
-}
-
-// Replaces the view by one of floats with the same layout, in `floats` [2][512][Ds].
-template <class Source>
-static void convert_block(const KvLayout& layout, int begin, int end, float* floats, Block* view) {
-    int64_t Ds = layout.stored_dim();
-    for (int i = begin / kPageTokens; i * kPageTokens < end; ++i) {
-        float* keys = floats + i * kPageTokens * Ds;
-        convert<Source>(view->keys[i], Ds / Source::G, kPageTokens / kLanes, keys);
-        view->keys[i] = reinterpret_cast<const std::byte*>(keys);
-        for (int64_t panel = 0; panel < layout.panels(); ++panel) {
-            int64_t width = layout.panel_width(panel);
-            float* values =
-                floats + kRunTokens * (Ds + panel * layout.panel()) + i * kPageTokens * width;
-            convert<Source>(view->values[panel][i], kPageTokens / Source::G, width / kLanes,
-                            values);
-            view->values[panel][i] = reinterpret_cast<const std::byte*>(values);
-        }
-    }
 }
 
 }  // namespace genfast::GENFAST_ISA

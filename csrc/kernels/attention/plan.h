@@ -23,8 +23,7 @@ struct Job {
 };
 
 struct Plan {
-    alignas(64) int64_t next;  // the next job to take
-    alignas(64) int64_t jobs;
+    int64_t jobs;
     int64_t rows_a_job, merges;  // merges: jobs before they were split by block
     int64_t bucket[64];
 };
@@ -79,7 +78,6 @@ static void make_plan(const AttentionArgs& a, int threads, Plan* plan, Job* jobs
     while (rows > kFewestRows && count_jobs(a, rows) < enough) rows /= 2;
     plan->rows_a_job = rows;
     plan->merges = 0;
-    plan->next = 0;
     plan->jobs = 0;
     if (count_jobs(a, rows) < enough) {
         int64_t records = 0;

@@ -3,8 +3,8 @@
 //   scores: a = queries, b = a page of keys,      k = d,      n = tokens
 //   values: a = weights, b = a panel of values,   k = tokens, n = d
 //
-// Every c[r][n] is one chain of fma in ascending k, so its bits do not depend on the tile it was
-// computed in. Sixteen n lie in a vector of 64 bytes that holds G consecutive k (kv_layout.h).
+// Every c[r][n] is one chain of fma in a fixed order of k, so its bits do not depend on the tile it
+// was computed in. Sixteen n lie in a vector of 64 bytes that holds G consecutive k (kv_layout.h).
 #pragma once
 
 #include "kernels/attention/attention.h"
@@ -20,37 +20,11 @@ namespace genfast::GENFAST_ISA {
 constexpr int64_t kScoreStride = kRunTokens + 16;
 constexpr int64_t kQueryStride = kMaxHeadDim + 16;
 
-// How a cache type gives floats: the j-th of the G neighbours of sixteen outputs. (int8 is
-// multiplied as it lies: product_int8.h.)
-struct Float32 {
-    static constexpr int G = 1;
-    GENFAST_INLINE Vec load(const std::byte* p, int) {
-        return vload(reinterpret_cast<const float*>(p));
-    }
-};
-struct BFloat16 {
-    static constexpr int G = 2;
-    GENFAST_INLINE Vec load(const std::byte* p, int j) {
-        Vec first, second;
-        vload_bf16_pairs(reinterpret_cast<const uint16_t*>(p), first, second);
-        return j == 0 ? first : second;
-    }
-};
-// Where b lies: pages of 32 tokens. Scores have a page for every 32 n, values for every 32 k.
-struct Operand {
-    const std::byte* const* pages;
-    int64_t offset;      // of the first column, in bytes
-    int64_t pitch;       // bytes from one group of G k to the next
-    int64_t begin, end;  // scores: pages wanted; values: groups of G k
-    int64_t groups;      // scores: groups of G k
-};
-
 // Register tiles. AVX-512 has 32 registers: 12 rows of 2 vectors, or few rows of 4 (a decode step
 // reads a whole panel in one pass). AVX2 has 16, and a Vec takes two.
 #if defined(__AVX512F__)
 constexpr int kTileRows = 12;
-constexpr int kDirectRows =
-    8;  // of a type that is converted on the way: fewer, there is less to gain
+constexpr int kDirectRows = 8;  // of a type that is converted on the way, which takes registers
 constexpr int tile_vectors(int rows) {
     return rows <= 4 ? 4 : 2;
 }
@@ -62,20 +36,89 @@ constexpr int tile_vectors(int rows) {
 }
 #endif
 
+// How a type of cache is multiplied (int8's: attend_int8.h). Of the G neighbours that a dword of it
+// holds, the j-th step takes `load(p, j)` times float j of the A that the left operand, as `store`
+// wrote it, has for them; `add_some` takes neighbours [begin, end) alone, in the same order.
+struct Float32 {
+    static constexpr int G = 1, A = 1, kRows = kTileRows;
+    // Sixteen factors of a row from k on; returns them as rounded.
+    GENFAST_INLINE Vec store(float* row, int64_t k, Vec x) {
+        vstore(row + k, x);
+        return x;
+    }
+    GENFAST_INLINE Vec load(const std::byte* p, int) {
+        return vload(reinterpret_cast<const float*>(p));
+    }
+    GENFAST_INLINE void add(Vec& acc, Vec a, Vec b) { acc = vfma(a, b, acc); }
+    GENFAST_INLINE void add_some(Vec& acc, const float* row, int64_t group, const std::byte* p, int,
+                                 int) {
+        add(acc, vset(row[group]), load(p, 0));
+    }
+};
+
+// Both operands are bf16 numbers; of each pair the second comes first, as in vdpbf16ps.
+struct BFloat16 {
+    static constexpr int G = 2, A = 2, kRows = kDirectRows;
+    GENFAST_INLINE Vec store(float* row, int64_t k, Vec x) {
+        x = vround_bf16(x);
+        vstore(row + k, x);
+        return x;
+    }
+    GENFAST_INLINE Vec load(const std::byte* p, int j) {
+        Vec first, second;
+        vload_bf16_pairs(reinterpret_cast<const uint16_t*>(p), first, second);
+        return j == 0 ? first : second;
+    }
+    GENFAST_INLINE void add(Vec& acc, Vec a, Vec b) { acc = vfma(a, b, acc); }
+    GENFAST_INLINE void add_some(Vec& acc, const float* row, int64_t group, const std::byte* p,
+                                 int begin, int end) {
+        for (int j = end - 1; j >= begin; --j) add(acc, vset(row[group * G + j]), load(p, j));
+    }
+};
+
+#if defined(__AVX512F__)
+// The same with the instruction: a row holds pairs, dwords that are moved about as floats.
+struct BFloat16Dot {
+    static constexpr int G = 2, A = 1, kRows = kTileRows;
+    GENFAST_INLINE Vec store(float* row, int64_t k, Vec x) {
+        x = vround_bf16(x);
+        vstore_bf16(reinterpret_cast<uint16_t*>(row) + k, x);
+        return x;
+    }
+    GENFAST_INLINE Vec load(const std::byte* p, int) {
+        return vload(reinterpret_cast<const float*>(p));
+    }
+    GENFAST_INLINE void add(Vec& acc, Vec a, Vec b) { vdot_bf16(acc, a, b); }
+    GENFAST_INLINE void add_some(Vec& acc, const float* row, int64_t group, const std::byte* p,
+                                 int begin, int end) {
+        Vec kept = vset(bits_to_f32((begin == 0 ? 0xffffu : 0u) | (end == 2 ? 0xffff0000u : 0u)));
+        add(acc, vand(vset(row[group]), kept), vand(load(p, 0), kept));
+    }
+};
+#endif
+
+// Where b lies: pages of 32 tokens. Scores have a page for every 32 n, values for every 32 k.
+struct Operand {
+    const std::byte* const* pages;
+    int64_t offset;      // of the first column, in bytes
+    int64_t pitch;       // bytes from one group of G k to the next
+    int64_t begin, end;  // scores: pages wanted; values: groups of G k
+    int64_t groups;      // scores: groups of G k
+};
+
 // Adds `groups` groups of k. The rows of a are a_row floats apart, a constant, so that all of them
 // are addressed from one register.
 template <class Source, int MR, int NV, int64_t a_row>
 GENFAST_INLINE void accumulate(Vec (&acc)[MR][NV], const float*& a, const std::byte* p,
                                int64_t pitch, int64_t groups) {
-    constexpr int G = Source::G;
     // Full tiles read a block that lies in L2; a few rows, a stream from memory: about 4 KB of it
     // should be under way.
     constexpr int64_t ahead = MR == kTileRows ? 8 : 32;
-    for (; groups > 0; --groups, p += pitch, a += G) {
+    for (; groups > 0; --groups, p += pitch, a += Source::A) {
 #pragma GCC unroll 4
         for (int v = 0; v < NV; ++v) __builtin_prefetch(p + ahead * pitch + v * 64);
 #pragma GCC unroll 4
-        for (int j = 0; j < G; ++j) {
+        for (int j = Source::A - 1; j >= 0; --j) {
             Vec column[NV];
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) column[v] = Source::load(p + v * 64, j);
@@ -83,7 +126,7 @@ GENFAST_INLINE void accumulate(Vec (&acc)[MR][NV], const float*& a, const std::b
             for (int r = 0; r < MR; ++r) {
                 Vec x = vset(a[r * a_row + j]);
 #pragma GCC unroll 4
-                for (int v = 0; v < NV; ++v) acc[r][v] = vfma(x, column[v], acc[r][v]);
+                for (int v = 0; v < NV; ++v) Source::add(acc[r][v], x, column[v]);
             }
         }
     }
@@ -116,7 +159,7 @@ GENFAST_NOINLINE void product(const float* a, const Operand& b, float* c, int64_
         for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 4
             for (int v = 0; v < NV; ++v) acc[r][v] = vload(c + r * c_stride + v * kLanes);
-        const float* weights = a + b.begin * Source::G;
+        const float* weights = a + b.begin * Source::A;
         for (int64_t group = b.begin; group < b.end;) {
             int64_t page = group / groups_a_page, first = group % groups_a_page;
             int64_t count = groups_a_page - first;
@@ -137,7 +180,7 @@ using Product = void (*)(const float*, const Operand&, float*, int64_t);
 // The kernel for `rows` rows and `vectors` (1, 2 or 4, at most tile_vectors(rows)) vectors.
 template <class Source, bool kScores, int MR>
 static Product product_for(int rows, int vectors) {
-    if constexpr (MR > (Source::G == 1 ? kTileRows : kDirectRows)) {
+    if constexpr (MR > Source::kRows) {
         return nullptr;
     } else {
         if (rows > MR) return product_for<Source, kScores, MR + 1>(rows, vectors);

@@ -34,7 +34,10 @@ struct Reader {
 
 void attend(const AttentionArgs& a, const SequenceSpan& span, int64_t t, int h, double* weights) {
     int64_t D = a.layout.head_dim, stride = (a.heads + 2 * a.layout.heads) * D;
-    const float* q = a.qkv + (span.row + t) * stride + h * D;
+    const float* row = a.qkv + (span.row + t) * stride + h * D;
+    const bool round = a.layout.type == KvType::bf16;
+    double q[kMaxHeadDim];
+    for (int64_t d = 0; d < D; ++d) q[d] = round ? bf16_to_f32(f32_to_bf16(row[d])) : row[d];
     Reader cache{a, span, h / (a.heads / a.layout.heads)};
     int64_t end = span.start + t + 1;
     int64_t begin = a.window > 0 && end > a.window ? end - a.window : 0;

@@ -68,7 +68,8 @@ static Tile make_tile(const AttentionArgs& a, const SequenceSpan& span, int64_t 
     return tile;
 }
 
-// A tile's queries, side by side and padded with zeros.
+// A tile's queries as Source stores them, side by side and padded with zeros.
+template <class Source>
 static void load_queries(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t row,
                          int rows, float* queries) {
     int64_t D = a.layout.head_dim;
@@ -76,8 +77,8 @@ static void load_queries(const AttentionArgs& a, const SequenceSpan& span, int h
     for (int r = 0; r < rows; ++r, cursor.next(), queries += kQueryStride) {
         const float* q = a.qkv + cursor.query(a, span, head);
         int64_t d = 0;
-        for (; d + kLanes <= D; d += kLanes) vstore(queries + d, vload(q + d));
-        if (d < D) vstore(queries + d, vload_n(q + d, int(D - d)));
+        for (; d + kLanes <= D; d += kLanes) Source::store(queries, d, vload(q + d));
+        if (d < D) Source::store(queries, d, vload_n(q + d, int(D - d)));
     }
 }
 

@@ -1,6 +1,7 @@
 // Attention over Vec. A step has three parts: new keys and values are appended; jobs (plan.h)
 // attend, a tile of rows and a block of keys at a time (product, softmax, product); records of jobs
 // that were split by block are merged.
+#include "core/cpu_flags.h"
 #include "kernels/attention/append.h"
 #include "kernels/attention/attend_int8.h"
 #include "kernels/attention/plan.h"
@@ -8,9 +9,6 @@
 
 namespace genfast::GENFAST_ISA {
 namespace {
-
-// From this many rows on, a block of bfloat16 is converted to floats once instead of in every tile.
-constexpr int64_t kConvertRows = 24;
 
 // A thread's own memory.
 struct Workspace {
@@ -20,7 +18,6 @@ struct Workspace {
     float* scores;    // [tile rows][kScoreStride]
     float* scales;    // int8: [2][512]
     int32_t* packed;  // int8: factors as integers
-    float* floats;    // bf16: a converted block
 };
 
 constexpr int64_t kInt8Floats =
@@ -30,7 +27,6 @@ int64_t workspace_floats(const KvLayout& layout) {
     int64_t Ds = layout.stored_dim(), floats = kTileRows * (kQueryStride + kScoreStride) +
                                                record_floats(kMostRows, Ds) + record_floats(16, Ds);
     if (layout.type == KvType::int8) floats += kInt8Floats;
-    if (layout.type == KvType::bf16) floats += 2 * kRunTokens * Ds;
     return floats;
 }
 
@@ -43,7 +39,7 @@ Workspace workspace(const KvLayout& layout, float* memory) {
     w.records = records_at(memory, kMostRows, Ds);
     memory += record_floats(kMostRows, Ds);
     w.tile = records_at(memory, 16, Ds);
-    w.floats = w.scales = memory + record_floats(16, Ds);
+    w.scales = memory + record_floats(16, Ds);
     w.packed = reinterpret_cast<int32_t*>(w.scales + 2 * kRunTokens);
     return w;
 }
@@ -56,14 +52,21 @@ void clear(const Records& records, int64_t rows, int64_t Ds) {
     }
 }
 
+template <class Source>
+void attend(const AttentionArgs& a, const Block& block, const Tile& tile, const Workspace& w,
+            const Records& records) {
+    if constexpr (kScaled<Source>)
+        attend_tile_int8(a, block, tile, w.queries, w.packed, w.scales, w.scores, records);
+    else
+        attend_tile<Source>(a, block, tile, w.queries, w.scores, records);
+}
+
+template <class Source>
 void run_job(const AttentionArgs& a, const Job& job, const Records& split, const Workspace& w) {
+    constexpr int most_rows = kScaled<Source> ? kInt8Rows : Source::kRows;
     const SequenceSpan& span = a.spans[job.span];
-    const KvLayout& layout = a.layout;
-    int64_t Ds = layout.stored_dim();
-    bool whole = job.record < 0, int8 = layout.type == KvType::int8;
-    bool converted = layout.type == KvType::bf16 && job.rows >= kConvertRows;
-    bool floats = layout.type == KvType::f32 || converted;
-    int most_rows = int8 ? kInt8Rows : floats ? kTileRows : kDirectRows;
+    int64_t Ds = a.layout.stored_dim();
+    bool whole = job.record < 0;
     if (whole) clear(w.records, job.rows, Ds);
 
     int64_t oldest = span.start + RowCursor(a, job.row).token;
@@ -72,25 +75,36 @@ void run_job(const AttentionArgs& a, const Job& job, const Records& split, const
         int begin = visible(a, oldest, b).begin, end = visible(a, newest, b).end;
         Block block;
         view_block(a, span, job.head, b, begin, end, &block);
-        if (converted) convert_block<BFloat16>(layout, begin, end, w.floats, &block);
         for (int64_t r = 0, rows; r < job.rows; r += rows) {
             rows = job.rows - r < most_rows ? job.rows - r : most_rows;
             Tile tile = make_tile(a, span, job.row + r, int(rows), b);
             if (whole && tile.first >= tile.last) continue;
             Records records = whole ? w.tile : split.from(job.record + r, Ds);
-            load_queries(a, span, job.head, job.row + r, int(rows), w.queries);
+            load_queries<Source>(a, span, job.head, job.row + r, int(rows), w.queries);
             if (r + rows + most_rows <= job.rows)
                 prefetch_rows(a, span, job.head, job.row + r + rows, most_rows);
-            if (int8)
-                attend_tile_int8(a, block, tile, w.queries, w.packed, w.scales, w.scores, records);
-            else if (floats)
-                attend_tile<Float32>(a, block, tile, w.queries, w.scores, records);
-            else
-                attend_tile<BFloat16>(a, block, tile, w.queries, w.scores, records);
+            attend<Source>(a, block, tile, w, records);
             if (whole) merge(w.records.from(r, Ds), records, int(rows), Ds);
         }
     }
     if (whole) write_output(a, span, job.head, job.row, job.rows, w.records);
+}
+
+using RunJob = void (*)(const AttentionArgs&, const Job&, const Records&, const Workspace&);
+
+RunJob job_runner(KvType type) {
+    switch (type) {
+        case KvType::f32:
+            return run_job<Float32>;
+        case KvType::bf16:
+#if defined(__AVX512F__)
+            if (cpu_has_avx512_bf16()) return run_job<BFloat16Dot>;
+#endif
+            return run_job<BFloat16>;
+        case KvType::int8:
+            return run_job<Fixed>;
+    }
+    return nullptr;
 }
 
 void append(const AttentionArgs& a, Team& team) {
@@ -149,11 +163,8 @@ void attention(const AttentionArgs& a, Team& team) {
     if (team.index == 0) make_plan(a, team.count, plan, jobs);
     append(a, team);
     team.sync();
-    for (;;) {
-        int64_t next = __atomic_fetch_add(&plan->next, 1, __ATOMIC_RELAXED);
-        if (next >= plan->jobs) break;
-        run_job(a, jobs[next], split, w);
-    }
+    RunJob run = job_runner(a.layout.type);
+    team.each_job(plan->jobs, [&](int64_t job) { run(a, jobs[job], split, w); });
     if (plan->merges == 0) return;
     team.sync();
     merge_split(a, *plan, split, w.tile, team);

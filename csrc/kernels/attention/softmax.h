@@ -58,21 +58,27 @@ struct ScoreRows {
     }
 };
 
-template <bool kScaled>
+// With an int8 cache weights stay floats until their row's largest is known (attend_int8.h).
+struct Fixed : Float32 {};
+template <class Source>
+constexpr bool kScaled = __is_same(Source, Fixed);
+
+template <class Source>
 GENFAST_INLINE Vec scaled_score(const ScoreRows& a, float* s, int t) {
     Vec x = vload(s + t);
-    if (kScaled) {
+    if (kScaled<Source>) {
         x = vmul(x, vload(a.key_scales + t));
         vstore(s + t, x);
     }
     return x;
 }
 
-// Scores of the tokens [begin, end) become weights, in place; with scales, weights times the value
-// scales, whose maximum is put into `peak`. Sums run over sixteen lanes in ascending tokens, then
-// over the lanes: an order that depends on a token's place in its block alone. R rows go side by
-// side, which hides the latency of the long chains in exp2 and in the sums.
-template <int R, bool kScaled>
+// Scores of the tokens [begin, end) become weights as Source stores them, in place; with scales,
+// weights times the value scales, whose maximum is put into `peak`. Sums run over sixteen lanes in
+// ascending tokens, then over the lanes: an order that depends on a token's place in its block
+// alone. R rows go side by side, which hides the latency of the long chains in exp2 and in the
+// sums.
+template <int R, class Source>
 GENFAST_NOINLINE void softmax_rows(const ScoreRows& a, float factor, float* m, float* l,
                                    float* peak) {
     int first = int(round_up(a.begin, kLanes)), last = a.end / kLanes * kLanes;
@@ -85,17 +91,17 @@ GENFAST_NOINLINE void softmax_rows(const ScoreRows& a, float factor, float* m, f
         largest[r] = lowest;
         if (head) {
             int t = first - kLanes;
-            largest[r] = a.masked(scaled_score<kScaled>(a, s, t), t, lowest);
+            largest[r] = a.masked(scaled_score<Source>(a, s, t), t, lowest);
         }
         if (tail) {
-            Vec x = a.masked(scaled_score<kScaled>(a, s, last), last, lowest);
+            Vec x = a.masked(scaled_score<Source>(a, s, last), last, lowest);
             largest[r] = vmax(largest[r], x);
         }
     }
     for (int t = first; t < last; t += kLanes)
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r)
-            largest[r] = vmax(largest[r], scaled_score<kScaled>(a, a.s + r * kScoreStride, t));
+            largest[r] = vmax(largest[r], scaled_score<Source>(a, a.s + r * kScoreStride, t));
 
     // p = 2^(s * factor - m): with m rounded before it is subtracted, no error remains, because all
     // that follows (sum, merging) refers to this m.
@@ -106,16 +112,19 @@ GENFAST_NOINLINE void softmax_rows(const ScoreRows& a, float factor, float* m, f
         sum[r] = most[r] = vzero();
     }
     auto weigh = [&](int r, int t, bool ragged) __attribute__((always_inline)) {
-        float* s = a.s + r * kScoreStride + t;
-        Vec p = vexp2(vfma(vload(s), f, minus[r]));
+        float* s = a.s + r * kScoreStride;
+        Vec p = vexp2(vfma(vload(s + t), f, minus[r]));
         if (ragged) p = a.masked(p, t, vzero());
-        sum[r] = vadd(sum[r], p);
-        if (kScaled) {
+        if (kScaled<Source>) {
+            sum[r] = vadd(sum[r], p);
             p = vmul(p, vload(a.value_scales + t));
             if (ragged) p = a.masked(p, t, vzero());
             most[r] = vmax(most[r], p);
+            vstore(s + t, p);
+        } else {
+            // What is summed is what the values will be multiplied with.
+            sum[r] = vadd(sum[r], Source::store(s, t, p));
         }
-        vstore(s, p);
     };
     if (head)
         for (int r = 0; r < R; ++r) weigh(r, first - kLanes, true);
@@ -126,7 +135,7 @@ GENFAST_NOINLINE void softmax_rows(const ScoreRows& a, float factor, float* m, f
     for (int r = 0; r < R; ++r) {
         if (tail) weigh(r, last, true);
         l[r] = vsum(sum[r]);
-        if (kScaled) peak[r] = vmaxall(most[r]);
+        if (kScaled<Source>) peak[r] = vmaxall(most[r]);
     }
 }
 

@@ -39,7 +39,9 @@ static void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int6
         int n = valid - i * kLanes;
         v[i] = n > 0 ? vload_n(x + k + i * kLanes, n < kLanes ? n : kLanes) : vzero();
     }
-    if (layout == Layout::f32) {
+    if (layout == Layout::bf16_floats || layout == Layout::bf16_pairs)
+        for (Vec& part : v) part = vround_bf16(part);
+    if (layout == Layout::f32 || layout == Layout::bf16_floats) {
         alignas(64) float values[kChunk];
         for (int i = 0; i < 2; ++i) vstore(values + i * kLanes, v[i]);
         float* out = reinterpret_cast<float*>(tile) + k * MT + j;

@@ -3,12 +3,12 @@
 //   int8 and int4 quantise each row of x to 8 bits with one scale: max|x| / 127, ties to even.
 //
 // Numerics: every output is one chain over k in ascending order, whatever M and the thread
-//   f32, f16, bf16   acc = fma(x[k], w[k], acc) in float, k = 0, 1, ...   (with vdpbf16ps, where
-//   the CPU
-//                    has it: x rounded to bf16 and pairs of k, in the instruction's own order)
-//   int8             exact int32 sum over all K; out = float(sum) * (x_scale * w_scale)
-//   int4             exact int32 sum per group; acc = fma(float(sum), w_scale, acc); out = acc *
-//   x_scale then + bias, activation, + residual, each rounded to float.
+//   f32, f16   acc = fma(x[k], w[k], acc) in float, k = 0, 1, 2, 3 ...
+//   bf16       the same with x rounded to bf16 and k = 1, 0, 3, 2 ...: what vdpbf16ps does, so that
+//              CPUs with and without it agree (but for denormal numbers, which it flushes)
+//   int8       exact int32 sum over all K; out = float(sum) * (x_scale * w_scale)
+//   int4       exact int32 sum per group; acc = fma(float(sum), w_scale, acc); out = acc * x_scale
+// then + bias, activation, + residual, each rounded to float.
 //
 // `scratch` holds the activations as the kernel wants them (packed, quantised), shared by the team;
 // the size comes from matmul_scratch_bytes of the same instruction set.

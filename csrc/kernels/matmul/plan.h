@@ -8,7 +8,7 @@
 namespace genfast::GENFAST_ISA {
 
 constexpr size_t kBlockBytes = 384 * 1024;  // packed activations of a block: half of a small L2
-constexpr int64_t kDynamicTiles = 4;             // from here on a job is worth an atomic operation
+constexpr int64_t kDynamicTiles = 4;        // from here on a job is worth an atomic operation
 constexpr int64_t kBlockColumns = 2048;     // dense: a panel's part that stays in L2 between tiles
 
 struct Plan {

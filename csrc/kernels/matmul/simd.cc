@@ -29,13 +29,12 @@ static const Tiles& tiles_for(Format format) {
 // Columns [begin, end) of the tokens of tiles [first, last); their scales too, unless null.
 static void pack(const MatmulArgs& a, const Plan& p, Layout layout, int64_t first, int64_t last,
                  int64_t begin, int64_t end, std::byte* acts, float* scales) {
-    const bool quantised = layout != Layout::f32 && layout != Layout::bf16_pairs;
     for (int64_t t = first; t < last; ++t)
         for (int j = 0; j < p.MT; ++j) {
             const int64_t m = t * p.MT + j;
             const float* x = a.x + m * a.w.K;
             const int64_t K = m < a.M ? a.w.K : 0;  // tokens that fill up the last tile are zeros
-            RowScale scale = quantised ? row_scale(x, K) : RowScale{1, 1};
+            RowScale scale = is_quantised(layout) ? row_scale(x, K) : RowScale{1, 1};
             if (scales) scales[m] = scale.scale;
             for (int64_t k = begin; k < end; k += kChunk)
                 pack_chunk(layout, x, k, K > k ? K : k, p.K, scale.inverse, j, p.MT,

@@ -1,4 +1,5 @@
-// f32, f16 and bf16 weights, computed in float: acc = fma(x[k], w[k], acc), k ascending.
+// f32, f16 and bf16 weights, computed in float: acc = fma(x[k], w[k], acc), k ascending; bf16 takes
+// the second of each pair of k first, as vdpbf16ps does.
 #include "kernels/matmul/tiles.h"
 #include "simd/vec.h"
 
@@ -37,12 +38,12 @@ GENFAST_INLINE void columns(const std::byte* panel, const float* x, Vec (&acc)[M
         const uint16_t* pairs = reinterpret_cast<const uint16_t*>(panel);
         GENFAST_UNROLL
         for (int v = 0; v < VECS; ++v) vload_bf16_pairs(pairs + v * 32, w[v], second[v]);
-        step<MT, VECS>(w, x, acc);
+        step<MT, VECS>(second, x + MT, acc);
         // With sixteen registers it is cheaper to load the pairs again than to keep them.
         if constexpr (kTokens < 12) asm volatile("" ::: "memory");
         GENFAST_UNROLL
         for (int v = 0; v < VECS; ++v) vload_bf16_pairs(pairs + v * 32, w[v], second[v]);
-        step<MT, VECS>(second, x + MT, acc);
+        step<MT, VECS>(w, x, acc);
     } else {
         GENFAST_UNROLL
         for (int v = 0; v < VECS; ++v)
@@ -104,7 +105,7 @@ const Tiles f16_tiles = {"f16",
                          {GENFAST_DENSE_TILES(f16_first)},
                          {GENFAST_DENSE_TILES(f16_resume)}};
 const Tiles bf16_tiles = {"bf16",
-                          Layout::f32,
+                          Layout::bf16_floats,
                           kTokens,
                           {GENFAST_DENSE_TILES(bf16_first)},
                           {GENFAST_DENSE_TILES(bf16_resume)}};

@@ -3,6 +3,7 @@
 //
 // A tile's activations are packed so that the kernel reads them front to back (MT tokens a tile):
 //   f32         [K][MT] f32
+//   bf16_floats [K][MT] f32, rounded to bf16
 //   bf16_pairs  [K/2][MT][2] bf16
 //   u8_quads    [K/4][MT][4] u8, 128 + q
 //   s16_pairs   [K/4][MT][2][2] s16: k = 0 and 2, then k = 1 and 3 of each four
@@ -19,7 +20,11 @@
 
 namespace genfast::GENFAST_ISA {
 
-enum class Layout : uint8_t { f32, bf16_pairs, u8_quads, s16_pairs, s8_groups };
+enum class Layout : uint8_t { f32, bf16_floats, bf16_pairs, u8_quads, s16_pairs, s8_groups };
+
+static inline bool is_quantised(Layout layout) {
+    return layout >= Layout::u8_quads;
+}
 
 // c [MT][32] = the sums over K columns of the panel, starting from c itself when `resume`.
 // K counts columns as stored (padded_k).
@@ -43,6 +48,7 @@ extern const Tiles bf16_dot_tiles;                    // avx512_bf16.cc, where t
 static inline size_t tile_bytes(Layout layout, int64_t K, int MT) {
     switch (layout) {
         case Layout::f32:
+        case Layout::bf16_floats:
             return size_t(K) * 4 * size_t(MT);
         case Layout::bf16_pairs:
         case Layout::s16_pairs:
