@@ -14,11 +14,12 @@ static FloatArray matmul(const FloatArray& x, const PackedMatrix& weight,
     require(!bias || (bias->ndim() == 1 && bias->shape(0) == w.N), "bias must have shape [", w.N,
             "]");
     std::vector<py::ssize_t> out_shape(x.shape(), x.shape() + x.ndim());
-    out_shape.back() = w.N;
+    const int64_t columns = outputs(w);
+    out_shape.back() = columns;
     FloatArray out(out_shape);
     require(!residual || (residual->ndim() == out.ndim() &&
                           std::equal(out_shape.begin(), out_shape.end(), residual->shape())),
-            "residual must have the result's shape, [..., ", w.N, "] with x's leading axes");
+            "residual must have the result's shape, [..., ", columns, "] with x's leading axes");
     const Kernels& kernels = kernels_for(isa);
     ThreadPool& pool = pool_of(threads);
     Buffer scratch(kernels.matmul_scratch_bytes(w, shape.rows, pool.size()));

@@ -73,8 +73,8 @@ Shape check_output_rows(const Program& p, const Instruction& i) {
 
 BoundOp bind_output_rows(const Binding& b) {
     auto* kernel = b.kernels.embed;  // a gather of rows is an embedding lookup in x
-    Matrix rows{Format::f32, false, 0, b.value(0).cols,
-                reinterpret_cast<const std::byte*>(b.floats(0))};
+    Matrix rows{Format::f32, false,           false,
+                0,           b.value(0).cols, reinterpret_cast<const std::byte*>(b.floats(0))};
     float* out = b.out();
     return [=](const Step& step, Team& team) {
         Matrix table = rows;
@@ -128,10 +128,11 @@ Shape check_matmul(const Program& p, const Instruction& i) {
     const Value& w = matrix(p, i, 1, "w");
     require(w.matrix->view().panels, "w must be packed; a row-major table only serves embed");
     require(x.cols == w.cols, "x has ", x.cols, " columns, w ", p.shape_text(i.inputs[1]));
+    const int64_t columns = outputs(w.matrix->view());
     if (present(i, 2)) floats(p, i, 2, "bias", 1, w.rows);
-    if (present(i, 3)) floats(p, i, 3, "residual", x.rows, w.rows);
+    if (present(i, 3)) floats(p, i, 3, "residual", x.rows, columns);
     activation_named(i.text("activation", "none"));
-    return {x.rows, w.rows};
+    return {x.rows, columns};
 }
 
 int64_t most_rows(int64_t rows, const Limits& limits) {

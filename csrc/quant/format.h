@@ -12,6 +12,9 @@
 //   int4  per group of 32 k: 32 f16 scales, then [4][32][4] bytes; byte j of k-step s (8 k a step)
 //         holds k = 8s + j in its low nibble and 8s + 4 + j in its high one, biased by 8
 //
+// A gated matrix holds the rows of gate [F, K] and up [F, K] (N = 2F), sixteen of each to a panel,
+// so that both halves of an output meet in one: a matmul over it gives activation(gate) * up.
+//
 // Rows beyond N and columns beyond K are zeros. Symmetric quantisation: w = scale * q with q in
 // [-127, 127] (int8, one scale a row) or [-8, 7] (int4, one scale a row and group).
 #pragma once
@@ -67,12 +70,40 @@ static inline size_t panel_bytes(Format format, int64_t k) {
 struct Matrix {
     Format format = Format::f32;
     bool panels = true;
+    bool gated = false;
     int64_t N = 0, K = 0;
     const std::byte* data = nullptr;
 };
 
-static inline int64_t panel_count(int64_t n) {
-    return (n + kPanelRows - 1) / kPanelRows;
+// Columns of the result of a matmul: all, and those of one panel.
+static inline int64_t outputs(const Matrix& w) {
+    return w.gated ? w.N / 2 : w.N;
+}
+static inline int64_t panel_outputs(const Matrix& w) {
+    return w.gated ? kPanelRows / 2 : kPanelRows;
+}
+static inline int64_t panel_count(const Matrix& w) {
+    return (outputs(w) + panel_outputs(w) - 1) / panel_outputs(w);
+}
+
+// Where row n lies.
+struct RowPlace {
+    int64_t panel;
+    int row;
+};
+static inline RowPlace place_of(const Matrix& w, int64_t n) {
+    if (!w.gated) return {n / kPanelRows, int(n % kPanelRows)};
+    const int64_t F = w.N / 2, f = n % F, half = kPanelRows / 2;
+    return {f / half, int(f % half + (n < F ? 0 : half))};
+}
+// The row at a place; -1 for padding.
+static inline int64_t row_at(const Matrix& w, RowPlace place) {
+    if (!w.gated) {
+        const int64_t n = place.panel * kPanelRows + place.row;
+        return n < w.N ? n : -1;
+    }
+    const int64_t F = w.N / 2, half = kPanelRows / 2, f = place.panel * half + place.row % half;
+    return f < F ? f + (place.row < half ? 0 : F) : -1;
 }
 
 }  // namespace genfast

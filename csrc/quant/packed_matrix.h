@@ -21,9 +21,10 @@ struct WeightSource {
 
 class PackedMatrix {
   public:
-    // The sources one below the other (q, k and v become one matrix). Throws std::invalid_argument
-    // where their columns differ, or where a quantised format meets a weight that is not finite.
-    static PackedMatrix pack(Format format, const std::vector<WeightSource>& sources,
+    // The sources one below the other (q, k and v become one matrix); gated: two of equal shape,
+    // gate and up. Throws std::invalid_argument where their columns differ, or where a quantised
+    // format meets a weight that is not finite.
+    static PackedMatrix pack(Format format, const std::vector<WeightSource>& sources, bool gated,
                              ThreadPool& pool);
     // Row-major memory of somebody else's, which `owner` keeps alive; serves embed alone.
     static PackedMatrix rows(const void* data, DType dtype, int64_t N, int64_t K,

@@ -17,8 +17,8 @@ static inline void unpack_row(const Matrix& matrix, int64_t n, int64_t begin, in
             out[k - begin] = load_element(matrix.data, dtype, n * K + k);
         return;
     }
-    const std::byte* panel = matrix.data + size_t(n / kPanelRows) * panel_bytes(matrix.format, K);
-    const int row = int(n % kPanelRows);
+    const auto [index, row] = place_of(matrix, n);
+    const std::byte* panel = matrix.data + size_t(index) * panel_bytes(matrix.format, K);
     switch (matrix.format) {
         case Format::int8:
             return int8::unpack_row(panel, row, K, begin, end, out);

@@ -19,4 +19,7 @@ namespace genfast::GENFAST_ISA {
 
 constexpr int kLanes = 16;
 
+// For members of kernels' structs, where GENFAST_INLINE cannot stand.
+#define GENFAST_MEMBER __attribute__((always_inline))
+
 }  // namespace genfast::GENFAST_ISA

@@ -160,6 +160,9 @@ GENFAST_INLINE void istore(void* p, VecI a) {
     _mm256_storeu_si256((__m256i*)p, a.lo);
     _mm256_storeu_si256((__m256i*)p + 1, a.hi);
 }
+GENFAST_INLINE VecI ixor(VecI a, VecI b) {
+    return {_mm256_xor_si256(a.lo, b.lo), _mm256_xor_si256(a.hi, b.hi)};
+}
 GENFAST_INLINE VecI iadd(VecI a, VecI b) {
     return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
 }

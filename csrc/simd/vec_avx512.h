@@ -144,6 +144,9 @@ GENFAST_INLINE VecI iload(const void* p) {
 GENFAST_INLINE void istore(void* p, VecI a) {
     _mm512_storeu_si512(p, a.v);
 }
+GENFAST_INLINE VecI ixor(VecI a, VecI b) {
+    return {_mm512_xor_si512(a.v, b.v)};
+}
 GENFAST_INLINE VecI iadd(VecI a, VecI b) {
     return {_mm512_add_epi32(a.v, b.v)};
 }

@@ -85,7 +85,11 @@ class Graph:
         residual: Tensor | None = None,
         name="matmul",
     ) -> Tensor:
-        """activation(x @ weightᵀ + bias) + residual; weight [N, K] packed, bias [N]."""
+        """activation(x @ weightᵀ + bias) + residual; weight [N, K] packed, bias [N].
+
+        A gated weight holds gate and up [2F, K]; the result is activation(gate) · up (+ residual):
+        SwiGLU and its like.
+        """
         inputs = [x, self._matrix(weight), self._constant(bias), residual]
         return self._append("matmul", inputs, {"activation": activation}, name)
 

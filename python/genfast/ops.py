@@ -140,6 +140,7 @@ def matmul(
     activation: str = "none",
     *,
     format: str = "f32",
+    gated: bool = False,
     isa: str = "",
     threads: int = 0,
 ) -> np.ndarray:
@@ -148,13 +149,14 @@ def matmul(
     x [..., K] float32; weight [N, K], a ``_core.Weight`` or an array, which is packed into
     ``format`` ("f32", "f16", "bf16", "int8", "int4") for this call; bias [N]; residual [..., N]
     → [..., N]. activation: "none", "relu", "silu", "gelu", "gelu_tanh". With int8 and int4 weights
-    each row of x is quantised to 8 bits.
+    each row of x is quantised to 8 bits, with bf16 weights x is rounded to bf16. gated: an array
+    holds gate and up [2F, K], and the result is activation(gate) · up + residual [..., F].
     """
-    packed = _packed(weight, format, threads)
+    packed = _packed(weight, format, threads, gated)
     return _core.ops.matmul(x, packed, bias, residual, activation, isa=isa, threads=threads)
 
 
-def _packed(weight, format: str, threads: int) -> _core.Weight:
+def _packed(weight, format: str, threads: int, gated: bool = False) -> _core.Weight:
     """An ndarray [N, K] packed into ``format``; a Weight as it is."""
     if isinstance(weight, _core.Weight):
         return weight
@@ -164,8 +166,13 @@ def _packed(weight, format: str, threads: int) -> _core.Weight:
     if array.dtype != np.float16:
         array = np.ascontiguousarray(array, np.float32)
     dtype = "F16" if array.dtype == np.float16 else "F32"
-    source = (array.reshape(-1).view(np.uint8), dtype, *array.shape, False)
-    return _core.Weight(format, [source], threads)
+    if gated and len(array) % 2:
+        raise ValueError(f"gated: weight must have an even number of rows, found {len(array)}")
+    sources = [
+        (part.reshape(-1).view(np.uint8), dtype, *part.shape, False)
+        for part in (np.split(array, 2) if gated else [array])
+    ]
+    return _core.Weight(format, sources, threads, gated)
 
 
 def attention(

@@ -27,12 +27,15 @@ KV_FORMATS = ("float32", "bfloat16", "int8")
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight matrix [rows, cols]; table: only looked up; logits: stays int8 under int4."""
+    """A weight matrix [rows, cols]; table: only looked up; logits: stays int8 under int4; gated:
+    gate and up, half a panel each.
+    """
 
     rows: int
     cols: int
     table: bool = False
     logits: bool = False
+    gated: bool = False
 
     def nbytes(self, fmt: str) -> int:
         """Bytes when loaded in `fmt`, padding and scales included."""
@@ -40,7 +43,8 @@ class Matrix:
             fmt = "int8"
         if self.table:  # read from the file as it is; shown as the unquantised type
             return self.rows * self.cols * (4 if fmt == "float32" else 2)
-        panels = -(-self.rows // PANEL_ROWS)
+        parts = 2 if self.gated else 1
+        panels = -(-(self.rows // parts) // (PANEL_ROWS // parts))
         groups = -(-self.cols // INT4_GROUP)
         per_panel = {
             "float32": self.cols * PANEL_ROWS * 4,
@@ -108,8 +112,9 @@ class _Weights:
         cols: int,
         transposed: bool = False,
         gives_logits: bool = False,
+        gated: bool = False,
     ) -> Matrix:
-        made = Matrix(sum(rows), cols, logits=gives_logits)
+        made = Matrix(sum(rows), cols, logits=gives_logits, gated=gated)
         return self.matrices.setdefault((names, transposed), made)
 
     def embedding(self, name: str, rows: int, cols: int, *, tied: bool) -> Matrix:

@@ -81,8 +81,12 @@ class Weights:
         cols: int,
         transposed: bool = False,
         gives_logits: bool = False,
+        gated: bool = False,
     ) -> PackedWeight:
-        """Matrices [rows, cols] stacked and packed; transposed: stored as [cols, rows]."""
+        """Matrices [rows, cols] stacked and packed; transposed: stored as [cols, rows].
+
+        gated: gate and up, whose matmul gives activation(gate) · up.
+        """
         key = (names, transposed)
         if key in self._packed:
             return self._packed[key]
@@ -96,7 +100,7 @@ class Weights:
         ]
         label = names[0].removesuffix(".weight") + ("+" if len(names) > 1 else "")
         try:
-            native = _core.Weight(self._format(views, gives_logits), sources, self.threads)
+            native = _core.Weight(self._format(views, gives_logits), sources, self.threads, gated)
         except ValueError as error:
             where = ", ".join(f"{view.file}: tensor '{view.name}'" for view in views)
             raise LoadError(f"{where}: {error}") from None

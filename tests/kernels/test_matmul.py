@@ -93,6 +93,29 @@ def test_epilogue(rng, isa, format, activation):
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("F", [1, 16, 37])
+def test_gated_is_swiglu_of_two_products(rng, isa, format, F):
+    """The same bits as the two matmuls (epilogue included) and the product of their results."""
+    M, K = 14, 70
+    x = rng.normal(size=(M, K)).astype(np.float32)
+    w = rng.normal(size=(2 * F, K)).astype(np.float32)
+    bias = rng.normal(size=2 * F).astype(np.float32)
+    residual = rng.normal(size=(M, F)).astype(np.float32)
+    got = ops.matmul(x, w, bias, residual, "silu", format=format, gated=True, isa=isa)
+    gate = ops.matmul(x, w[:F], bias[:F], None, "silu", format=format, isa=isa)
+    up = ops.matmul(x, w[F:], bias[F:], format=format, isa=isa)
+    if isa == "ref":  # rounds once, at the end
+        np.testing.assert_allclose(got, gate * up + residual, rtol=0, atol=4 * EPS32 * 1e3)
+    else:
+        assert got.tobytes() == (gate * up + residual).tobytes()
+    for threads in (1, 2, 3):
+        options = {"format": format, "gated": True, "isa": isa, "threads": threads}
+        alone = ops.matmul(x[3:4], w, bias, residual[3:4], "silu", **options)
+        assert alone.tobytes() == got[3:4].tobytes()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("N, K", [(96, 100), (70, 65), (33, 4102)])
 def test_same_bits_for_any_batch_and_threads(rng, isa, format, N, K):
     x = rng.normal(size=(31, K)).astype(np.float32)
@@ -179,6 +202,8 @@ def test_wrong_arguments_are_refused():
         ops.matmul(x, w, activation="tanh")
     with pytest.raises(ValueError, match="format="):
         ops.matmul(x, w, format="int3")
+    with pytest.raises(ValueError, match="even number of rows"):
+        ops.matmul(x, w[:3], gated=True)
     table = _core.Weight.rows(w.reshape(-1).view(np.uint8), "F32", 4, 8)
     with pytest.raises(ValueError, match="must be packed"):
         ops.matmul(x, table)

@@ -36,7 +36,7 @@ ValueId weight(Program& program, uint64_t seed, Format format, int64_t rows, int
     ThreadPool pool(2);
     std::vector<float> numbers = noise(seed, rows * cols, 0.4f);
     WeightSource source{numbers.data(), DType::f32, rows, cols, false};
-    auto packed = std::make_shared<PackedMatrix>(PackedMatrix::pack(format, {source}, pool));
+    auto packed = std::make_shared<PackedMatrix>(PackedMatrix::pack(format, {source}, false, pool));
     return program.matrix("w" + std::to_string(seed), packed);
 }
 

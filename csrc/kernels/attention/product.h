@@ -13,7 +13,6 @@
 namespace genfast::GENFAST_ISA {
 
 #define GENFAST_NOINLINE static __attribute__((noinline))
-#define GENFAST_MEMBER __attribute__((always_inline))
 
 // Floats in a row of scores: a block and some, because a stride of a power of two would crowd the
 // rows of a tile into a few sets of the L1 cache.

@@ -1,6 +1,8 @@
 // matmul: out = f(x @ w^T + bias) + residual
 //   x [M, K] f32; w a packed matrix [N, K] (quant/format.h); bias [N] f32; residual, out [M, N] f32
-//   int8 and int4 quantise each row of x to 8 bits with one scale: max|x| / 127, ties to even.
+//   A gated w [2F, K] holds gate and up: out [M, F] = f(x @ gate^T + ...) * (x @ up^T + ...) +
+//   residual int8 and int4 quantise each row of x to 8 bits with one scale: max|x| / 127, ties to
+//   even.
 //
 // Numerics: every output is one chain over k in ascending order, whatever M and the thread
 //   f32, f16   acc = fma(x[k], w[k], acc) in float, k = 0, 1, 2, 3 ...
@@ -8,7 +10,7 @@
 //              CPUs with and without it agree (but for denormal numbers, which it flushes)
 //   int8       exact int32 sum over all K; out = float(sum) * (x_scale * w_scale)
 //   int4       exact int32 sum per group; acc = fma(float(sum), w_scale, acc); out = acc * x_scale
-// then + bias, activation, + residual, each rounded to float.
+// then + bias, activation, * up, + residual, each rounded to float.
 //
 // `scratch` holds the activations as the kernel wants them (packed, quantised), shared by the team;
 // the size comes from matmul_scratch_bytes of the same instruction set.

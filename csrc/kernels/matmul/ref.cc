@@ -68,7 +68,7 @@ double dot(const MatmulArgs& a, const std::byte* panel, int row, const float* x,
 }  // namespace
 
 void matmul(const MatmulArgs& a, Team& team) {
-    const int64_t K = a.w.K, N = a.w.N;
+    const int64_t K = a.w.K;
     const bool quantised = a.w.format == Format::int8 || a.w.format == Format::int4;
     const size_t bytes = panel_bytes(a.w.format, K);
     std::vector<int8_t> quants(quantised ? size_t(a.M * K) : 0);
@@ -76,21 +76,23 @@ void matmul(const MatmulArgs& a, Team& team) {
     if (quantised)
         for (int64_t m = 0; m < a.M; ++m)
             x_scales[size_t(m)] = quantise_row(a.x + m * K, K, quants.data() + m * K);
-    Range columns = share(N, team);
-    for (int64_t n = columns.begin; n < columns.end; ++n) {
-        const std::byte* panel = a.w.data + size_t(n / kPanelRows) * bytes;
-        const int row = int(n % kPanelRows);
+    auto product = [&](int64_t m, int64_t n) {
+        const auto [panel, row] = place_of(a.w, n);
         unpack_row(a.w, n, 0, K, w.data());
+        double sum =
+            dot(a, a.w.data + size_t(panel) * bytes, row, a.x + m * K,
+                quants.data() + (quants.empty() ? 0 : m * K), x_scales[size_t(m)], w.data());
+        return a.bias ? sum + a.bias[n] : sum;
+    };
+    const int64_t N = outputs(a.w);
+    Range columns = share(N, team);
+    for (int64_t n = columns.begin; n < columns.end; ++n)
         for (int64_t m = 0; m < a.M; ++m) {
-            double sum =
-                dot(a, panel, row, a.x + m * K, quants.data() + (quants.empty() ? 0 : m * K),
-                    x_scales[size_t(m)], w.data());
-            if (a.bias) sum += a.bias[n];
-            sum = activate(a.activation, sum);
-            if (a.residual) sum += a.residual[m * N + n];
-            a.out[m * N + n] = float(sum);
+            double y = activate(a.activation, product(m, n));
+            if (a.w.gated) y *= product(m, N + n);
+            if (a.residual) y += a.residual[m * N + n];
+            a.out[m * N + n] = float(y);
         }
-    }
 }
 
 size_t matmul_scratch_bytes(const Matrix&, int64_t, int) {

@@ -42,23 +42,100 @@ static void pack(const MatmulArgs& a, const Plan& p, Layout layout, int64_t firs
         }
 }
 
-// Scales, bias, activation and residual of `rows` tokens from m and the 32 outputs from n.
-static void finish(const MatmulArgs& a, const float* c, int64_t m, int rows, int64_t n,
-                   const float* x_scales, const float* w_scales) {
+// What a call is made of, once its activations are packed.
+struct Call {
+    const MatmulArgs& a;
+    const Plan& p;
+    const Tiles& kernels;
+    const std::byte* acts;
+    const float* x_scales;  // quantised formats, else null
+    float* partial;         // this thread's sums of a panel
+};
+
+// Outputs lie a row apart, too far for the hardware to guess: they are fetched while the tile's
+// sums are computed.
+static void prefetch_outputs(const MatmulArgs& a, int64_t m, int rows, int64_t panel) {
+    const int64_t row = outputs(a.w), n = panel * panel_outputs(a.w);
+    for (int j = 0; j < rows; ++j)
+        for (int64_t i = 0; i < panel_outputs(a.w); i += kLanes) {
+            __builtin_prefetch(a.out + (m + j) * row + n + i, 1);
+            if (a.residual && a.residual != a.out)
+                __builtin_prefetch(a.residual + (m + j) * row + n + i);
+        }
+}
+
+struct Epilogue {
+    Vec w_scale, bias;
+    bool scaled, biased;
+
+    GENFAST_MEMBER Vec operator()(const float* c, float x_scale) const {
+        Vec sum = vload(c);
+        if (scaled) sum = vmul(sum, vmul(vset(x_scale), w_scale));
+        return biased ? vadd(sum, bias) : sum;
+    }
+};
+
+// Scales, bias, activation, gate and residual of `rows` tokens from m and the outputs of a panel.
+__attribute__((noinline)) static void finish(const Call& call, const float* c, int64_t m, int rows,
+                                             int64_t panel, const float* w_scales) {
+    const MatmulArgs& a = call.a;
+    const int64_t first = panel * panel_outputs(a.w), all = outputs(a.w);
+    Epilogue half[2];
     for (int v = 0; v < 2; ++v) {
-        const int64_t column = n + v * kLanes;
-        const int count = int(a.w.N - column < kLanes ? a.w.N - column : kLanes);
+        // Of the output that lane 0 of this half belongs to; its bias lies F further for `up`.
+        const int64_t n = a.w.gated ? first : first + v * kLanes;
+        const int count = int(all - n < kLanes ? all - n : kLanes);
+        const float* bias = a.bias ? a.bias + n + (a.w.gated && v ? all : 0) : nullptr;
+        half[v] = {w_scales ? vload(w_scales + v * kLanes) : vset(1),
+                   bias && count > 0 ? vload_n(bias, count) : vzero(), call.x_scales != nullptr,
+                   bias != nullptr};
+    }
+    for (int v = 0; v < (a.w.gated ? 1 : 2); ++v) {
+        const int64_t n = first + v * kLanes;
+        const int count = int(all - n < kLanes ? all - n : kLanes);
         if (count <= 0) return;
-        const Vec w_scale = w_scales ? vload(w_scales + v * kLanes) : vset(1);
-        const Vec bias = a.bias ? vload_n(a.bias + column, count) : vzero();
         for (int j = 0; j < rows; ++j) {
-            Vec sum = vload(c + j * kPanelRows + v * kLanes);
-            if (x_scales) sum = vmul(sum, vmul(vset(x_scales[m + j]), w_scale));
-            if (a.bias) sum = vadd(sum, bias);
-            if (a.activation != Activation::none) sum = vactivate(a.activation, sum);
-            const int64_t at = (m + j) * a.w.N + column;
-            if (a.residual) sum = vadd(sum, vload_n(a.residual + at, count));
-            vstore_n(a.out + at, sum, count);
+            const float* sums = c + j * kPanelRows + v * kLanes;
+            const float x_scale = call.x_scales ? call.x_scales[m + j] : 1;
+            Vec y = half[v](sums, x_scale);
+            if (a.activation != Activation::none) y = vactivate(a.activation, y);
+            if (a.w.gated) y = vmul(y, half[1](sums + kLanes, x_scale));
+            const int64_t at = (m + j) * all + n;
+            if (count == kLanes) {
+                if (a.residual) y = vadd(y, vload(a.residual + at));
+                vstore(a.out + at, y);
+            } else {
+                if (a.residual) y = vadd(y, vload_n(a.residual + at, count));
+                vstore_n(a.out + at, y, count);
+            }
+        }
+    }
+}
+
+// A block of tokens and a panel: its sums tile by tile, K in blocks where it is long (dense).
+static void run_job(const Call& call, int64_t block, int64_t index) {
+    const MatmulArgs& a = call.a;
+    const Plan& p = call.p;
+    const Tiles& kernels = call.kernels;
+    const std::byte* panel = a.w.data + size_t(index) * panel_bytes(a.w.format, a.w.K);
+    const float* w_scales = a.w.format == Format::int8 ? int8::scales(panel, a.w.K) : nullptr;
+    const size_t column_bytes = panel_bytes(a.w.format, a.w.K) / size_t(p.K);  // of dense formats
+    const size_t x_bytes = tile_bytes(kernels.layout, p.k_block, p.MT);
+    const int64_t first = block * p.block;
+    const int64_t last = first + p.block < p.tiles ? first + p.block : p.tiles;
+    for (int64_t k = 0; k < p.K; k += p.k_block) {
+        const int64_t columns = p.K - k < p.k_block ? p.K - k : p.k_block;
+        const bool done = k + columns == p.K;
+        const Tile kernel = (k ? kernels.resume : kernels.tile)[p.MT];
+        for (int64_t t = first; t < last; ++t) {
+            const int64_t m = t * p.MT;
+            const int rows = int(a.M - m < p.MT ? a.M - m : p.MT);
+            float* c = call.partial + (p.k_block < p.K ? (t - first) * p.MT * kPanelRows : 0);
+            if (done && p.tiles > 1) prefetch_outputs(a, m, rows, index);
+            kernel(panel + size_t(k) * column_bytes,
+                   call.acts + size_t(t) * p.tile_bytes + size_t(k / p.k_block) * x_bytes, columns,
+                   c);
+            if (done) finish(call, c, m, rows, index, w_scales);
         }
     }
 }
@@ -87,40 +164,15 @@ void matmul(const MatmulArgs& a, Team& team) {
         team.sync();
     }
 
-    const size_t stride = panel_bytes(a.w.format, a.w.K);
-    const bool per_row = a.w.format == Format::int8;
-    const float* x_scales = per_row || a.w.format == Format::int4 ? scales : nullptr;
-    const int64_t panels = panel_count(a.w.N), blocks = (p.tiles + p.block - 1) / p.block;
-    const size_t column_bytes = kernels.resume[1] ? stride / size_t(p.K) : 0;  // dense formats only
-    const size_t x_bytes = tile_bytes(kernels.layout, p.k_block, p.MT);
-    auto run_job = [&](int64_t job) {
-        const int64_t block = job / panels, index = job % panels;
-        const std::byte* panel = a.w.data + size_t(index) * stride;
-        const float* w_scales = per_row ? int8::scales(panel, a.w.K) : nullptr;
-        const int64_t first = block * p.block;
-        const int64_t last = first + p.block < p.tiles ? first + p.block : p.tiles;
-        for (int64_t k = 0; k < p.K; k += p.k_block) {
-            const int64_t columns = p.K - k < p.k_block ? p.K - k : p.k_block;
-            const bool done = k + columns == p.K;
-            const Tile kernel = (k ? kernels.resume : kernels.tile)[p.MT];
-            for (int64_t t = first; t < last; ++t) {
-                float* c = partial + (p.k_block < p.K ? (t - first) * p.MT * kPanelRows : 0);
-                kernel(panel + size_t(k) * column_bytes,
-                       acts + size_t(t) * p.tile_bytes + size_t(k / p.k_block) * x_bytes, columns,
-                       c);
-                const int64_t m = t * p.MT;
-                if (done)
-                    finish(a, c, m, int(a.M - m < p.MT ? a.M - m : p.MT), index * kPanelRows,
-                           x_scales, w_scales);
-            }
-        }
-    };
+    const Call call{a, p, kernels, acts, is_quantised(kernels.layout) ? scales : nullptr, partial};
+    const int64_t panels = panel_count(a.w), blocks = (p.tiles + p.block - 1) / p.block;
+    auto job = [&](int64_t i) { run_job(call, i / panels, i % panels); };
     // Long jobs go to whoever is free; a few tokens' are over too soon for that to pay.
     if (p.tiles >= kDynamicTiles) {
-        team.each_job(blocks * panels, run_job);
+        team.each_job(blocks * panels, job);
     } else {
         Range mine = share(blocks * panels, team);
-        for (int64_t job = mine.begin; job < mine.end; ++job) run_job(job);
+        for (int64_t i = mine.begin; i < mine.end; ++i) job(i);
     }
 }
 

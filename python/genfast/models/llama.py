@@ -104,9 +104,9 @@ def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
                 down_bias = w.vector(f"{p}mlp.down_proj.bias", sizes=[hidden])
             norm = w.vector(f"{p}post_attention_layernorm.weight", sizes=[hidden])
             h = g.rms_norm(x, norm, cfg.eps, name="mlp_norm")
-            up = w.matrix(*(f"{name}weight" for name in gate_up), rows=[ffn, ffn], cols=hidden)
-            h = g.matmul(h, up, up_bias, name="gate_up")
-            h = g.swiglu(h, activation=cfg.activation)
+            names = [f"{name}weight" for name in gate_up]
+            up = w.matrix(*names, rows=[ffn, ffn], cols=hidden, gated=True)
+            h = g.matmul(h, up, up_bias, activation=cfg.activation, name="gate_up")
             down = w.matrix(f"{p}mlp.down_proj.weight", rows=[hidden], cols=ffn)
             x = g.matmul(h, down, down_bias, residual=x, name="mlp_out")
     x = g.output_rows(x)
