@@ -1,19 +1,25 @@
+#include <utility>
+
 #include "simd/vec.h"
 
 namespace genfast::avx512 {
 
 double dot_bf16_chains(int64_t rounds);
 
-// Twelve chains of vdpbf16ps, as many as simd.cc has of the others.
-double dot_bf16_chains(int64_t rounds) {
-    Vec acc[12], one = {_mm512_castsi512_ps(_mm512_set1_epi32(0x3f803f80))};
-    for (Vec& a : acc) a = vzero();
-    for (int64_t i = 0; i < rounds; ++i)
-#pragma GCC unroll 12
-        for (int j = 0; j < 12; ++j) vdot_bf16(acc[j], one, one);  // unrolled, or they spill
+// Twelve chains of vdpbf16ps, as many as simd.cc has of the others. No loop walks the array:
+// the compiler would keep it in memory.
+template <size_t... chain>
+static double run_chains(int64_t rounds, std::index_sequence<chain...>) {
+    Vec acc[] = {((void)chain, vzero())...};
+    Vec one = {_mm512_castsi512_ps(_mm512_set1_epi32(0x3f803f80))};
+    for (int64_t i = 0; i < rounds; ++i) (vdot_bf16(acc[chain], one, one), ...);
     Vec sum = vzero();
-    for (Vec a : acc) sum = vadd(sum, a);
+    ((sum = vadd(sum, acc[chain])), ...);
     return double(vsum(sum));
+}
+
+double dot_bf16_chains(int64_t rounds) {
+    return run_chains(rounds, std::make_index_sequence<12>());
 }
 
 }  // namespace genfast::avx512
