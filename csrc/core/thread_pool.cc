@@ -20,8 +20,9 @@ inline void pause() {
 
 // Long enough to bridge sampling between two decode steps, short enough to be no burden when idle.
 constexpr int kSpinsBeforePark = 4000;
-// Past this many polls somebody else holds our core: let it run, the others wait for it too.
-constexpr int kSpinsBeforeYield = 2000;
+// Past this many polls the machine runs somebody else instead of the thread waited for. Sleeping,
+// not yielding: polls use up the time slice that this thread will want when the work goes on.
+constexpr int kSpinsBeforeSleep = 2000;
 
 }  // namespace
 
@@ -34,13 +35,14 @@ void Barrier::arrive_and_wait() {
     if (waiting_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
         waiting_.store(count_, std::memory_order_relaxed);
         phase_.store(phase + 1, std::memory_order_release);
+        phase_.notify_all();
         return;
     }
     for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
-        if (spins < kSpinsBeforeYield)
+        if (spins < kSpinsBeforeSleep)
             pause();
         else
-            std::this_thread::yield();
+            phase_.wait(phase, std::memory_order_acquire);
     }
 }
 

@@ -1,5 +1,3 @@
-#include <utility>
-
 #include "simd/vec.h"
 
 namespace genfast::avx512 {
@@ -8,8 +6,8 @@ double dot_bf16_chains(int64_t rounds);
 
 // Twelve chains of vdpbf16ps, as many as simd.cc has of the others. No loop walks the array:
 // the compiler would keep it in memory.
-template <size_t... chain>
-static double run_chains(int64_t rounds, std::index_sequence<chain...>) {
+template <int... chain>
+static double run_chains(int64_t rounds) {
     Vec acc[] = {((void)chain, vzero())...};
     Vec one = {_mm512_castsi512_ps(_mm512_set1_epi32(0x3f803f80))};
     for (int64_t i = 0; i < rounds; ++i) (vdot_bf16(acc[chain], one, one), ...);
@@ -19,7 +17,7 @@ static double run_chains(int64_t rounds, std::index_sequence<chain...>) {
 }
 
 double dot_bf16_chains(int64_t rounds) {
-    return run_chains(rounds, std::make_index_sequence<12>());
+    return run_chains<0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11>(rounds);
 }
 
 }  // namespace genfast::avx512
