@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "bindings/bindings.h"
-#include "quant/packed_matrix.h"
+#include "program/packed_matrix.h"
 
 namespace genfast {
 

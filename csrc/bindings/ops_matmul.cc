@@ -1,5 +1,5 @@
 #include "bindings/bindings.h"
-#include "quant/packed_matrix.h"
+#include "program/packed_matrix.h"
 
 namespace genfast {
 

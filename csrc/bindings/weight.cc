@@ -1,5 +1,5 @@
 #include "bindings/bindings.h"
-#include "quant/packed_matrix.h"
+#include "program/packed_matrix.h"
 #include "quant/unpack.h"
 
 namespace genfast {
@@ -27,8 +27,8 @@ void check_extent(const Bytes& data, DType dtype, int64_t rows, int64_t cols) {
 }
 
 std::shared_ptr<PackedMatrix> pack(const std::string& format,
-                                   const std::vector<SourceTuple>& sources, int threads,
-                                   bool gated) {
+                                   const std::vector<SourceTuple>& sources, int threads, bool gated,
+                                   const std::string& isa) {
     std::vector<WeightSource> list;
     for (const auto& [data, dtype, rows, cols, transposed] : sources) {
         list.push_back({data.data(), dtype_named(dtype), rows, cols, transposed});
@@ -36,8 +36,9 @@ std::shared_ptr<PackedMatrix> pack(const std::string& format,
     }
     Format packed = format_from_name(format);
     ThreadPool& pool = pool_of(threads);
+    const Kernels& kernels = kernels_for(isa);
     py::gil_scoped_release release;
-    return std::make_shared<PackedMatrix>(PackedMatrix::pack(packed, list, gated, pool));
+    return std::make_shared<PackedMatrix>(PackedMatrix::pack(packed, list, gated, pool, kernels));
 }
 
 std::shared_ptr<PackedMatrix> rows(const Bytes& data, const std::string& dtype, int64_t N,
@@ -68,7 +69,7 @@ void bind_weight(py::module_& m) {
     py::class_<PackedMatrix, std::shared_ptr<PackedMatrix>>(
         m, "Weight", "A matrix [N, K], packed into the panels that matmul streams.")
         .def(py::init(&pack), py::arg("format"), py::arg("sources"), py::arg("threads") = 0,
-             py::arg("gated") = false)
+             py::arg("gated") = false, py::arg("isa") = "")
         .def_static("rows", &rows, py::arg("array"), py::arg("dtype"), py::arg("N"), py::arg("K"))
         .def("unpack", &unpack)
         .def_property_readonly("format",

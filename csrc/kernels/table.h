@@ -14,6 +14,7 @@
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/logprobs/logprobs.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/pack/pack.h"
 #include "kernels/probe/probe.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
@@ -21,12 +22,12 @@
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
 
-#define GENFAST_KERNELS(row)                                                                     \
-    row(activation, ActivationArgs) row(attention, AttentionArgs) row(embed, EmbedArgs)          \
-        row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(matmul, MatmulArgs)       \
-            row(probe, ProbeArgs) row(rms_norm, RmsNormArgs) row(rope, RopeArgs)                 \
-                row(rope_table, RopeTableArgs) row(sample, SampleArgs) row(softmax, SoftmaxArgs) \
-                    row(swiglu, SwigluArgs)
+#define GENFAST_KERNELS(row)                                                               \
+    row(activation, ActivationArgs) row(attention, AttentionArgs) row(embed, EmbedArgs)    \
+        row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(matmul, MatmulArgs) \
+            row(pack, PackArgs) row(probe, ProbeArgs) row(rms_norm, RmsNormArgs)           \
+                row(rope, RopeArgs) row(rope_table, RopeTableArgs) row(sample, SampleArgs) \
+                    row(softmax, SoftmaxArgs) row(swiglu, SwigluArgs)
 
 namespace genfast {
 

@@ -12,7 +12,7 @@
 #include <variant>
 #include <vector>
 
-#include "quant/packed_matrix.h"
+#include "program/packed_matrix.h"
 
 namespace genfast {
 

@@ -2,23 +2,14 @@
 
 #include "core/error.h"
 #include "quant/dense.h"
-#include "quant/int4.h"
-#include "quant/int8.h"
 
 namespace genfast {
 namespace {
 
-template <Format format>
-void pack_dense(const float* rows, int64_t K, std::byte* panel) {
-    dense::pack_panel(format, rows, K, panel);
-}
-
 constexpr FormatTraits kTraits[] = {
-    {Format::f32, "f32", 32, false, pack_dense<Format::f32>},
-    {Format::f16, "f16", 16, false, pack_dense<Format::f16>},
-    {Format::bf16, "bf16", 16, false, pack_dense<Format::bf16>},
-    {Format::int8, "int8", 8, true, int8::pack_panel},
-    {Format::int4, "int4", 4.5, true, int4::pack_panel},
+    {Format::f32, "f32", 32, false},   {Format::f16, "f16", 16, false},
+    {Format::bf16, "bf16", 16, false}, {Format::int8, "int8", 8, true},
+    {Format::int4, "int4", 4.5, true},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The table of weight formats: a row of traits each. To add a format: its layout in format.h, a
-// header beside int8.h, a row here, and its matmul.
+// header beside int8.h, a row here, its pack and its matmul.
 #pragma once
 
 #include <string>
@@ -13,8 +13,6 @@ struct FormatTraits {
     const char* name;
     double bits;     // per weight, scales included (for a long row)
     bool quantised;  // weights must be finite
-    // rows [32, K] f32 -> panel_bytes(format, K) bytes
-    void (*pack_panel)(const float* rows, int64_t K, std::byte* panel);
 };
 
 const FormatTraits& traits(Format format);

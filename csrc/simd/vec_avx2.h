@@ -263,4 +263,47 @@ GENFAST_INLINE void istore_i8(int8_t* p, VecI a) {
     _mm_storeu_si128((__m128i*)p, bytes);
 }
 
+// The bits of sixteen floats
+GENFAST_INLINE Vec vbits(VecI a) {
+    return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)};
+}
+template <int bits>
+GENFAST_INLINE VecI ishl(VecI a) {
+    return {_mm256_slli_epi32(a.lo, bits), _mm256_slli_epi32(a.hi, bits)};
+}
+// Rounded to float16's nearest, ties to even
+GENFAST_INLINE void vstore_f16(uint16_t* p, Vec a) {
+    _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128((__m128i*)(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
+}
+GENFAST_INLINE void itranspose8(__m256i* t) {
+    __m256i a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_epi32(t[i], t[i + 1]);
+        a[i + 1] = _mm256_unpackhi_epi32(t[i], t[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)  // b[i + j]: dword column j of each 128-bit lane, four rows
+        for (int j = 0; j < 2; ++j) {
+            b[i + 2 * j] = _mm256_unpacklo_epi64(a[i + j], a[i + 2 + j]);
+            b[i + 2 * j + 1] = _mm256_unpackhi_epi64(a[i + j], a[i + 2 + j]);
+        }
+    for (int j = 0; j < 4; ++j) {
+        t[j] = _mm256_permute2x128_si256(b[j], b[j + 4], 0x20);
+        t[j + 4] = _mm256_permute2x128_si256(b[j], b[j + 4], 0x31);
+    }
+}
+// Sixteen vectors of sixteen dwords: lane j of vector i becomes lane i of vector j
+GENFAST_INLINE void itranspose16(VecI* t) {
+    __m256i quarters[4][8];
+    for (int i = 0; i < 8; ++i) {
+        quarters[0][i] = t[i].lo, quarters[1][i] = t[i].hi;
+        quarters[2][i] = t[i + 8].lo, quarters[3][i] = t[i + 8].hi;
+    }
+    for (auto& quarter : quarters) itranspose8(quarter);
+    for (int i = 0; i < 8; ++i) {
+        t[i] = {quarters[0][i], quarters[2][i]};
+        t[i + 8] = {quarters[1][i], quarters[3][i]};
+    }
+}
+
 }  // namespace genfast::GENFAST_ISA

@@ -214,4 +214,40 @@ GENFAST_INLINE void istore_i8(int8_t* p, VecI a) {
     _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(a.v));
 }
 
+// The bits of sixteen floats
+GENFAST_INLINE Vec vbits(VecI a) {
+    return {_mm512_castsi512_ps(a.v)};
+}
+template <int bits>
+GENFAST_INLINE VecI ishl(VecI a) {
+    return {_mm512_slli_epi32(a.v, bits)};
+}
+// Rounded to float16's nearest, ties to even
+GENFAST_INLINE void vstore_f16(uint16_t* p, Vec a) {
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+// Sixteen vectors of sixteen dwords: lane j of vector i becomes lane i of vector j
+GENFAST_INLINE void itranspose16(VecI* t) {
+    __m512i a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_epi32(t[i].v, t[i + 1].v);
+        a[i + 1] = _mm512_unpackhi_epi32(t[i].v, t[i + 1].v);
+    }
+    for (int i = 0; i < 16; i += 4)  // b[i + j]: dword column j of each 128-bit lane, four rows
+        for (int j = 0; j < 2; ++j) {
+            b[i + 2 * j] = _mm512_unpacklo_epi64(a[i + j], a[i + 2 + j]);
+            b[i + 2 * j + 1] = _mm512_unpackhi_epi64(a[i + j], a[i + 2 + j]);
+        }
+    for (int j = 0; j < 4; ++j) {
+        __m512i low02 = _mm512_shuffle_i32x4(b[j], b[j + 4], 0x88);
+        __m512i low13 = _mm512_shuffle_i32x4(b[j], b[j + 4], 0xdd);
+        __m512i high02 = _mm512_shuffle_i32x4(b[j + 8], b[j + 12], 0x88);
+        __m512i high13 = _mm512_shuffle_i32x4(b[j + 8], b[j + 12], 0xdd);
+        t[j].v = _mm512_shuffle_i32x4(low02, high02, 0x88);
+        t[j + 4].v = _mm512_shuffle_i32x4(low13, high13, 0x88);
+        t[j + 8].v = _mm512_shuffle_i32x4(low02, high02, 0xdd);
+        t[j + 12].v = _mm512_shuffle_i32x4(low13, high13, 0xdd);
+    }
+}
+
 }  // namespace genfast::GENFAST_ISA

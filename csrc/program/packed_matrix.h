@@ -6,18 +6,10 @@
 
 #include "core/buffer.h"
 #include "core/thread_pool.h"
+#include "kernels/dispatch.h"
 #include "quant/formats.h"
 
 namespace genfast {
-
-// A tensor as it lies in the file: [rows, cols] row-major, f32, f16 or bf16. `transposed`: the file
-// holds [cols, rows], as GPT-2's Conv1D does.
-struct WeightSource {
-    const void* data = nullptr;
-    DType dtype = DType::f32;
-    int64_t rows = 0, cols = 0;
-    bool transposed = false;
-};
 
 class PackedMatrix {
   public:
@@ -25,7 +17,7 @@ class PackedMatrix {
     // gate and up. Throws std::invalid_argument where their columns differ, or where a quantised
     // format meets a weight that is not finite.
     static PackedMatrix pack(Format format, const std::vector<WeightSource>& sources, bool gated,
-                             ThreadPool& pool);
+                             ThreadPool& pool, const Kernels& kernels = kernels_for());
     // Row-major memory of somebody else's, which `owner` keeps alive; serves embed alone.
     static PackedMatrix rows(const void* data, DType dtype, int64_t N, int64_t K,
                              std::shared_ptr<const void> owner);

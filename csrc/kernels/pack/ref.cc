@@ -1,0 +1,42 @@
+#include "kernels/table.h"
+#include "quant/dense.h"
+#include "quant/int4.h"
+#include "quant/int8.h"
+
+namespace genfast::ref {
+
+// The row as float; true when all of it is finite.
+static bool load_row(const SourceRow& row, int64_t K, float* out) {
+    bool finite = true;
+    for (int64_t k = 0; k < K; ++k) {
+        out[k] = row.data ? load_element(row.data, row.dtype, k * row.step) : 0.0f;
+        finite &= out[k] - out[k] == 0;
+    }
+    return finite;
+}
+
+void pack(const PackArgs& a, Team& team) {
+    const int64_t K = a.w.K;
+    float* rows = reinterpret_cast<float*>(a.scratch + size_t(team.index) * pack_scratch_bytes(K));
+    team.each_job(panel_count(a.w), [&](int64_t p) {
+        for (int i = 0; i < kPanelRows; ++i) {
+            const int64_t n = row_at(a.w, {p, i});
+            if (!load_row(source_row(a.sources, n), K, rows + i * K) &&
+                n < a.not_finite[team.index])
+                a.not_finite[team.index] = n;
+        }
+        std::byte* panel = a.panels + size_t(p) * panel_bytes(a.w.format, K);
+        switch (a.w.format) {
+            case Format::int8:
+                if (a.not_finite[team.index] == kAllFinite) int8::pack_panel(rows, K, panel);
+                break;
+            case Format::int4:
+                if (a.not_finite[team.index] == kAllFinite) int4::pack_panel(rows, K, panel);
+                break;
+            default:
+                dense::pack_panel(a.w.format, rows, K, panel);
+        }
+    });
+}
+
+}  // namespace genfast::ref

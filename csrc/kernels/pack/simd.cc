@@ -1,0 +1,274 @@
+// Rows are read in vectors of sixteen columns and converted into scratch, in elements of the
+// format; a panel of them is then a transposition of dwords, sixteen rows by sixteen dwords at a
+// time. Only int4, whose scales are searched for, works on the transposed numbers: a lane a row.
+#include "kernels/table.h"
+#include "quant/dense.h"
+#include "quant/int4.h"
+#include "quant/int8.h"
+#include "simd/vec.h"
+
+namespace genfast::GENFAST_ISA {
+
+constexpr int64_t kColumns = kPackColumns;
+constexpr int kHalf = kPanelRows / 2;
+
+template <DType dtype>
+GENFAST_INLINE Vec load16(const char* at) {
+    if (dtype == DType::f32) return vload(reinterpret_cast<const float*>(at));
+    const uint16_t* halves = reinterpret_cast<const uint16_t*>(at);
+    return dtype == DType::f16 ? vload_f16(halves) : vload_bf16(halves);
+}
+
+template <DType dtype, class Fn>
+GENFAST_INLINE void each_vector_of(const char* data, int64_t begin, int64_t end, Fn fn) {
+    constexpr int64_t size = dtype == DType::f32 ? 4 : 2;
+    int64_t k = begin;
+    for (; k + kLanes <= end; k += kLanes) fn(k, load16<dtype>(data + k * size));
+    if (k == end) return;
+    char tail[kLanes * size] = {};
+    std::memcpy(tail, data + k * size, size_t((end - k) * size));
+    fn(k, load16<dtype>(tail));
+}
+
+// fn(k, sixteen columns from k on) over [begin, end) of a row; what lies beyond reads as zero.
+template <class Fn>
+GENFAST_INLINE void each_vector(const SourceRow& row, int64_t begin, int64_t end, Fn fn) {
+    if (row.data && row.step == 1) {
+        if (row.dtype == DType::f32) return each_vector_of<DType::f32>(row.data, begin, end, fn);
+        if (row.dtype == DType::f16) return each_vector_of<DType::f16>(row.data, begin, end, fn);
+        return each_vector_of<DType::bf16>(row.data, begin, end, fn);
+    }
+    for (int64_t k = begin; k < end; k += kLanes) {
+        float values[kLanes] = {};
+        for (int64_t i = k; row.data && i < end && i < k + kLanes; ++i)
+            values[i - k] = load_element(row.data, row.dtype, i * row.step);
+        fn(k, vload(values));
+    }
+}
+
+// Adding 0 * x to a sum of zeros leaves zeros unless an x is not finite.
+GENFAST_INLINE bool all_finite(Vec zeros) {
+    return vsum(zeros) == 0;
+}
+
+// ---- dense ----
+
+static bool convert_f32(const SourceRow& row, int64_t begin, int64_t end, float* out) {
+    Vec zeros = vzero();
+    each_vector(row, begin, end, [&](int64_t k, Vec x) GENFAST_MEMBER {
+        zeros = vfma(x, vzero(), zeros);
+        vstore(out + (k - begin), x);
+    });
+    return all_finite(zeros);
+}
+
+static void convert_bf16(const SourceRow& row, int64_t begin, int64_t end, uint16_t* out) {
+    Vec zeros = vzero();
+    each_vector(row, begin, end, [&](int64_t k, Vec x) GENFAST_MEMBER {
+        zeros = vfma(x, vzero(), zeros);
+        vstore_bf16(out + (k - begin), vround_bf16(x));
+    });
+    if (all_finite(zeros)) return;
+    for (int64_t k = begin; k < end; ++k)  // vround_bf16 knows only the usual NaN
+        out[k - begin] = f32_to_bf16(load_element(row.data, row.dtype, k * row.step));
+}
+
+// ---- int8 ----
+
+struct Int8Row {
+    float largest;
+    bool finite;
+};
+
+static Int8Row measure(const SourceRow& row, int64_t K) {
+    Vec zeros = vzero(), largest = vzero();
+    each_vector(row, 0, K, [&](int64_t, Vec x) GENFAST_MEMBER {
+        zeros = vfma(x, vzero(), zeros);
+        largest = vmax(largest, vabs(x));
+    });
+    return {vmaxall(largest), all_finite(zeros)};
+}
+
+// -> the sum of the quants
+static int32_t convert_int8(const SourceRow& row, int64_t begin, int64_t end, float inverse,
+                            int8_t* out) {
+    VecI sums = izero();
+    each_vector(row, begin, end, [&](int64_t k, Vec x) GENFAST_MEMBER {
+        VecI q = vtoi(vmul(x, vset(inverse)));
+        sums = iadd(sums, q);
+        istore_i8(out + (k - begin), q);
+    });
+    int32_t lanes[kLanes], sum = 0;
+    istore(lanes, sums);
+    for (int32_t lane : lanes) sum += lane;
+    return sum;
+}
+
+// ---- transposition ----
+
+// Dwords [at, at + 16) of sixteen rows that lie kColumns floats apart: tile[j] gets dword at + j.
+GENFAST_INLINE void load_tile(const float* rows, int64_t at, VecI* tile) {
+    for (int i = 0; i < kLanes; ++i) tile[i] = iload(rows + i * kColumns + at);
+    itranspose16(tile);
+}
+
+// `dwords` columns of 32 rows, to the panel's dword columns
+static void store_dwords(const float* rows, int64_t dwords, std::byte* panel) {
+    VecI tile[kLanes];
+    for (int64_t at = 0; at < dwords; at += kLanes)
+        for (int half = 0; half < kPanelRows; half += kHalf) {
+            load_tile(rows + half * kColumns, at, tile);
+            const int64_t count = dwords - at < kLanes ? dwords - at : kLanes;
+            for (int64_t j = 0; j < count; ++j)
+                istore(panel + ((at + j) * kPanelRows + half) * 4, tile[j]);
+        }
+}
+
+static void store_f16(const float* rows, int64_t columns, std::byte* panel) {
+    uint16_t* out = reinterpret_cast<uint16_t*>(panel);
+    VecI tile[kLanes];
+    for (int64_t at = 0; at < columns; at += kLanes)
+        for (int half = 0; half < kPanelRows; half += kHalf) {
+            load_tile(rows + half * kColumns, at, tile);
+            const int64_t count = columns - at < kLanes ? columns - at : kLanes;
+            for (int64_t j = 0; j < count; ++j)
+                vstore_f16(out + (at + j) * kPanelRows + half, vbits(tile[j]));
+        }
+}
+
+// ---- int4 ----
+
+GENFAST_INLINE Vec quantise(Vec w, Vec inverse) {
+    Vec x = vmax(vmul(w, inverse), vset(float(int4::kLow)));
+    return vround(vmin(x, vset(float(int4::kHigh))));
+}
+
+// int4::choose_scale for sixteen rows: w[k] holds column k of the group.
+GENFAST_INLINE Vec choose_scale(const VecI* w) {
+    Vec extreme = vzero(), largest = vzero();
+    for (int k = 0; k < kGroup; ++k) {
+        Vec magnitude = vabs(vbits(w[k]));
+        extreme = vselect_lt(largest, magnitude, vbits(w[k]), extreme);
+        largest = vmax(largest, magnitude);
+    }
+    Vec best = vzero(), chosen = vzero();
+    for (float divisor : int4::kDivisors) {
+        Vec inverse = vdiv(vset(divisor), extreme), with_w = vzero(), squared = vzero();
+        for (int k = 0; k < kGroup; ++k) {
+            Vec q = quantise(vbits(w[k]), inverse);
+            with_w = vfma(vbits(w[k]), q, with_w);
+            squared = vfma(q, q, squared);
+        }
+        Vec scale = vdiv(with_w, squared), explained = vmul(with_w, scale);
+        chosen = vselect_lt(best, explained, scale, chosen);
+        best = vselect_lt(best, explained, explained, best);
+    }
+    chosen = vmin(vmax(chosen, vset(-int4::kLargestScale)), vset(int4::kLargestScale));
+    return vselect_lt(largest, vset(int4::kTiny), vzero(), chosen);
+}
+
+// Group `at / 32` of the chunk, sixteen rows of it.
+static void store_int4(const float* rows, int64_t at, int half, std::byte* group) {
+    VecI w[kGroup], q[kGroup];
+    load_tile(rows + half * kColumns, at, w);
+    load_tile(rows + half * kColumns, at + kLanes, w + kLanes);
+    uint16_t* scales = reinterpret_cast<uint16_t*>(group) + half;
+    vstore_f16(scales, choose_scale(w));
+    Vec scale = vload_f16(scales);
+    Vec inverse = vdiv(vset(1.0f), scale);
+    inverse = vselect_lt(vabs(scale), vset(int4::kTiny), vzero(), inverse);
+    for (int k = 0; k < kGroup; ++k)
+        q[k] = iadd(vtoi(quantise(vbits(w[k]), inverse)), iset(-int4::kLow));
+    for (int s = 0; s < kGroup / 8; ++s) {  // nibbles 0 4 1 5 2 6 3 7, the lowest first
+        const VecI* step = q + s * 8;
+        VecI nibbles = step[7];
+        constexpr int kRest[] = {3, 6, 2, 5, 1, 4, 0};
+        for (int k : kRest) nibbles = iadd(ishl<4>(nibbles), step[k]);
+        istore(group + int4::kScaleBytes + (s * kPanelRows + half) * 4, nibbles);
+    }
+}
+
+// ---- panels ----
+
+struct Panel {
+    SourceRow rows[kPanelRows];
+    float inverse[kPanelRows];  // int8
+    std::byte* out;
+    float* scratch;
+};
+
+static void pack_dense(Panel& p, Format format, int64_t begin, int64_t end) {
+    const int64_t columns = end - begin;
+    for (int i = 0; i < kPanelRows; ++i) {
+        float* row = p.scratch + i * kColumns;
+        if (format == Format::bf16)
+            convert_bf16(p.rows[i], begin, end, reinterpret_cast<uint16_t*>(row));
+        else
+            convert_f32(p.rows[i], begin, end, row);
+    }
+    std::byte* out = p.out + begin * kPanelRows * itemsize(dense::dtype_of(format));
+    if (format == Format::f16)
+        store_f16(p.scratch, columns, out);
+    else
+        store_dwords(p.scratch, format == Format::bf16 ? (columns + 1) / 2 : columns, out);
+}
+
+static void begin_int8(Panel& p, int64_t K, bool* finite) {
+    for (int i = 0; i < kPanelRows; ++i) {
+        Int8Row found = measure(p.rows[i], K);
+        finite[i] = found.finite;
+        p.inverse[i] = int8::inverse_of(found.largest);
+        int8::scales(p.out, K)[i] = int8::scale_of(found.largest);
+        int8::row_sums(p.out, K)[i] = 0;
+    }
+}
+
+static void pack_int8(Panel& p, int64_t K, int64_t begin, int64_t end) {
+    for (int i = 0; i < kPanelRows; ++i) {
+        int8_t* row = reinterpret_cast<int8_t*>(p.scratch + i * kColumns);
+        int8::row_sums(p.out, K)[i] += convert_int8(p.rows[i], begin, end, p.inverse[i], row);
+    }
+    store_dwords(p.scratch, (end - begin + 3) / 4, p.out + begin * kPanelRows);
+}
+
+static void pack_int4(Panel& p, int64_t begin, int64_t end, bool* finite) {
+    for (int i = 0; i < kPanelRows; ++i) {
+        float* row = p.scratch + i * kColumns;
+        finite[i] &= convert_f32(p.rows[i], begin, end, row);
+        for (int64_t k = round_up(end - begin, kLanes); k < round_up(end - begin, kGroup); ++k)
+            row[k] = 0;
+    }
+    for (int64_t at = 0; at < end - begin; at += kGroup)
+        for (int half = 0; half < kPanelRows; half += kHalf)
+            store_int4(p.scratch, at, half, int4::group(p.out, (begin + at) / kGroup));
+}
+
+void pack(const PackArgs& a, Team& team) {
+    const int64_t K = a.w.K;
+    Panel p;
+    p.scratch = reinterpret_cast<float*>(a.scratch + size_t(team.index) * pack_scratch_bytes(K));
+    team.each_job(panel_count(a.w), [&](int64_t index) {
+        bool finite[kPanelRows];
+        for (int i = 0; i < kPanelRows; ++i) {
+            p.rows[i] = source_row(a.sources, row_at(a.w, {index, i}));
+            finite[i] = true;
+        }
+        p.out = a.panels + size_t(index) * panel_bytes(a.w.format, K);
+        if (a.w.format == Format::int8) begin_int8(p, K, finite);
+        for (int64_t begin = 0; begin < K; begin += kColumns) {
+            const int64_t end = begin + kColumns < K ? begin + kColumns : K;
+            if (a.w.format == Format::int8)
+                pack_int8(p, K, begin, end);
+            else if (a.w.format == Format::int4)
+                pack_int4(p, begin, end, finite);
+            else
+                pack_dense(p, a.w.format, begin, end);
+        }
+        for (int i = 0; i < kPanelRows; ++i) {
+            const int64_t n = row_at(a.w, {index, i});
+            if (!finite[i] && n < a.not_finite[team.index]) a.not_finite[team.index] = n;
+        }
+    });
+}
+
+}  // namespace genfast::GENFAST_ISA

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The C++ core under AddressSanitizer + UndefinedBehaviorSanitizer and under ThreadSanitizer.
+#     tools/sanitize.sh [PYTHON]
+# PYTHON's environment holds the test dependencies, cmake, ninja and pybind11.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$(realpath -s "${1:-$(command -v python3)}")
+PATH=$(dirname "$python"):$PATH
+
+build() {
+    cmake --preset "$1" -DPython_EXECUTABLE="$python" \
+        -Dpybind11_DIR="$("$python" -m pybind11 --cmakedir)" >/dev/null
+    cmake --build --preset "$1"
+}
+
+build tsan
+# Without address randomisation: g++ 12's ThreadSanitizer knows fewer layouts than kernels use.
+setarch "$(uname -m)" --addr-no-randomize ctest --preset tsan
+
+build asan
+ctest --preset asan
+
+# The same kernels and bindings from Python: the corpus of broken files, and every op.
+package=build/asan/python/genfast
+rm -rf "$package" && mkdir -p "$package"
+cp -r python/genfast/. "$package"
+rm -f "$package"/_core*.so && cp build/asan/_core*.so "$package"
+export PYTHONPATH=$PWD/build/asan/python
+export ASAN_OPTIONS=detect_leaks=0 # Python keeps what it interned
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+for library in libasan.so libubsan.so libstdc++.so; do
+    LD_PRELOAD="${LD_PRELOAD:-} $(g++ -print-file-name=$library)"
+done
+export LD_PRELOAD
+"$python" - <<'PYTHON'
+from genfast import _core
+assert "build/asan/" in _core.__file__, _core.__file__
+assert any("libasan" in line for line in open("/proc/self/maps"))
+PYTHON
+# Not capturing descriptors: a sanitizer's report goes straight to the terminal.
+"$python" -m pytest -q --capture=sys -p no:cacheprovider -m "not slow" tests/load tests/text/test_broken_files.py tests/kernels
