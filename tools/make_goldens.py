@@ -2,7 +2,7 @@
 """What transformers answers to the tiny models of tests/models/golden_cases.py: the tests hold
 genfast to it.
 
-    python tools/make_goldens.py [CASE ...]     # all of them when none is named
+    python tools/make_goldens.py [CASE ...]     # none named: all, and the bundled model's
 
 Needs torch and transformers; the tests do not. A golden is tests/goldens/CASE.npz:
 
@@ -11,6 +11,9 @@ Needs torch and transformers; the tests do not. A golden is tests/goldens/CASE.n
     logits_0..2   float32 [T, V], at every position, computed in float32
     greedy        int32 [N], the greedy continuation of ids_1
     margin        float, the smallest lead of a greedy token over the next best, in logits
+
+The bundled model's golden, tests/goldens/bundled.npz, holds two texts, what transformers makes of
+them (ids_i, logits_i), and the CRC of the weights it was made with.
 
 A sequence is fed one token at a time through transformers' cache. Where all at once means the
 same, it is checked to agree. It does not for dynamic rope scaling beyond max_position_embeddings:
@@ -24,13 +27,17 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = ROOT / "tests"
+BUNDLED = ROOT / "python/genfast/data/default"
+BUNDLED_TEXTS = ("Once upon a time", 'Naïve?" — he said')
 sys.path[:0] = [str(TESTS), str(TESTS / "models")]
 from golden_cases import CASES, Case  # noqa: E402
 
@@ -129,6 +136,16 @@ def make(case: Case, workdir: Path) -> dict[str, np.ndarray]:
     }
 
 
+def make_bundled() -> dict[str, np.ndarray]:
+    model, tokenizer = load(BUNDLED), transformers.AutoTokenizer.from_pretrained(BUNDLED)
+    crc = zlib.crc32((BUNDLED / "model.safetensors").read_bytes())
+    arrays = {"crc": np.uint32(crc), "texts": np.array(BUNDLED_TEXTS)}
+    for i, text in enumerate(BUNDLED_TEXTS):
+        arrays[f"ids_{i}"] = np.array(tokenizer(text)["input_ids"], np.int32)
+        arrays[f"logits_{i}"] = at_once(model, arrays[f"ids_{i}"])
+    return arrays
+
+
 def main() -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     torch.set_num_threads(1)
@@ -138,6 +155,8 @@ def main() -> None:
             case = CASES[name]
             case.file.parent.mkdir(exist_ok=True)
             np.savez_compressed(case.file, **make(case, Path(workdir)))
+    if not sys.argv[1:]:
+        np.savez_compressed(TESTS / "goldens/bundled.npz", **make_bundled())
     total = sum(c.file.stat().st_size for c in CASES.values() if c.file.exists())
     print(f"{total / 1000:.0f} KB in tests/goldens")
 
