@@ -130,6 +130,8 @@ def _decode(
     }
 
 
+_CACHE_BYTES = 256e6  # weights beyond this stay in no CPU's caches
+
 _CEILINGS = (
     ("read_gb_s", "read bandwidth", "GB/s"),
     ("fp32_gflops", "float32", "GFLOP/s"),
@@ -149,8 +151,8 @@ def _lines(report: dict[str, Any]) -> list[str]:
     prefill, decode = report["prefill"], report["decode"]
     names = {key: name for key, name, _ in _CEILINGS}
     weights = size(report["model"]["weight_bytes"])
-    cached = "  (more than memory gives: the weights stay in the caches)"
-    note = [cached] if decode["of_machine"] > 1 else []
+    cached = decode["of_machine"] > 1 and report["model"]["weight_bytes"] < _CACHE_BYTES
+    note = ["  (more than memory gives: the weights stay in the caches)"] if cached else []
     return [
         *lines,
         "",
