@@ -39,10 +39,13 @@ static inline float bf16_to_f32(uint16_t value) {
     return bits_to_f32(uint32_t(value) << 16);
 }
 
-// Round to nearest, ties to even; NaN stays NaN.
+// Round to nearest, ties to even; NaN stays NaN, and the same one if it was a bfloat16.
 static inline uint16_t f32_to_bf16(float value) {
     uint32_t bits = f32_to_bits(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return uint16_t((bits >> 16) | 0x40);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) {
+        uint32_t high = bits >> 16;
+        return uint16_t(high & 0x7f ? high : high | 0x40);
+    }
     return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 

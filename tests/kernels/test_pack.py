@@ -72,3 +72,13 @@ def test_any_nan_stays_one_in_bf16(isa):
     w.view(np.uint32)[0, 17] = 0x7FFFFFFF  # adding half a unit to these bits gives -0
     got = Weight("bf16", [(w.reshape(-1).view(np.uint8), "F32", 1, 40, False)], 1, False, isa)
     assert np.isnan(got.unpack()[0, 17]) and (np.delete(got.unpack(), 17) == 1).all()
+
+
+@pytest.mark.parametrize("isa", genfast.cpu_info()["isas"])
+def test_bf16_keeps_every_pattern(isa):
+    """All 65536 of them, NaNs too: a weight stored as bfloat16 is packed as it is."""
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    for rows, cols in [(64, 1024), (1 << 16, 1)]:
+        data = (bits.view(np.uint8), "BF16", rows, cols, False)
+        got = Weight("bf16", [data], 2, False, isa).unpack()
+        assert (got.view(np.uint32) >> 16).reshape(-1).tolist() == bits.tolist()

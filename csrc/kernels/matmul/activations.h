@@ -78,7 +78,9 @@ static void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int6
         }
     } else {
         for (int i = 0; i < stored; i += kGroup) {
-            int32_t sum = -8 * isum(iadd(rounded[i / kLanes], rounded[i / kLanes + 1]));
+            // Unsigned: what is no number rounds to INT_MIN, and its row's scale spoils the result.
+            int32_t sum = isum(iadd(rounded[i / kLanes], rounded[i / kLanes + 1]));
+            sum = int32_t(uint32_t(sum) * uint32_t(-8));
             std::byte* group = tile + (k + i) / kGroup * MT * (kGroup + 4) + j * 4;
             __builtin_memcpy(group, &sum, 4);
             spread(q + i, kGroup / 4, group + row, row);

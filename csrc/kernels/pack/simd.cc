@@ -5,6 +5,7 @@
 #include "quant/dense.h"
 #include "quant/int4.h"
 #include "quant/int8.h"
+#include "simd/fixed.h"
 #include "simd/vec.h"
 
 namespace genfast::GENFAST_ISA {
@@ -98,38 +99,35 @@ static int32_t convert_int8(const SourceRow& row, int64_t begin, int64_t end, fl
         sums = iadd(sums, q);
         istore_i8(out + (k - begin), q);
     });
-    int32_t lanes[kLanes], sum = 0;
-    istore(lanes, sums);
-    for (int32_t lane : lanes) sum += lane;
-    return sum;
+    return isum(sums);
 }
 
 // ---- transposition ----
 
-// Dwords [at, at + 16) of sixteen rows that lie kColumns floats apart: tile[j] gets dword at + j.
-GENFAST_INLINE void load_tile(const float* rows, int64_t at, VecI* tile) {
-    for (int i = 0; i < kLanes; ++i) tile[i] = iload(rows + i * kColumns + at);
+// Dwords [at, at + 16) of sixteen rows: tile[j] gets dword at + j of each.
+GENFAST_INLINE void load_tile(const char* const* rows, int64_t at, VecI* tile) {
+    for (int i = 0; i < kLanes; ++i) tile[i] = iload(rows[i] + at * 4);
     itranspose16(tile);
 }
 
 // `dwords` columns of 32 rows, to the panel's dword columns
-static void store_dwords(const float* rows, int64_t dwords, std::byte* panel) {
+static void store_dwords(const char* const* rows, int64_t dwords, std::byte* panel) {
     VecI tile[kLanes];
     for (int64_t at = 0; at < dwords; at += kLanes)
         for (int half = 0; half < kPanelRows; half += kHalf) {
-            load_tile(rows + half * kColumns, at, tile);
+            load_tile(rows + half, at, tile);
             const int64_t count = dwords - at < kLanes ? dwords - at : kLanes;
             for (int64_t j = 0; j < count; ++j)
                 istore(panel + ((at + j) * kPanelRows + half) * 4, tile[j]);
         }
 }
 
-static void store_f16(const float* rows, int64_t columns, std::byte* panel) {
+static void store_f16(const char* const* rows, int64_t columns, std::byte* panel) {
     uint16_t* out = reinterpret_cast<uint16_t*>(panel);
     VecI tile[kLanes];
     for (int64_t at = 0; at < columns; at += kLanes)
         for (int half = 0; half < kPanelRows; half += kHalf) {
-            load_tile(rows + half * kColumns, at, tile);
+            load_tile(rows + half, at, tile);
             const int64_t count = columns - at < kLanes ? columns - at : kLanes;
             for (int64_t j = 0; j < count; ++j)
                 vstore_f16(out + (at + j) * kPanelRows + half, vbits(tile[j]));
@@ -168,10 +166,10 @@ GENFAST_INLINE Vec choose_scale(const VecI* w) {
 }
 
 // Group `at / 32` of the chunk, sixteen rows of it.
-static void store_int4(const float* rows, int64_t at, int half, std::byte* group) {
+static void store_int4(const char* const* rows, int64_t at, int half, std::byte* group) {
     VecI w[kGroup], q[kGroup];
-    load_tile(rows + half * kColumns, at, w);
-    load_tile(rows + half * kColumns, at + kLanes, w + kLanes);
+    load_tile(rows + half, at, w);
+    load_tile(rows + half, at + kLanes, w + kLanes);
     uint16_t* scales = reinterpret_cast<uint16_t*>(group) + half;
     vstore_f16(scales, choose_scale(w));
     Vec scale = vload_f16(scales);
@@ -195,52 +193,71 @@ struct Panel {
     float inverse[kPanelRows];  // int8
     std::byte* out;
     float* scratch;
+    const char* converted[kPanelRows];  // each row's columns as transposition takes them
+
+    template <class T>
+    T* scratch_row(int i) {
+        converted[i] = reinterpret_cast<const char*>(scratch + i * kColumns);
+        return reinterpret_cast<T*>(scratch + i * kColumns);
+    }
 };
+
+// Whether whole vectors of these columns can be taken from the file as they are.
+static bool is_ready(const SourceRow& row, Format format, int64_t columns) {
+    return row.data && row.step == 1 && row.dtype == dense::dtype_of(format) &&
+           format != Format::f16 && columns * itemsize(row.dtype) % 64 == 0;
+}
 
 static void pack_dense(Panel& p, Format format, int64_t begin, int64_t end) {
     const int64_t columns = end - begin;
     for (int i = 0; i < kPanelRows; ++i) {
-        float* row = p.scratch + i * kColumns;
-        if (format == Format::bf16)
-            convert_bf16(p.rows[i], begin, end, reinterpret_cast<uint16_t*>(row));
+        const SourceRow& row = p.rows[i];
+        if (is_ready(row, format, columns))
+            p.converted[i] = row.data + begin * itemsize(row.dtype);
+        else if (format == Format::bf16)
+            convert_bf16(row, begin, end, p.scratch_row<uint16_t>(i));
         else
-            convert_f32(p.rows[i], begin, end, row);
+            convert_f32(row, begin, end, p.scratch_row<float>(i));
     }
     std::byte* out = p.out + begin * kPanelRows * itemsize(dense::dtype_of(format));
     if (format == Format::f16)
-        store_f16(p.scratch, columns, out);
+        store_f16(p.converted, columns, out);
     else
-        store_dwords(p.scratch, format == Format::bf16 ? (columns + 1) / 2 : columns, out);
+        store_dwords(p.converted, format == Format::bf16 ? (columns + 1) / 2 : columns, out);
 }
 
-static void begin_int8(Panel& p, int64_t K, bool* finite) {
+// -> whether all rows are finite: no others have quants
+static bool begin_int8(Panel& p, int64_t K, bool* finite) {
+    bool all = true;
     for (int i = 0; i < kPanelRows; ++i) {
         Int8Row found = measure(p.rows[i], K);
         finite[i] = found.finite;
+        all &= found.finite;
         p.inverse[i] = int8::inverse_of(found.largest);
         int8::scales(p.out, K)[i] = int8::scale_of(found.largest);
         int8::row_sums(p.out, K)[i] = 0;
     }
+    return all;
 }
 
 static void pack_int8(Panel& p, int64_t K, int64_t begin, int64_t end) {
     for (int i = 0; i < kPanelRows; ++i) {
-        int8_t* row = reinterpret_cast<int8_t*>(p.scratch + i * kColumns);
+        int8_t* row = p.scratch_row<int8_t>(i);
         int8::row_sums(p.out, K)[i] += convert_int8(p.rows[i], begin, end, p.inverse[i], row);
     }
-    store_dwords(p.scratch, (end - begin + 3) / 4, p.out + begin * kPanelRows);
+    store_dwords(p.converted, (end - begin + 3) / 4, p.out + begin * kPanelRows);
 }
 
 static void pack_int4(Panel& p, int64_t begin, int64_t end, bool* finite) {
     for (int i = 0; i < kPanelRows; ++i) {
-        float* row = p.scratch + i * kColumns;
+        float* row = p.scratch_row<float>(i);
         finite[i] &= convert_f32(p.rows[i], begin, end, row);
         for (int64_t k = round_up(end - begin, kLanes); k < round_up(end - begin, kGroup); ++k)
             row[k] = 0;
     }
     for (int64_t at = 0; at < end - begin; at += kGroup)
         for (int half = 0; half < kPanelRows; half += kHalf)
-            store_int4(p.scratch, at, half, int4::group(p.out, (begin + at) / kGroup));
+            store_int4(p.converted, at, half, int4::group(p.out, (begin + at) / kGroup));
 }
 
 void pack(const PackArgs& a, Team& team) {
@@ -254,8 +271,8 @@ void pack(const PackArgs& a, Team& team) {
             finite[i] = true;
         }
         p.out = a.panels + size_t(index) * panel_bytes(a.w.format, K);
-        if (a.w.format == Format::int8) begin_int8(p, K, finite);
-        for (int64_t begin = 0; begin < K; begin += kColumns) {
+        const bool usable = a.w.format != Format::int8 || begin_int8(p, K, finite);
+        for (int64_t begin = 0; usable && begin < K; begin += kColumns) {
             const int64_t end = begin + kColumns < K ? begin + kColumns : K;
             if (a.w.format == Format::int8)
                 pack_int8(p, K, begin, end);
