@@ -68,10 +68,11 @@ def test_int4_is_close_and_no_worse_than_plain_rounding(rng, N, K):
     got = Weight("int4", [(w.reshape(-1).view(np.uint8), "F32", N, K, False)]).unpack()
     for g in range(0, K, GROUP):
         part, approximate = w[:, g : g + GROUP], got[:, g : g + GROUP]
-        # Plain rounding: scale = (signed extreme) / -8 in f16, q in [-8, 7].
+        # Plain rounding: scale = (signed extreme) / -8, q in [-8, 7]; then the scale in f16.
         extreme = np.take_along_axis(part, np.abs(part).argmax(-1, keepdims=True), -1)
-        scale = (extreme / np.float32(-8)).astype(np.float16).astype(np.float32)
-        plain = np.clip(np.rint(part / scale), -8, 7) * scale
+        scale = extreme / np.float32(-8)
+        q = np.clip(np.rint(part / scale), -8, 7)
+        plain = q * scale.astype(np.float16).astype(np.float32)
         error = ((part - approximate).astype(np.float64) ** 2).sum(-1)
         bound = ((part - plain).astype(np.float64) ** 2).sum(-1)
         # The scale is the least squares fit but for its rounding to f16: by at most 2^-11 of it,
