@@ -28,7 +28,12 @@ class Weight:
     K: int
     nbytes: int
     def __init__(
-        self, format: str, sources: list[Source], threads: int = 0, gated: bool = False
+        self,
+        format: str,
+        sources: list[Source],
+        threads: int = 0,
+        gated: bool = False,
+        isa: str = "",
     ) -> None: ...
     @staticmethod
     def rows(array: NDArray[np.uint8], dtype: str, N: int, K: int) -> Weight: ...
