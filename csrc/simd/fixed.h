@@ -45,9 +45,6 @@ GENFAST_INLINE void fixed_pack(VecI a, int32_t* to) {
     bytes = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 0, 0, 0, 0), bytes);
     _mm256_storeu_si256((__m256i*)to, _mm512_castsi512_si256(bytes));
 }
-GENFAST_INLINE int32_t isum(VecI a) {
-    return _mm512_reduce_add_epi32(a.v);
-}
 
 #else
 
@@ -84,13 +81,20 @@ GENFAST_INLINE void fixed_pack(VecI a, int32_t* to) {
     for (int i = 0; i < 4; ++i)
         _mm_storel_epi64((__m128i*)(to + 2 * i), _mm_shuffle_epi8(part[i], order));
 }
+
+#endif
+
+// Of all lanes, modulo 2^32. By halves on AVX-512 too: its own reduction adds signed integers,
+// whose overflow C++ leaves undefined.
 GENFAST_INLINE int32_t isum(VecI a) {
+#if defined(__AVX512F__)
+    __m256i s8 = _mm256_add_epi32(_mm512_castsi512_si256(a.v), _mm512_extracti64x4_epi64(a.v, 1));
+#else
     __m256i s8 = _mm256_add_epi32(a.lo, a.hi);
+#endif
     __m128i s4 = _mm_add_epi32(_mm256_castsi256_si128(s8), _mm256_extracti128_si256(s8, 1));
     __m128i s2 = _mm_add_epi32(s4, _mm_shuffle_epi32(s4, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(s2, _mm_shuffle_epi32(s2, 0xb1)));
 }
-
-#endif
 
 }  // namespace genfast::GENFAST_ISA
