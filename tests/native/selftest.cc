@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/error.h"
 #include "core/random.h"
 #include "engine/engine.h"
 #include "engine/tap.h"
@@ -37,7 +38,7 @@ ValueId weight(Program& program, uint64_t seed, Format format, int64_t rows, int
     std::vector<float> numbers = noise(seed, rows * cols, 0.4f);
     WeightSource source{numbers.data(), DType::f32, rows, cols, false};
     auto packed = std::make_shared<PackedMatrix>(PackedMatrix::pack(format, {source}, false, pool));
-    return program.matrix("w" + std::to_string(seed), packed);
+    return program.matrix(cat("w", seed), packed);
 }
 
 std::shared_ptr<Program> small_model(Format format) {
@@ -48,7 +49,7 @@ std::shared_ptr<Program> small_model(Format format) {
     ValueId angles = p->append("rope_table", {p->positions(), frequencies}, {}, "angles", "");
     ValueId x = p->append("embed", {p->token_ids(), table}, {}, "x", "");
     for (uint64_t layer = 0; layer < 2; ++layer) {
-        std::string name = "l" + std::to_string(layer) + ".";
+        std::string name = cat("l", layer, ".");
         int64_t qkv_rows = (kHeads + 2 * kKvHeads) * kHeadDim;
         ValueId h = p->append("rms_norm", {x, ones}, {{"eps", 1e-5}}, name + "norm", "");
         h = p->append("matmul", {h, weight(*p, 10 + layer, format, qkv_rows, kHidden)}, {},
@@ -124,7 +125,7 @@ void engine_under_load(Format format, KvType kv, const std::string& isa) {
             }
         });
     for (auto& thread : threads) thread.join();
-    expect(wrong == 0, "answers under load differ from those alone, isa " + isa);
+    expect(wrong == 0, cat("answers under load differ from those alone, isa ", isa));
     auto last = engine.submit(random_request(7));
     engine.close();
     expect(last->wait(INT64_MAX, 5), "closing leaves no request unfinished");
