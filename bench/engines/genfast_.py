@@ -1,0 +1,51 @@
+"""genfast itself, through its public API."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+_OPTIONS = {
+    "f32": {"dtype": "float32"},
+    "bf16": {"dtype": "bfloat16"},
+    "int8": {"quantize": "int8"},
+    "int4": {"quantize": "int4"},
+}
+
+
+class Engine:
+    FORMATS = {"f32": "f32", "bf16": "bf16", "int8": "int8, a scale a row", "int4": "int4, G 32"}
+
+    def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
+        import genfast
+
+        self._model = genfast.load(
+            model, threads=threads, kv_cache_bytes=1 << 28, progress=False, **_OPTIONS[fmt]
+        )
+        self.weight_bytes = self._model.weight_bytes
+
+    def logits(self, ids: list[int]) -> np.ndarray:
+        return self.all_logits(ids)[-1]
+
+    def all_logits(self, ids: list[int]) -> np.ndarray:
+        return self._model.logits(ids)
+
+    def prefill(self, ids: list[int]) -> float:
+        begin = time.perf_counter()
+        self._model.generate(ids, max_tokens=1, temperature=0, ignore_eos=True)
+        return time.perf_counter() - begin
+
+    def decode(self, ids: list[int], n: int) -> float:
+        tokens, begin, first = 0, 0.0, 0
+        for chunk in self._model.stream(ids, max_tokens=n + 1, temperature=0, ignore_eos=True):
+            tokens += len(chunk.token_ids)
+            if not begin:
+                begin, first = time.perf_counter(), tokens
+        if tokens != n + 1 or first != 1:
+            raise RuntimeError(f"asked for 1 + {n} tokens, got {first} and then {tokens - first}")
+        return time.perf_counter() - begin
+
+    def close(self) -> None:
+        self._model.close()

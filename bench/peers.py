@@ -1,0 +1,289 @@
+"""genfast beside its peers on the same weights: prefill and decode speed, in one interleaved run.
+
+Random models of real shapes are made and converted for every peer that is installed; then each
+round measures the machine's ceilings and, engine by engine in turn, a fresh prompt's prefill and a
+decode of greedy tokens after a short prompt. Tokens per second are medians over rounds; a ratio is
+the median of the rounds' own ratios, since a machine's bandwidth drifts between rounds. Every
+engine lives in a process of its own and sleeps while another is timed. What each computes is
+checked first: the KL divergence of its next-token distribution from genfast's in float32.
+
+Peers, all optional:
+  pip install torch transformers llama-cpp-python gguf openvino ctranslate2
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from engines import ENGINES, engine_class
+from report import LIMITS, divergence, insert, table
+from shapes import SHAPES, make
+
+_EPILOG = """\
+examples:
+  python bench/peers.py --work DIR                       everything; DIR keeps what was converted
+  python bench/peers.py --shapes 135M --formats int8 int4 --peers llama.cpp
+  python bench/peers.py --work DIR --report docs/performance.md
+                         no run: puts the last results of DIR into the page
+"""
+_RESULTS = "results.json"
+_CHECKED = 6  # prompts whose distributions are compared
+
+
+class Worker:
+    """An engine in a process of its own; its exceptions arrive here with their traceback."""
+
+    def __init__(self, name: str, model: Path, fmt: str, threads: int, work: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self.name = name
+        self._process = context.Process(
+            target=_serve, args=(theirs, name, model, fmt, threads, work), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self._answer()
+
+    def __call__(self, method: str, *args: Any) -> Any:
+        self._pipe.send((method, args))
+        return self._answer()
+
+    def _answer(self) -> Any:
+        try:
+            ok, value = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(f"{self.name} died, exit {self._process.exitcode}") from None
+        if not ok:
+            raise RuntimeError(f"{self.name}:\n{value}")
+        return value
+
+    def close(self) -> None:
+        self._pipe.close()  # its loop ends
+        self._process.join(30)
+        if self._process.is_alive():
+            self._process.kill()
+
+
+def _serve(pipe, name: str, *options: Any) -> None:
+    try:
+        engine = engine_class(name)(*options)
+        pipe.send((True, None))
+    except Exception:
+        pipe.send((False, traceback.format_exc()))
+        return
+    while True:
+        try:
+            method, args = pipe.recv()
+        except (EOFError, KeyboardInterrupt):
+            break
+        try:
+            pipe.send((True, getattr(engine, method)(*args)))
+        except Exception:
+            pipe.send((False, traceback.format_exc()))
+    engine.close()
+
+
+def _installed(names: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Those of the engines that can be imported, and what to do about the others."""
+    from importlib.util import find_spec
+
+    modules = {"llama.cpp": ("llama_cpp", "gguf"), "transformers": ("torch", "transformers")}
+    there, missing = [], {}
+    for name in names:
+        if all(find_spec(m) for m in modules.get(name, (name.lower(),))):
+            there.append(name)
+        else:
+            missing[name] = f"not installed (pip install {ENGINES[name][1]})"
+    return there, missing
+
+
+def _prompt(rng: np.random.Generator, vocabulary: int, length: int) -> list[int]:
+    return rng.integers(3, vocabulary, length).tolist()  # not the special ids
+
+
+def _reference(model: Path, prompts: list[list[int]], args: argparse.Namespace) -> list[np.ndarray]:
+    worker = Worker("genfast", model, "f32", args.threads, args.work)
+    try:
+        return [worker("logits", ids) for ids in prompts]
+    finally:
+        worker.close()
+
+
+def _check(worker: Worker, fmt: str, prompts, reference) -> dict[str, float]:
+    pairs = [divergence(a, worker("logits", ids)) for ids, a in zip(prompts, reference)]
+    kl = float(np.mean([kl for kl, _ in pairs]))
+    same = sum(same for _, same in pairs)
+    if not kl < LIMITS[fmt]:
+        raise RuntimeError(
+            f"{worker.name} in {fmt} computes something else: KL divergence from genfast in "
+            f"float32 {kl:.2e}, expected below {LIMITS[fmt]:.0e}; the conversion is wrong"
+        )
+    return {"kl": kl, "same": float(same)}
+
+
+def compare(model: Path, shape: str, fmt: str, args: argparse.Namespace) -> dict[str, Any]:
+    """One shape in one format: {"machine", "rows": {engine: figures}, "missing": {engine: why}}."""
+    from genfast.machine import measure
+
+    vocabulary = SHAPES[shape]["vocab_size"]
+    rng = np.random.default_rng(1)
+    prompts = [_prompt(rng, vocabulary, 24) for _ in range(_CHECKED)]
+    names, missing = _installed(["genfast", *args.peers])
+    names = [name for name in names if fmt in engine_class(name).FORMATS]
+    reference = _reference(model, prompts, args)
+    workers: dict[str, Worker] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    rounds: list[dict[str, Any]] = []
+    try:
+        for name in names:
+            workers[name] = Worker(name, model, fmt, args.threads, args.work)
+            rows[name] = _check(workers[name], fmt, prompts, reference)
+            rows[name]["called"] = engine_class(name).FORMATS[fmt]
+            _say(f"{shape} {fmt}: {name} KL {rows[name]['kl']:.1e}")
+        for index in range(args.rounds + 1):
+            now: dict[str, Any] = {"machine": measure(threads=args.threads, repeats=3)}
+            order = names[index % len(names) :] + names[: index % len(names)]
+            for name in order:
+                time.sleep(0.2)  # what spins after its turn has gone to sleep by now
+                prefill = workers[name]("prefill", _prompt(rng, vocabulary, args.prompt_tokens))
+                decode = workers[name]("decode", _prompt(rng, vocabulary, 16), args.new_tokens)
+                now[name] = {
+                    "prefill": args.prompt_tokens / prefill,
+                    "decode": args.new_tokens / decode,
+                }
+            if index:  # the first round warms up
+                rounds.append(now)
+                told = "  ".join(
+                    f"{name} {now[name]['prefill']:.0f}/{now[name]['decode']:.1f}" for name in names
+                )
+                _say(f"{shape} {fmt}: round {index}: {told}")
+    finally:
+        for worker in workers.values():
+            worker.close()
+    for name in names:
+        for part in ("prefill", "decode"):
+            rows[name][part] = statistics.median(each[name][part] for each in rounds)
+            rows[name][f"{part}_ratio"] = statistics.median(
+                each["genfast"][part] / each[name][part] for each in rounds
+            )
+    machine = {
+        key: statistics.median(each["machine"][key] for each in rounds)
+        for key in rounds[0]["machine"]
+    }
+    options = {key: getattr(args, key) for key in ("threads", "prompt_tokens", "new_tokens")}
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": _cpu(),
+        "machine": machine,
+        "rounds": args.rounds,
+        "rows": rows,
+        "missing": missing,
+        **options,
+    }
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def text_of(results: dict[str, Any]) -> str:
+    """The results of all runs as Markdown, a table a shape."""
+    parts = []
+    for shape in SHAPES:
+        runs = {f: results[f"{shape} {f}"] for f in LIMITS if f"{shape} {f}" in results}
+        if not runs:
+            continue
+        lines = [["format", "engine", "prefill", "genfast ÷ it", "decode", "genfast ÷ it", "KL"]]
+        for fmt, run in runs.items():
+            for name, row in run["rows"].items():
+                ours = name == "genfast"
+                lines.append(
+                    [
+                        fmt,
+                        f"**{name}**" if ours else f"{name} {row['called']}",
+                        f"{row['prefill']:.0f}",
+                        "" if ours else f"{row['prefill_ratio']:.2f}",
+                        f"{row['decode']:.1f}",
+                        "" if ours else f"{row['decode_ratio']:.2f}",
+                        f"{row['kl']:.0e}",
+                    ]
+                )
+            lines += [[fmt, name, why, "", "", "", ""] for name, why in run["missing"].items()]
+        first = next(iter(runs.values()))
+        ceilings = "; ".join(
+            f"{fmt}: read {m['read_gb_s']:.0f} GB/s, f32 {m['fp32_gflops']:.0f}, "
+            f"bf16 {m['bf16_gflops']:.0f} GFLOP/s, int8 {m['int8_gops']:.0f} Gop/s"
+            for fmt, m in ((fmt, run["machine"]) for fmt, run in runs.items())
+        )
+        parts.append(
+            f"**{shape}** ({first['cpu']}, {first['threads']} threads, {first['date']}; tokens/s, "
+            f"prompt {first['prompt_tokens']}, {first['new_tokens']} new, medians of "
+            f"{min(run['rounds'] for run in runs.values())} or more rounds)\n\n"
+            f"{table(lines)}\n\nCeilings in those runs: {ceilings}."
+        )
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python bench/peers.py",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    others = [name for name in ENGINES if name != "genfast"]
+    add = parser.add_argument
+    add("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    add("--formats", nargs="+", choices=LIMITS, default=["bf16", "int8", "int4"])
+    add("--peers", nargs="+", choices=others, default=others)
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    add("--prompt-tokens", type=int, default=512, metavar="N")
+    add("--new-tokens", type=int, default=32, metavar="N")
+    add("--rounds", type=int, default=5, metavar="N")
+    add("--work", type=Path, metavar="DIR", help="keeps models and results (default: temporary)")
+    add("--report", type=Path, metavar="FILE", help="write the results of --work there; no run")
+    args = parser.parse_args()
+    if args.report and not args.work:
+        parser.error("--report needs --work, the folder of an earlier run")
+    if min(args.threads, args.prompt_tokens, args.new_tokens, args.rounds) < 1:
+        parser.error("--threads, --prompt-tokens, --new-tokens and --rounds start at 1")
+    if args.report:
+        insert(args.report, "peers", text_of(json.loads((args.work / _RESULTS).read_text())))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        args.work = args.work or Path(temporary)
+        args.work.mkdir(parents=True, exist_ok=True)
+        kept = args.work / _RESULTS
+        results = json.loads(kept.read_text()) if kept.exists() else {}
+        done = {}
+        for shape in args.shapes:
+            model = make(shape, args.work / shape)
+            for fmt in args.formats:
+                done[f"{shape} {fmt}"] = compare(model, shape, fmt, args)
+                kept.write_text(json.dumps(results | done, indent=1))
+        print(text_of(done))
+
+
+if __name__ == "__main__":
+    main()
