@@ -124,7 +124,9 @@ def _reference(model: Path, prompts: list[list[int]], args: argparse.Namespace) 
 
 
 def _check(worker: Worker, fmt: str, prompts, reference) -> dict[str, float]:
-    pairs = [divergence(a, worker("logits", ids)) for ids, a in zip(prompts, reference)]
+    pairs = [
+        divergence(a, worker("logits", ids)) for ids, a in zip(prompts, reference, strict=True)
+    ]
     kl = float(np.mean([kl for kl, _ in pairs]))
     same = sum(same for _, same in pairs)
     if not kl < LIMITS[fmt]:

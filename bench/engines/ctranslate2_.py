@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def _convert(model: Path, path: Path, compute_type: str) -> None:
 
 
 class Engine:
-    FORMATS = {"f32": "float32", "int8": "int8"}
+    FORMATS: ClassVar = {"f32": "float32", "int8": "int8"}
 
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,7 +17,12 @@ _OPTIONS = {
 
 
 class Engine:
-    FORMATS = {"f32": "f32", "bf16": "bf16", "int8": "int8, a scale a row", "int4": "int4, G 32"}
+    FORMATS: ClassVar = {
+        "f32": "f32",
+        "bf16": "bf16",
+        "int8": "int8, a scale a row",
+        "int4": "int4, G 32",
+    }
 
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
         import genfast

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def write_gguf(source: Source, path: Path, fmt: str) -> None:
 
 
 class Engine:
-    FORMATS = {"f32": "F32", "bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}
+    FORMATS: ClassVar = {"f32": "F32", "bf16": "BF16", "int8": "Q8_0", "int4": "Q4_0"}
 
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
         import llama_cpp

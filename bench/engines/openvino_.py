@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -158,7 +159,12 @@ class _Builder:
 
 
 class Engine:
-    FORMATS = {"f32": "f32", "bf16": "bf16", "int8": "int8 weights", "int4": f"int4, G {_GROUP}"}
+    FORMATS: ClassVar = {
+        "f32": "f32",
+        "bf16": "bf16",
+        "int8": "int8 weights",
+        "int4": f"int4, G {_GROUP}",
+    }
 
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
         import openvino as ov

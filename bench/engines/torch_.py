@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 
 class Engine:
-    FORMATS = {"f32": "float32", "bf16": "bfloat16"}
+    FORMATS: ClassVar = {"f32": "float32", "bf16": "bfloat16"}
 
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
         import torch
