@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import corpus
+import good_directory
 
 RANDOM = 250
 WORKER = Path(__file__).parent / "open_all.py"
@@ -47,8 +48,8 @@ def open_all(directories: list[Path]) -> dict[Path, tuple[str, str]]:
 
 def test_the_good_directory_loads(tmp_path):
     """Or the rest would prove nothing."""
-    one = corpus.write_good(tmp_path / "one")
-    two = corpus.write_good(tmp_path / "two", shards=2)
+    one = good_directory.write_good(tmp_path / "one")
+    two = good_directory.write_good(tmp_path / "two", shards=2)
     assert set(open_all([one, two]).values()) == {("loaded", "")}
 
 
@@ -57,7 +58,7 @@ def test_bad_directories(tmp_path, rng):
     assert len(corpus.CASES) >= 300
     places = {}
     for i, (name, (spoil, _)) in enumerate(cases.items()):
-        places[corpus.write_good(tmp_path / str(i))] = name
+        places[good_directory.write_good(tmp_path / str(i))] = name
         spoil(tmp_path / str(i))
     wrong = []
     for directory, (outcome, message) in open_all(list(places)).items():

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
 import pytest
 
+import bad_safetensors
 import corpus
+import good_directory
 import tiny_model
 from genfast.checkpoint import Checkpoint
 from genfast.errors import LoadError
 
-SHAPES = tiny_model.llama_shapes(corpus.CONFIG)
+SHAPES = tiny_model.llama_shapes(good_directory.CONFIG)
 ABOUT_WEIGHTS = (
     "file:",
     "header:",
@@ -27,8 +30,8 @@ WEIGHT_CASES = {k: c for k, c in corpus.CASES.items() if c[1] and k.startswith(A
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
 @pytest.mark.parametrize("shards", [1, 3])
 def test_tensors_come_back(tmp_path, dtype, shards):
-    tensors = tiny_model.weights(corpus.CONFIG, seed=5)
-    tiny_model.write_model(tmp_path, corpus.CONFIG, seed=5, dtype=dtype, shards=shards)
+    tensors = tiny_model.weights(good_directory.CONFIG, seed=5)
+    tiny_model.write_model(tmp_path, good_directory.CONFIG, seed=5, dtype=dtype, shards=shards)
     with Checkpoint(tmp_path) as ckpt:
         assert ckpt.names() == sorted(tensors)
         assert len(ckpt.files) == shards
@@ -47,7 +50,7 @@ def test_tensors_come_back(tmp_path, dtype, shards):
 
 def test_the_reference_library_reads_what_the_tests_write(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
-    tiny_model.write_model(tmp_path, corpus.CONFIG, seed=5)
+    tiny_model.write_model(tmp_path, good_directory.CONFIG, seed=5)
     theirs = safetensors.load_file(tmp_path / "model.safetensors")
     with Checkpoint(tmp_path) as ckpt:
         assert set(theirs) == set(ckpt.names())
@@ -56,29 +59,29 @@ def test_the_reference_library_reads_what_the_tests_write(tmp_path):
 
 
 def test_views_are_of_the_map_and_read_only(tmp_path):
-    tiny_model.write_model(tmp_path, corpus.CONFIG, seed=5)
+    tiny_model.write_model(tmp_path, good_directory.CONFIG, seed=5)
     with Checkpoint(tmp_path) as ckpt:
-        a, b = ckpt.tensor(corpus.NORM), ckpt.tensor(corpus.NORM)
+        a, b = ckpt.tensor(good_directory.NORM), ckpt.tensor(good_directory.NORM)
         assert np.shares_memory(a.data, b.data)
         with pytest.raises(ValueError, match="read-only"):
             a.data[0] = 1
 
 
 def test_views_outlive_the_checkpoint(tmp_path):
-    tiny_model.write_model(tmp_path, corpus.CONFIG, seed=5)
+    tiny_model.write_model(tmp_path, good_directory.CONFIG, seed=5)
     ckpt = Checkpoint(tmp_path)
-    view = ckpt.tensor(corpus.NORM)
+    view = ckpt.tensor(good_directory.NORM)
     before = view.data.tobytes()
     ckpt.close()
     ckpt.close()
     assert view.data.tobytes() == before
     with pytest.raises(LoadError, match="closed"):
-        ckpt.tensor(corpus.NORM)
+        ckpt.tensor(good_directory.NORM)
 
 
 def test_opening_and_failing_leave_no_descriptor(tmp_path):
-    tiny_model.write_model(tmp_path / "good", corpus.CONFIG, seed=5, shards=3)
-    tiny_model.write_model(tmp_path / "bad", corpus.CONFIG, seed=5, shards=3)
+    tiny_model.write_model(tmp_path / "good", good_directory.CONFIG, seed=5, shards=3)
+    tiny_model.write_model(tmp_path / "bad", good_directory.CONFIG, seed=5, shards=3)
     last = sorted((tmp_path / "bad").glob("*.safetensors"))[-1]
     last.write_bytes(last.read_bytes()[:-1])
     before = len(os.listdir("/proc/self/fd"))
@@ -91,7 +94,7 @@ def test_opening_and_failing_leave_no_descriptor(tmp_path):
 
 def test_the_hub_cache_is_links(tmp_path):
     """As huggingface_hub lays it out: every file a link that leaves the directory."""
-    tiny_model.write_model(tmp_path / "blobs", corpus.CONFIG, seed=5, shards=2)
+    tiny_model.write_model(tmp_path / "blobs", good_directory.CONFIG, seed=5, shards=2)
     snapshot = tmp_path / "snapshots" / "main"
     snapshot.mkdir(parents=True)
     for file in (tmp_path / "blobs").iterdir():
@@ -101,7 +104,7 @@ def test_the_hub_cache_is_links(tmp_path):
 
 
 def test_any_single_file_will_do(tmp_path):
-    tiny_model.write_model(tmp_path, corpus.CONFIG, seed=5)
+    tiny_model.write_model(tmp_path, good_directory.CONFIG, seed=5)
     (tmp_path / "model.safetensors").rename(tmp_path / "consolidated.safetensors")
     with Checkpoint(tmp_path) as ckpt:
         assert len(ckpt) == len(SHAPES)
@@ -110,10 +113,10 @@ def test_any_single_file_will_do(tmp_path):
 def test_other_dtypes_may_be_there_unread(tmp_path):
     file = tmp_path / "model.safetensors"
     tiny_model.write_safetensors(file, {"a": np.ones(8, np.float32), "b": np.ones(2, np.float32)})
-    header, data = corpus.split(file.read_bytes())
+    header, data = bad_safetensors.split(file.read_bytes())
     header["b"] |= {"dtype": "I64", "shape": [1]}
     header["a"] |= {"dtype": "F4", "shape": [64]}
-    file.write_bytes(corpus.join(corpus.json.dumps(header).encode(), data))
+    file.write_bytes(bad_safetensors.join(json.dumps(header).encode(), data))
     with Checkpoint(tmp_path) as ckpt:
         assert ckpt.shape("b") == (1,)
         with pytest.raises(LoadError, match=r'"b".*"I64".*F32, F16, BF16'):
@@ -133,16 +136,16 @@ def test_empty_tensors_take_no_place(tmp_path):
 
 
 def test_shape_message(tmp_path):
-    tiny_model.write_model(tmp_path, corpus.CONFIG, seed=5)
+    tiny_model.write_model(tmp_path, good_directory.CONFIG, seed=5)
     with Checkpoint(tmp_path) as ckpt, pytest.raises(LoadError) as caught:
-        ckpt.tensor(corpus.NORM, (17,))
-    for words in ("model.safetensors", corpus.NORM, "[16]", "[17]"):
+        ckpt.tensor(good_directory.NORM, (17,))
+    for words in ("model.safetensors", good_directory.NORM, "[16]", "[17]"):
         assert words in str(caught.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_unreadable(tmp_path):
-    tiny_model.write_model(tmp_path, corpus.CONFIG, seed=5)
+    tiny_model.write_model(tmp_path, good_directory.CONFIG, seed=5)
     (tmp_path / "model.safetensors").chmod(0)
     with pytest.raises(LoadError, match="Permission denied"):
         Checkpoint(tmp_path)
@@ -150,7 +153,7 @@ def test_unreadable(tmp_path):
 
 @pytest.mark.parametrize("path", ["gone", "model.safetensors", "model.safetensors/x", "a\0b"])
 def test_not_a_directory(tmp_path, path):
-    tiny_model.write_model(tmp_path, corpus.CONFIG, seed=5)
+    tiny_model.write_model(tmp_path, good_directory.CONFIG, seed=5)
     with pytest.raises(LoadError, match="director"):
         Checkpoint(tmp_path / path)
 
@@ -158,7 +161,7 @@ def test_not_a_directory(tmp_path, path):
 @pytest.mark.parametrize("name", WEIGHT_CASES)
 def test_bad_directory(tmp_path, name):
     spoil, words = WEIGHT_CASES[name]
-    spoil_directory = corpus.write_good(tmp_path)
+    spoil_directory = good_directory.write_good(tmp_path)
     spoil(spoil_directory)
     with pytest.raises(LoadError) as caught, Checkpoint(tmp_path) as ckpt:
         for tensor, shape in SHAPES.items():
@@ -173,10 +176,10 @@ def test_bad_directory(tmp_path, name):
 def test_random_damage(tmp_path, rng):
     """Whatever happens to the bytes: a LoadError, or every tensor of the right size inside them."""
     refused = 0
-    file = corpus.write_good(tmp_path) / corpus.FILE
+    file = good_directory.write_good(tmp_path) / good_directory.FILE
     good = file.read_bytes()
     for name, (spoil, _) in corpus.random_cases(rng, 600).items():
-        if not name.endswith(corpus.FILE):
+        if not name.endswith(good_directory.FILE):
             continue
         file.write_bytes(good)
         spoil(tmp_path)
@@ -195,7 +198,7 @@ def test_files_are_mapped_and_not_read(tmp_path):
     size = 1 << 36
     header = {"big": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, size]}}
     file = tmp_path / "model.safetensors"
-    file.write_bytes(corpus.join(corpus.json.dumps(header).encode(), b""))
+    file.write_bytes(bad_safetensors.join(json.dumps(header).encode(), b""))
     try:
         os.truncate(file, file.stat().st_size + size)
     except OSError as e:
