@@ -1,0 +1,346 @@
+"""`Model`, which `genfast.load` gives: what programs use."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import time
+import weakref
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genfast import _core, models
+from genfast.chat import render
+from genfast.checkpoint import Checkpoint
+from genfast.config import Fields, read_config, read_object
+from genfast.errors import ComputeError, LoadError
+from genfast.generation import Run, astream_all, finish_all, gather, stream_all
+from genfast.graph import Graph
+from genfast.prompts import Prompt, PromptReader
+from genfast.results import Chunk, Generation, Score
+from genfast.sampling import Sampling
+from genfast.tokenizer import load_tokenizer
+from genfast.weights import Weights
+
+log = logging.getLogger("genfast")
+
+_PAGE_TOKENS = 32
+_STEP_TOKENS = 512  # tokens a step computes at most: bounds how long a step takes
+_SEQUENCES = 64  # requests that run at once; more wait
+_KV_SHARE = 0.3  # of the free memory, unless kv_cache_bytes says otherwise
+_open_models: weakref.WeakSet[Model] = weakref.WeakSet()
+
+
+class Model:
+    """A loaded language model; made by `genfast.load`.
+
+    Methods may be called from any number of threads: requests join one running batch, and a
+    request's tokens are the same bits whatever else runs. The GIL is released while it computes.
+
+    config: the parsed config.json. tokenizer: None when the directory has none (ids only).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        quantize: str | None,
+        dtype: str,
+        kv_dtype: str,
+        threads: int,
+        kv_cache_bytes: int | None,
+        progress: bool,
+    ) -> None:
+        self.path = path
+        self.config: dict[str, Any] = read_config(path)
+        fields = Fields(self.config, path / "config.json")
+        module = models.find(self.config["model_type"])
+        self._hparams = module.Config.from_json(fields)
+        self.vocab_size: int = self._hparams.vocab_size
+        self.context_length: int = self._hparams.context
+        self.tokenizer = load_tokenizer(path, self.config)
+        self._prompts = PromptReader(
+            self.tokenizer, self.vocab_size, self.context_length, str(path)
+        )
+        generation = path / "generation_config.json"
+        self.generation_config = read_object(generation) if generation.is_file() else {}
+        self._sampling_defaults()  # a bad generation_config.json is found now, not at first use
+        self._checkpoint = Checkpoint(path)
+        try:
+            graph = self._record(module, quantize, dtype, threads, progress)
+            self._start(graph, dtype, kv_dtype, threads, kv_cache_bytes)
+        except BaseException:
+            self._checkpoint.close()
+            raise
+        _open_models.add(self)
+
+    def _record(self, module, quantize, dtype, threads, progress) -> Graph:
+        weights = Weights(
+            self._checkpoint, dtype=dtype, quantize=quantize, threads=threads, progress=progress
+        )
+        graph = Graph()
+        try:
+            logits = module.forward(graph, self._hparams, weights)
+        finally:
+            weights.close()
+        graph.program.set_output(logits.id)
+        self._native_program = graph.program
+        self.weight_bytes: int = graph.program.weight_bytes
+        return graph
+
+    def _start(self, graph: Graph, dtype, kv_dtype, threads, kv_cache_bytes) -> None:
+        if kv_dtype == "auto":
+            full = graph.program.weight_formats == ["f32"]
+            kv_dtype = "float32" if full else "bfloat16"
+        self.kv_dtype: str = kv_dtype
+        self._layouts = [
+            _core.KvLayout(kv_dtype, layer.kv_heads, layer.head_dim)
+            for layer in graph.attention_layers
+        ]
+        page_bytes = sum(layout.page_bytes for layout in self._layouts)
+        self.kv_bytes_per_token: int = page_bytes // _PAGE_TOKENS
+        self._threads = threads
+        self._engine = _core.Engine(
+            program=graph.program,
+            layouts=self._layouts,
+            threads=threads,
+            isa="",
+            kv_pages=_kv_pages(page_bytes, self.context_length, kv_cache_bytes),
+            step_tokens=_STEP_TOKENS,
+            sequences=_SEQUENCES,
+            context=self.context_length,
+            vocabulary=self.vocab_size,
+            check=os.environ.get("GENFAST_CHECK", "") not in ("", "0"),
+        )
+        log.info("loaded %s: %d weight bytes, %s", self.path, self.weight_bytes, self._engine.isa)
+
+    # --- generation ---------------------------------------------------------------------------
+
+    def generate(self, prompt, **options: Any) -> Generation | list[Generation]:
+        """Continues a prompt, or each of several.
+
+        prompt: a str, a list of token ids, or a list of either. options: the fields of
+        `genfast.Sampling`; what is not given comes from generation_config.json, else greedy. One
+        prompt gives a Generation, a list gives a list of them. Ctrl-C cancels.
+        """
+        prompts, batched = self._prompts.several(prompt)
+        jobs: list[list[Run]] = []
+        try:
+            for ids in prompts:
+                jobs.append(self._runs(ids, options))
+        except BaseException:
+            for run in (run for job in jobs for run in job):
+                run.cancel()
+            raise
+        finish_all([run for job in jobs for run in job])
+        results = [gather(job) for job in jobs]
+        return results if batched else results[0]
+
+    def stream(self, prompt: Prompt, **options: Any) -> Iterator[Chunk]:
+        """Like `generate` for one prompt, in pieces as they come; see `Chunk`.
+
+        The request starts now; closing the iterator cancels it.
+        """
+        return stream_all(self._runs(self._prompts.one(prompt), options))
+
+    async def astream(self, prompt: Prompt, **options: Any) -> AsyncIterator[Chunk]:
+        """`stream` for asyncio: never blocks the loop; cancelling the task cancels the request."""
+        async for chunk in astream_all(self._runs(self._prompts.one(prompt), options)):
+            yield chunk
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        stream: bool = False,
+        **options: Any,
+    ) -> Generation | Iterator[Chunk]:
+        """The model's answer to a conversation, by the directory's chat template.
+
+        messages: [{"role": "user", "content": "..."}, ...]. tools: function schemas for templates
+        that take them. stream: give an iterator of chunks instead.
+        """
+        ids = self.chat_ids(messages, tools=tools)
+        return self.stream(ids, **options) if stream else self.generate(ids, **options)
+
+    def chat_ids(self, messages, *, tools=None) -> list[int]:
+        """The token ids of a conversation, up to where the answer begins."""
+        tokenizer = self._prompts.need_tokenizer("chat")
+        if tokenizer.chat_template is None:
+            raise ValueError(
+                f"{self.path} has no chat template (tokenizer_config.json, chat_template.jinja); "
+                "use generate with a prompt of your own"
+            )
+        text = render(tokenizer.chat_template, messages, tools=tools, **tokenizer.special_tokens)
+        return tokenizer.encode(text, add_special_tokens=False)
+
+    # --- what the model thinks of given tokens --------------------------------------------------
+
+    def logits(self, token_ids: Prompt, *, chunk: int = 0) -> np.ndarray:
+        """Logits at every position: float32 [T, V]. chunk: prefill at most so many tokens a step
+        (0: as many as fit); the bits do not depend on it."""
+        ids = self._prompts.one(token_ids)
+        request = self._engine.submit(ids, 0, prompt_outputs="logits", chunk=chunk)
+        self._finish(request)
+        return request.take_logits(self.vocab_size)
+
+    def score(self, text_or_ids: Prompt) -> Score:
+        """Natural-log probability of each token given those before it, and the perplexity."""
+        ids = self._prompts.one(text_or_ids)
+        request = self._engine.submit(ids, 0, prompt_outputs="logprobs")
+        self._finish(request)
+        return Score(token_ids=ids, logprobs=[None, *request.prompt_logprobs])
+
+    def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
+        """Mean over tokens of the final hidden states (after the last norm): float32 [n, E]."""
+        prompts, batched = self._prompts.several(texts)
+        if not batched:
+            raise ValueError("texts must be a list of prompts; for one text: embed([text])")
+        rows = [self.tap(ids, ["final_norm"])["final_norm"].mean(axis=0) for ids in prompts]
+        return np.stack(rows).astype(np.float32)
+
+    def tap(self, token_ids: Prompt, names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Intermediates of one pass over the prompt: {name: float32 [T, columns]}.
+
+        The names are those `dump()` prints: "layers.0.qkv", "layers.3.attention", "logits" ...
+        """
+        ids = self._prompts.one(token_ids)
+        if len(ids) > self.context_length:
+            raise ValueError(f"{len(ids)} tokens exceed the context of {self.context_length}")
+        for name in names:
+            if name not in self._native_program.names:
+                raise ValueError(f"names: the program has no value {name!r}; see model.dump()")
+        return _core.tap(
+            self._native_program, self._layouts, ids, list(names), threads=self._threads
+        )
+
+    def dump(self) -> str:
+        """The recorded program as text: every instruction with shapes, kernel, buffer and the line
+        of the model file that recorded it."""
+        return self._engine.dump()
+
+    def stats(self) -> dict[str, float]:
+        """Counters: requests running and waiting, KV pages, steps, tokens, busy seconds."""
+        return self._engine.stats()
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cancels what runs and frees the memory; may be called again."""
+        engine = self.__dict__.pop("_engine", None)
+        if engine is not None:
+            engine.close()
+        self.__dict__.pop("_native_program", None)
+        self._checkpoint.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("_engine", "_native_program"):
+            raise RuntimeError(f"this model ({self.__dict__.get('path')}) is closed")
+        raise AttributeError(f"'Model' object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        state = "" if "_engine" in self.__dict__ else ", closed"
+        size = self.__dict__.get("weight_bytes", 0) / 1e6
+        return f"<genfast.Model {self.config['model_type']} {self.path}, {size:.1f} MB{state}>"
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _sampling_defaults(self) -> Sampling:
+        return Sampling.make(
+            self.generation_config, {}, source=str(self.path / "generation_config.json")
+        )
+
+    def _runs(self, ids: list[int], options: Mapping[str, Any]) -> list[Run]:
+        sampling = Sampling.make(
+            self.generation_config,
+            options,
+            vocab_size=self.vocab_size,
+            source=str(self.path / "generation_config.json"),
+        )
+        if sampling.stop and self.tokenizer is None:
+            raise ValueError("stop needs a tokenizer, and this directory has none")
+        seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
+        stop_ids = list(sampling.stop_token_ids)
+        if not sampling.ignore_eos:
+            stop_ids += self._eos_ids()
+        runs: list[Run] = []
+        try:
+            for index in range(sampling.n):
+                params = _core.SamplingParams(
+                    temperature=sampling.temperature,
+                    top_k=sampling.top_k,
+                    top_p=sampling.top_p,
+                    min_p=sampling.min_p,
+                    repetition_penalty=sampling.repetition_penalty,
+                    presence_penalty=sampling.presence_penalty,
+                    frequency_penalty=sampling.frequency_penalty,
+                    logit_bias=list(sampling.logit_bias.items()),
+                    seed=seed,
+                    stream=index,
+                    min_tokens=sampling.min_tokens,
+                    stop_ids=stop_ids,
+                    logprobs=-1 if sampling.logprobs is None else sampling.logprobs,
+                )
+                runs.append(Run(self._engine, self.tokenizer, ids, sampling, params, index))
+        except BaseException:
+            for run in runs:
+                run.cancel()
+            raise
+        return runs
+
+    def _eos_ids(self) -> list[int]:
+        if self.tokenizer is not None:
+            return [i for i in self.tokenizer.eos_ids if i < self.vocab_size]
+        ids = self.generation_config.get("eos_token_id", self.config.get("eos_token_id"))
+        ids = ids if isinstance(ids, list) else [ids]
+        return [i for i in ids if isinstance(i, int) and 0 <= i < self.vocab_size]
+
+    def _finish(self, request: _core.Request) -> None:
+        """Waits for a request without a continuation."""
+        try:
+            while not request.wait(1, 0.05):
+                pass
+        except BaseException:
+            self._engine.cancel(request)
+            raise
+        state = request.snapshot()
+        if state["error"]:
+            raise ComputeError(state["error"])
+        if state["finish_reason"] == "cancelled":
+            raise RuntimeError("the model was closed while it computed")
+
+
+def _kv_pages(page_bytes: int, context: int, budget: int | None) -> int:
+    """Pages of the KV cache: what fits the budget, at most what all sequences could fill."""
+    if budget is None:
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+        budget = int(free * _KV_SHARE)
+    wanted = -(-context // _PAGE_TOKENS) * _SEQUENCES
+    pages = min(wanted, budget // max(1, page_bytes))
+    if pages < 1:
+        raise LoadError(
+            f"a KV cache of {budget} bytes holds no page of {page_bytes}; raise kv_cache_bytes"
+        )
+    return int(pages)
+
+
+@atexit.register
+def _close_open_models() -> None:
+    for model in list(_open_models):
+        model.close()
+    # Threads that waited for those models must be back in Python before the interpreter goes.
+    deadline = time.monotonic() + 1
+    while _core.waiters() and time.monotonic() < deadline:
+        time.sleep(0.001)
