@@ -81,7 +81,7 @@ def _environment() -> Any:
 def _compile(source: str) -> Any:
     import jinja2
 
-    from genfast.chat_sandbox import MAX_SOURCE, budgeted
+    from genfast.chat_budget import MAX_SOURCE, budgeted
 
     if len(source) > MAX_SOURCE:
         raise LoadError(f"chat template: {len(source):,} characters; at most {MAX_SOURCE:,}")
@@ -99,7 +99,7 @@ def _compile(source: str) -> Any:
 def _run(compiled: Any, variables: dict[str, Any]) -> str:
     import jinja2
 
-    from genfast.chat_sandbox import BudgetError, budgeted
+    from genfast.chat_budget import BudgetError, budgeted
 
     try:
         with budgeted():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from genfast import chat_sandbox
+from genfast import chat_budget, chat_sandbox
 from genfast.chat import check_template, render
 from genfast.errors import LoadError
 
@@ -176,7 +176,7 @@ def test_a_template_that_refuses_speaks_for_itself():
         ("{{ x | no_such_filter }}", "no_such_filter"),
         ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "chat template"),
         ("{% if a %}" * 300 + "{% endif %}" * 300, "chat template"),
-        ("x" * (chat_sandbox.MAX_SOURCE + 1), "characters"),
+        ("x" * (chat_budget.MAX_SOURCE + 1), "characters"),
     ],
 )
 def test_broken_templates_are_load_errors(template, words):
@@ -272,7 +272,7 @@ def test_templates_cannot_run_away(name, monkeypatch):
     import resource
 
     if name != "nested loops":  # one with the real limit, the others quicker
-        monkeypatch.setattr(chat_sandbox, "MAX_STEPS", 100_000)
+        monkeypatch.setattr(chat_budget, "MAX_STEPS", 100_000)
     with pytest.raises((LoadError, ValueError), match="chat template"):
         render(BOMBS[name], USER)
     # The budget is 128 Mi characters; nothing came near what these ask for.
