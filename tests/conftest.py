@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 
 import numpy as np
 import pytest
+
+# A shell's background job starts with Ctrl-C ignored, and so would all that the tests start and
+# interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
