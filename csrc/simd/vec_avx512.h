@@ -203,6 +203,13 @@ GENFAST_INLINE void vstore_bf16(uint16_t* p, Vec a) {
     __m512i high = _mm512_srli_epi32(_mm512_castps_si512(a.v), 16);
     _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(high));
 }
+// Rounds like vround_bf16, but what is too small for a normal number becomes 0. Only where
+// cpu_has_avx512_bf16().
+GENFAST_INLINE void vstore_round_bf16(uint16_t* p, Vec a) {
+    __m256i narrow;
+    asm("vcvtneps2bf16 %1, %0" : "=v"(narrow) : "v"(a.v));
+    _mm256_storeu_si256((__m256i*)p, narrow);
+}
 // acc + a b over sixteen pairs of bfloat16: the second of each pair by a fused multiply-add, then
 // the first. Only where cpu_has_avx512_bf16(). Not the intrinsic: g++ 12 gives its result a new
 // register, and with 24 accumulators live copies every one through the stack.

@@ -59,7 +59,9 @@ def definition(q, k, v, past=0, scale=None, window=0, kv_dtype="float32"):
                 unit = np.abs(q[t, h]).max() / 32512
                 relative += unit * np.abs(keys).sum(-1).max() * scale
             if kv_dtype == "bfloat16":
-                relative += 2 * 2.0**-9  # half a step in each weight, and so in their sum
+                relative += 2.0**-8  # half a step of 8 significant bits, in each weight
+            if kv_dtype != "float32":
+                relative += 2 * 3e-6  # a shorter polynomial for 2^x: in each weight, in their sum
             bound[t, h] = relative * (weights @ np.abs(values)) + 1e-30
             if fixed:
                 # Half a unit of the largest weight times scale, in every product |byte| <= 127.

@@ -37,14 +37,12 @@ constexpr int tile_vectors(int rows) {
 
 // How a type of cache is multiplied (int8's: attend_int8.h). Of the G neighbours that a dword of it
 // holds, the j-th step takes `load(p, j)` times float j of the A that the left operand, as `store`
-// wrote it, has for them; `add_some` takes neighbours [begin, end) alone, in the same order.
+// wrote it, has for them (`store_weights`: numbers from 2^-80 to 1); `add_some` takes neighbours [begin, end) alone, in the same order.
 struct Float32 {
-    static constexpr int G = 1, A = 1, kRows = kTileRows;
-    // Sixteen factors of a row from k on; returns them as rounded.
-    GENFAST_INLINE Vec store(float* row, int64_t k, Vec x) {
-        vstore(row + k, x);
-        return x;
-    }
+    static constexpr int G = 1, A = 1, kRows = kTileRows, kExpDegree = 5;
+    // Sixteen factors of a row from k on.
+    GENFAST_INLINE void store(float* row, int64_t k, Vec x) { vstore(row + k, x); }
+    GENFAST_INLINE void store_weights(float* row, int64_t t, Vec x) { store(row, t, x); }
     GENFAST_INLINE Vec load(const std::byte* p, int) {
         return vload(reinterpret_cast<const float*>(p));
     }
@@ -57,12 +55,9 @@ struct Float32 {
 
 // Both operands are bf16 numbers; of each pair the second comes first, as in vdpbf16ps.
 struct BFloat16 {
-    static constexpr int G = 2, A = 2, kRows = kDirectRows;
-    GENFAST_INLINE Vec store(float* row, int64_t k, Vec x) {
-        x = vround_bf16(x);
-        vstore(row + k, x);
-        return x;
-    }
+    static constexpr int G = 2, A = 2, kRows = kDirectRows, kExpDegree = 4;
+    GENFAST_INLINE void store(float* row, int64_t k, Vec x) { vstore(row + k, vround_bf16(x)); }
+    GENFAST_INLINE void store_weights(float* row, int64_t t, Vec x) { store(row, t, x); }
     GENFAST_INLINE Vec load(const std::byte* p, int j) {
         Vec first, second;
         vload_bf16_pairs(reinterpret_cast<const uint16_t*>(p), first, second);
@@ -78,11 +73,12 @@ struct BFloat16 {
 #if defined(__AVX512F__)
 // The same with the instruction: a row holds pairs, dwords that are moved about as floats.
 struct BFloat16Dot {
-    static constexpr int G = 2, A = 1, kRows = kTileRows;
-    GENFAST_INLINE Vec store(float* row, int64_t k, Vec x) {
-        x = vround_bf16(x);
-        vstore_bf16(reinterpret_cast<uint16_t*>(row) + k, x);
-        return x;
+    static constexpr int G = 2, A = 1, kRows = kTileRows, kExpDegree = 4;
+    GENFAST_INLINE void store(float* row, int64_t k, Vec x) {
+        vstore_bf16(reinterpret_cast<uint16_t*>(row) + k, vround_bf16(x));
+    }
+    GENFAST_INLINE void store_weights(float* row, int64_t t, Vec x) {
+        vstore_round_bf16(reinterpret_cast<uint16_t*>(row) + t, x);
     }
     GENFAST_INLINE Vec load(const std::byte* p, int) {
         return vload(reinterpret_cast<const float*>(p));

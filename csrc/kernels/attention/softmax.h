@@ -27,19 +27,28 @@ static inline int64_t record_floats(int64_t rows, int64_t Ds) {
 
 constexpr float kMinusInfinity = -__builtin_inff();
 
-// 2^x within 1.7e-7 for x <= 0; 2^0 is exactly 1. What lies 80 doublings below the maximum counts
-// as 80 below: too little to show in a float, but not so little that products with it become
-// denormal numbers, which cost hundreds of cycles each. The polynomial is the best of degree 5 for
-// the relative error on [-1/2, 1/2] with constant term 1.
+// 2^x for x <= 0; 2^0 is exactly 1. What lies 80 doublings below the maximum counts as 80 below: too
+// little to show in a float, but not so little that products with it become denormal numbers, which
+// cost hundreds of cycles each. The polynomial is the best for the relative error on [-1/2, 1/2]
+// with constant term 1: of degree 5, within 1.7e-7; of degree 4, within 3e-6, for weights that are
+// rounded to fewer bits than that anyway.
+template <int degree>
 GENFAST_INLINE Vec vexp2(Vec x) {
     Vec rounder = vset(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
     x = vmax(vset(-80.0f), x);        // in this order a NaN stays one
-    Vec biased = vadd(x, rounder), r = vsub(x, vsub(biased, rounder));
-    Vec p = vset(0.0013264727f);
-    p = vfma(p, r, vset(0.009671513f));
-    p = vfma(p, r, vset(0.055507336f));
-    p = vfma(p, r, vset(0.24022242f));
-    p = vfma(p, r, vset(0.693147f));
+    Vec biased = vadd(x, rounder), r = vsub(x, vsub(biased, rounder)), p;
+    if constexpr (degree == 5) {
+        p = vset(0.0013264727f);
+        p = vfma(p, r, vset(0.009671513f));
+        p = vfma(p, r, vset(0.055507336f));
+        p = vfma(p, r, vset(0.24022242f));
+        p = vfma(p, r, vset(0.693147f));
+    } else {
+        p = vset(0.00958285294f);
+        p = vfma(p, r, vset(0.0559064262f));
+        p = vfma(p, r, vset(0.240240991f));
+        p = vfma(p, r, vset(0.693124175f));
+    }
     p = vfma(p, r, vset(1.0f));
     return vscale2_biased(p, biased);
 }
@@ -59,7 +68,9 @@ struct ScoreRows {
 };
 
 // With an int8 cache weights stay floats until their row's largest is known (attend_int8.h).
-struct Fixed : Float32 {};
+struct Fixed : Float32 {
+    static constexpr int kExpDegree = 4;
+};
 template <class Source>
 constexpr bool kScaled = __is_same(Source, Fixed);
 
@@ -113,17 +124,16 @@ GENFAST_NOINLINE void softmax_rows(const ScoreRows& a, float factor, float* m, f
     }
     auto weigh = [&](int r, int t, bool ragged) __attribute__((always_inline)) {
         float* s = a.s + r * kScoreStride;
-        Vec p = vexp2(vfma(vload(s + t), f, minus[r]));
+        Vec p = vexp2<Source::kExpDegree>(vfma(vload(s + t), f, minus[r]));
         if (ragged) p = a.masked(p, t, vzero());
+        sum[r] = vadd(sum[r], p);
         if (kScaled<Source>) {
-            sum[r] = vadd(sum[r], p);
             p = vmul(p, vload(a.value_scales + t));
             if (ragged) p = a.masked(p, t, vzero());
             most[r] = vmax(most[r], p);
             vstore(s + t, p);
         } else {
-            // What is summed is what the values will be multiplied with.
-            sum[r] = vadd(sum[r], Source::store(s, t, p));
+            Source::store_weights(s, t, p);
         }
     };
     if (head)
@@ -144,8 +154,8 @@ GENFAST_NOINLINE void softmax_rows(const ScoreRows& a, float factor, float* m, f
 static inline void merge(const Records& to, const Records& block, int rows, int64_t Ds) {
     Vec mine = vload_n(to.m, rows), theirs = vload_n(block.m, rows), top = vmax(mine, theirs);
     float old_factor[kLanes], new_factor[kLanes], tops[kLanes];
-    vstore(old_factor, vexp2(vsub(mine, top)));
-    vstore(new_factor, vexp2(vsub(theirs, top)));
+    vstore(old_factor, vexp2<5>(vsub(mine, top)));
+    vstore(new_factor, vexp2<5>(vsub(theirs, top)));
     vstore(tops, top);
     for (int r = 0; r < rows; ++r) {
         if (block.l[r] == 0) continue;
