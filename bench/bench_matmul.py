@@ -29,4 +29,5 @@ def test_matmul(benchmark, rng, report, format, N, K, M):
     scale = np.abs(expected).max()
     np.testing.assert_allclose(out[:1], expected, rtol=0, atol=0.02 * scale)
     assert out.shape == (M, N)
-    report(bytes=weight.nbytes, flops=2 * M * N * K)
+    peak = "dot_bf16" if format == "bf16" else "dot_int8"
+    report(bytes=weight.nbytes, flops=2 * M * N * K, peak=peak)
