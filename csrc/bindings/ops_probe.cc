@@ -10,8 +10,9 @@ static ProbeKind kind_named(const std::string& name) {
     if (name == "fma_f32") return ProbeKind::fma_f32;
     if (name == "dot_bf16") return ProbeKind::dot_bf16;
     if (name == "dot_int8") return ProbeKind::dot_int8;
+    if (name == "barrier") return ProbeKind::barrier;
     throw std::invalid_argument(
-        cat("kind='", name, "' must be one of read, fma_f32, dot_bf16, dot_int8"));
+        cat("kind='", name, "' must be one of read, fma_f32, dot_bf16, dot_int8, barrier"));
 }
 
 // -> (seconds, operations of all threads, results of each thread)

@@ -30,6 +30,12 @@ def test_peaks_count_their_operations(isa, kind):
         assert twice[2][0] == 2 * once[2][0] > 0  # sums of ones
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_barriers_are_counted(isa):
+    data = np.zeros(256, np.int32)
+    assert _core.ops.probe("barrier", data, 100, isa=isa, threads=3)[1] == 300
+
+
 def test_bad_arguments():
     data = np.zeros(256, np.int32)
     with pytest.raises(ValueError, match="kind"):

@@ -3,6 +3,7 @@
 //   fma_f32, dot_bf16, dot_int8: `rounds` passes over independent accumulator chains of the
 //   instruction
 //             that matmul uses; *operations gets the multiplications and additions of this thread
+//   barrier   the team meets `rounds` times; *operations gets their number
 // Every thread of the team works for itself on its own share (read) or on all rounds (the others).
 #pragma once
 
@@ -11,7 +12,7 @@
 
 namespace genfast {
 
-enum class ProbeKind : uint8_t { read, fma_f32, dot_bf16, dot_int8 };
+enum class ProbeKind : uint8_t { read, fma_f32, dot_bf16, dot_int8, barrier };
 
 struct ProbeArgs {
     ProbeKind kind;

@@ -12,6 +12,11 @@ void probe(const ProbeArgs& a, Team& team) {
         a.operations[team.index] = double(mine.end - mine.begin);
         return;
     }
+    if (a.kind == ProbeKind::barrier) {
+        for (int64_t i = 0; i < a.rounds; ++i) team.sync();
+        a.result[team.index] = a.operations[team.index] = double(a.rounds);
+        return;
+    }
     double x = 1;
     for (int64_t i = 0; i < a.rounds; ++i) x = x * 0.5 + 0.5;
     a.result[team.index] = x;

@@ -62,6 +62,10 @@ void probe(const ProbeArgs& a, Team& team) {
             a.operations[team.index] = double(mine.end - mine.begin) / 4;
             return;
         }
+        case ProbeKind::barrier:
+            for (int64_t i = 0; i < a.rounds; ++i) team.sync();
+            result = a.operations[team.index] = double(a.rounds);
+            return;
         case ProbeKind::dot_bf16:
 #if defined(__AVX512F__)
             if (cpu_has_avx512_bf16()) {
