@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <sstream>
 #include <thread>
 
+#include "core/cgroup.h"
 #include "core/cpu_flags.h"
 
 #if defined(__linux__)
@@ -64,19 +63,6 @@ CpuFeatures detect() {
 }
 #endif
 
-// "max 100000" (no limit) or "150000 100000": microseconds of CPU per period.
-double cgroup_quota() {
-    std::ifstream file("/sys/fs/cgroup/cpu.max");
-    std::string quota;
-    double period = 0;
-    if (file >> quota >> period && quota != "max" && period > 0) return std::stod(quota) / period;
-    std::ifstream quota1("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-    std::ifstream period1("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-    double q = -1, p = 0;
-    if (quota1 >> q && period1 >> p && q > 0 && p > 0) return q / p;
-    return 0;
-}
-
 }  // namespace
 
 const CpuFeatures& cpu_features() {
@@ -95,7 +81,7 @@ int default_threads() {
     if (sched_getaffinity(0, sizeof set, &set) == 0) threads = CPU_COUNT(&set);
 #endif
     try {
-        double quota = cgroup_quota();
+        static const double quota = cgroup_quota();  // files, which take longer than a small op
         if (quota > 0) threads = std::min(threads, std::max(1, int(std::ceil(quota))));
     } catch (const std::exception&) {  // an unreadable quota is no quota
     }

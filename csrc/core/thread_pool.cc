@@ -1,5 +1,6 @@
 #include "core/thread_pool.h"
 
+#include <chrono>
 #include <map>
 #include <memory>
 
@@ -24,6 +25,13 @@ constexpr int kSpinsBeforePark = 4000;
 // not yielding: polls use up the time slice that this thread will want when the work goes on.
 constexpr int kSpinsBeforeSleep = 2000;
 
+constexpr uint32_t kMemberBits = 16, kMembers = (1u << kMemberBits) - 1;
+
+int64_t nanoseconds() {
+    auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+}
+
 }  // namespace
 
 void Team::sync() {
@@ -38,55 +46,71 @@ void Barrier::arrive_and_wait() {
         phase_.notify_all();
         return;
     }
-    for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
-        if (spins < kSpinsBeforeSleep)
-            pause();
-        else
-            phase_.wait(phase, std::memory_order_acquire);
+    for (int spins = 0; spins < kSpinsBeforeSleep; ++spins) {
+        if (phase_.load(std::memory_order_acquire) != phase) return;
+        pause();
     }
+    int64_t begin = nanoseconds();
+    while (phase_.load(std::memory_order_acquire) == phase)
+        phase_.wait(phase, std::memory_order_acquire);
+    slept_.fetch_add(nanoseconds() - begin, std::memory_order_relaxed);
 }
 
-ThreadPool::ThreadPool(int threads) : size_(threads < 1 ? 1 : threads), barrier_(size_) {
+int64_t Barrier::reset(int count) {
+    count_ = count;
+    waiting_.store(count, std::memory_order_relaxed);
+    return slept_.exchange(0, std::memory_order_relaxed);
+}
+
+ThreadPool::ThreadPool(int threads, bool yielding)
+    : size_(threads < 1 ? 1 : threads), yielding_(yielding), crowd_(size_), barrier_(size_) {
     for (int index = 1; index < size_; ++index)
         workers_.emplace_back([this, index] { work(index); });
 }
 
 ThreadPool::~ThreadPool() {
     stop_.store(true);
-    generation_.fetch_add(1);
-    generation_.notify_all();
+    call_.fetch_add(1 << kMemberBits);
+    call_.notify_all();
     for (auto& worker : workers_) worker.join();
 }
 
 void ThreadPool::run_erased(Job job, void* context) {
     std::lock_guard<std::mutex> lock(turn_);
-    if (workers_.empty()) {
+    int64_t begin = yielding_ ? nanoseconds() : 0;
+    int count = yielding_ ? crowd_.members(begin) : size_;
+    if (count == 1) {
         Team alone;
         return job(context, alone);
     }
-    Team team{0, size_, &barrier_, &tickets_};
+    barrier_.reset(count);
+    Team team{0, count, &barrier_, &tickets_};
     tickets_ = 0;
     job_ = job;
     context_ = context;
-    generation_.fetch_add(1, std::memory_order_release);
-    generation_.notify_all();
+    uint32_t number = (call_.load(std::memory_order_relaxed) >> kMemberBits) + 1;
+    call_.store(number << kMemberBits | uint32_t(count), std::memory_order_release);
+    call_.notify_all();
     job(context, team);
     barrier_.arrive_and_wait();
+    if (yielding_) crowd_.ran(count, begin, nanoseconds(), barrier_.reset(count));
 }
 
 void ThreadPool::work(int index) {
-    uint32_t seen = 0;
-    for (;;) {
-        int spins = 0;
-        while (generation_.load(std::memory_order_acquire) == seen) {
+    uint32_t seen = 0, call;
+    int count = size_;
+    for (;; seen = call) {
+        int spins = index < count ? 0 : kSpinsBeforePark;
+        while ((call = call_.load(std::memory_order_acquire)) == seen) {
             if (++spins < kSpinsBeforePark)
                 pause();
             else
-                generation_.wait(seen, std::memory_order_acquire);
+                call_.wait(seen, std::memory_order_acquire);
         }
-        ++seen;
         if (stop_.load()) return;
-        Team team{index, size_, &barrier_, &tickets_};
+        count = int(call & kMembers);
+        if (index >= count) continue;
+        Team team{index, count, &barrier_, &tickets_};
         job_(context_, team);
         barrier_.arrive_and_wait();
     }

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "core/crowd.h"
 #include "core/team.h"
 
 namespace genfast {
@@ -20,15 +21,22 @@ class Barrier {
     explicit Barrier(int count) : count_(count), waiting_(count) {}
     void arrive_and_wait();
 
+    // While nobody is in it: how many meet from now on; and the nanoseconds that members slept in
+    // it since the last such call, all of them together.
+    int64_t reset(int count);
+
   private:
-    const int count_;
+    int count_;
     alignas(64) std::atomic<int> waiting_;
     alignas(64) std::atomic<uint32_t> phase_{0};
+    alignas(64) std::atomic<int64_t> slept_{0};
 };
 
 class ThreadPool {
   public:
-    explicit ThreadPool(int threads);  // the calling thread of run() is one of them
+    // The calling thread of run() is one of them. yielding: while the machine is crowded (crowd.h),
+    // runs have fewer members.
+    explicit ThreadPool(int threads, bool yielding = false);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
@@ -49,12 +57,17 @@ class ThreadPool {
     void work(int index);
 
     const int size_;
+    const bool yielding_;
     std::mutex turn_;
+    Crowd crowd_;
     Barrier barrier_;
     Job job_ = nullptr;
     void* context_ = nullptr;
     alignas(64) int64_t tickets_ = 0;
-    alignas(64) std::atomic<uint32_t> generation_{0};
+    // The number of the run, times 2^16, plus how many members take part in it. One variable: a
+    // member that takes no part may be late, and must not take the next run's number for this
+    // one's.
+    alignas(64) std::atomic<uint32_t> call_{0};
     std::atomic<bool> stop_{false};
     std::vector<std::thread> workers_;
 };

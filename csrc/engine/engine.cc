@@ -24,7 +24,7 @@ Limits limits_of(const EngineOptions& options) {
 Engine::Engine(std::shared_ptr<const Program> program, const std::vector<KvLayout>& layouts,
                EngineOptions options)
     : options_(std::move(options)),
-      pool_(options_.threads > 0 ? options_.threads : default_threads()),
+      pool_(options_.threads > 0 ? options_.threads : default_threads(), true),
       cache_(layouts, options_.kv_pages),
       executor_(std::move(program), cache_.layers(), limits_of(options_), pool_,
                 {options_.isa, false, options_.check}),

@@ -1,9 +1,10 @@
 // The C++ core without Python, for the sanitizers: many threads submit, wait and cancel on an
 // engine that runs a small random model; every answer must be the one the request gets alone.
+#include "selftest.h"
+
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -14,17 +15,18 @@
 #include "kernels/dispatch.h"
 
 namespace genfast {
-namespace {
 
-constexpr int64_t kVocabulary = 61, kHidden = 32, kHeads = 4, kKvHeads = 2, kHeadDim = 8;
-
-int failures = 0;
+static int failures = 0;
 
 void expect(bool condition, const std::string& what) {
     if (condition) return;
     std::fprintf(stderr, "FAILED: %s\n", what.c_str());
     ++failures;
 }
+
+namespace {
+
+constexpr int64_t kVocabulary = 61, kHidden = 32, kHeads = 4, kKvHeads = 2, kHeadDim = 8;
 
 std::vector<float> noise(uint64_t seed, int64_t count, float scale) {
     std::vector<float> numbers(static_cast<size_t>(count));
@@ -154,6 +156,7 @@ void bad_input() {
 int main() {
     using namespace genfast;
     bad_input();
+    threads();
     for (const std::string& isa : available_isas()) {
         engine_under_load(Format::f32, KvType::f32, isa);
         engine_under_load(Format::bf16, KvType::bf16, isa);

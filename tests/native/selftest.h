@@ -1,0 +1,13 @@
+// Shared by the parts of the self-test.
+#pragma once
+
+#include <string>
+
+namespace genfast {
+
+// Prints and counts what does not hold.
+void expect(bool condition, const std::string& what);
+
+void threads();  // threads.cc
+
+}  // namespace genfast
