@@ -44,12 +44,15 @@ def test_astream_and_cancelled_tasks(tiny, prompt):
         seen = [t async for c in tiny.astream(prompt, max_tokens=10) for t in c.token_ids]
         assert seen == whole
 
+        under_way = asyncio.Event()
+
         async def endless():
             async for _ in tiny.astream(prompt, max_tokens=900, ignore_eos=True):
-                pass
+                under_way.set()
+                await asyncio.sleep(0)  # however fast tokens come, the others have their turn
 
         tasks = [asyncio.create_task(endless()) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        await under_way.wait()
         for task in tasks:
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
