@@ -31,7 +31,7 @@ struct SampleArgs {
 };
 
 static inline size_t sample_scratch_bytes(int64_t v) {
-    return size_t(v) * 21 + 32768;
+    return size_t(v) * 29 + 32768;
 }
 
 }  // namespace genfast
