@@ -16,7 +16,7 @@ SETTINGS = {  # keywords, spread of the logits
     "top_k": (FILTERS, 3),
     "min_p": ({"temperature": 1.0, "min_p": 0.05}, 3),
     "top_p_peaked": ({"temperature": 1.0, "top_p": 0.9}, 6),
-    # nuclei of 55,000, 76,000 and 126,000 tokens
+    # nuclei of some 56,000, 78,000 and 127,000 tokens
     "top_p_wide": ({"temperature": 1.0, "top_p": 0.8}, 1),
     "top_p_wider": ({"temperature": 1.0, "top_p": 0.9}, 1),
     "top_p_flat": ({"temperature": 1.0, "top_p": 0.99}, 0.1),

@@ -95,11 +95,20 @@ def test_draws_as_the_definition_says(rng, isa, V, settings):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("spread", [0.5, 3])
+@pytest.mark.parametrize("spread", [0.01, 0.5, 3])
 def test_a_large_vocabulary(rng, isa, spread):
     V = 128256
     logits = logits_like(rng, V, spread)
-    for settings in ({}, {"top_p": 0.9}, {"top_k": 50, "top_p": 0.95, "min_p": 0.01}):
+    logits[rng.integers(V, size=1000)] = -np.inf
+    for settings in (
+        {},
+        {"top_p": 0.9},
+        {"top_p": 0.99},
+        {"top_k": 50, "top_p": 0.95, "min_p": 0.01},
+        {"top_k": 5000},
+        {"top_k": 20000, "top_p": 0.95},
+        {"top_k": 127500, "top_p": 0.3},
+    ):
         oracle = Oracle(logits, 1.0, **settings)
         for draw in rng.random(3):
             token = ops.sample(logits, temperature=1.0, draw=draw, isa=isa, **settings)
