@@ -48,12 +48,13 @@ GENFAST_INLINE void fix_row(const float* x, int64_t n, float largest, int32_t* p
 // Groups of four k; the rows of a are a_row dwords apart.
 template <int MR, int NV, int64_t a_row>
 GENFAST_INLINE void accumulate(FixedSum (&acc)[MR][NV], const int32_t*& a, const std::byte* p,
-                               int64_t pitch, int64_t groups) {
+                               int64_t pitch, int64_t groups, int64_t next) {
     for (; groups > 0; --groups, p += pitch, a += 2) {
         Bytes column[NV];
 #pragma GCC unroll 2
         for (int v = 0; v < NV; ++v) {
             __builtin_prefetch(p + 32 * pitch + v * 64);
+            if (MR < kInt8Rows) __builtin_prefetch(p + next + v * 64, 0, 2);
             column[v] = load_bytes(p + v * 64);
         }
 #pragma GCC unroll 8
@@ -92,7 +93,7 @@ GENFAST_NOINLINE void product_int8(const FixedRows& a, const Operand& b, float* 
             start(acc, a);
             const int32_t* q = a.packed;
             accumulate<MR, NV, kFixedQueryStride>(acc, q, b.pages[page] + b.offset, b.pitch,
-                                                  b.groups);
+                                                  b.groups, b.next);
             store(acc, a, c + page * kPageTokens, kScoreStride);
         }
     } else {
@@ -104,7 +105,7 @@ GENFAST_NOINLINE void product_int8(const FixedRows& a, const Operand& b, float* 
             int64_t count = groups_a_page - first;
             if (count > b.end - group) count = b.end - group;
             accumulate<MR, NV, kFixedWeightStride>(
-                acc, weights, b.pages[page] + b.offset + first * b.pitch, b.pitch, count);
+                acc, weights, b.pages[page] + b.offset + first * b.pitch, b.pitch, count, b.next);
             group += count;
         }
         store(acc, a, c, c_stride);
@@ -173,7 +174,8 @@ static void attend_tile_int8(const AttentionArgs& a, const Block& block, const T
                  kPageTokens * 4,
                  tile.first / kPageTokens,
                  (tile.last + kPageTokens - 1) / kPageTokens,
-                 (layout.head_dim + 3) / 4};
+                 (layout.head_dim + 3) / 4,
+                 block.next};
     multiply_int8<true, 1>(fixed, tile.rows, keys, kPageTokens / kLanes, scores, kScoreStride);
 
     float peaks[kLanes];
@@ -185,9 +187,10 @@ static void attend_tile_int8(const AttentionArgs& a, const Block& block, const T
     fix_weights(tile, first, last, scores, peaks, &fixed);
     for (int64_t panel = 0; panel < layout.panels(); ++panel) {
         int64_t width = layout.panel_width(panel);
-        multiply_int8<false, 1>(fixed, tile.rows,
-                                {block.values[panel], 0, width * 4, first / 4, last / 4, 0},
-                                int(width / kLanes), records.o + panel * layout.panel(), Ds);
+        multiply_int8<false, 1>(
+            fixed, tile.rows,
+            {block.values[panel], 0, width * 4, first / 4, last / 4, 0, block.next},
+            int(width / kLanes), records.o + panel * layout.panel(), Ds);
     }
 }
 

@@ -11,9 +11,11 @@ struct Block {
     const std::byte* keys[kRunPages];
     const std::byte* values[kMostPanels][kRunPages];
     const std::byte* scales[2][kRunPages];  // int8: of keys, of values
+    int64_t next;  // bytes from here to the block that this thread takes next, or 0
 };
 
-// Points at the pages holding tokens [begin, end) of the block; others stay unset.
+// Points at the pages holding tokens [begin, end) of the block, whose `next` is set; others stay
+// unset.
 static void view_block(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t block,
                        int begin, int end, Block* view) {
     const int32_t* pages = span.pages + block * kRunPages;
@@ -26,8 +28,10 @@ static void view_block(const AttentionArgs& a, const SequenceSpan& span, int hea
         view->scales[0][i] = a.cache + a.layout.key_scales(pages[i], head);
         view->scales[1][i] = a.cache + a.layout.value_scales(pages[i], head);
         for (const auto& kind : view->scales)
-            for (size_t byte = 0; byte < kPageTokens * sizeof(float); byte += 64)
+            for (size_t byte = 0; byte < kPageTokens * sizeof(float); byte += 64) {
                 __builtin_prefetch(kind[i] + byte);
+                __builtin_prefetch(kind[i] + byte + view->next, 0, 2);
+            }
     }
 }
 

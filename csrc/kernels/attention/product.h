@@ -37,7 +37,8 @@ constexpr int tile_vectors(int rows) {
 
 // How a type of cache is multiplied (int8's: attend_int8.h). Of the G neighbours that a dword of it
 // holds, the j-th step takes `load(p, j)` times float j of the A that the left operand, as `store`
-// wrote it, has for them (`store_weights`: numbers from 2^-80 to 1); `add_some` takes neighbours [begin, end) alone, in the same order.
+// wrote it, has for them (`store_weights`: numbers from 2^-80 to 1); `add_some` takes neighbours
+// [begin, end) alone, in the same order.
 struct Float32 {
     static constexpr int G = 1, A = 1, kRows = kTileRows, kExpDegree = 5;
     // Sixteen factors of a row from k on.
@@ -99,6 +100,7 @@ struct Operand {
     int64_t pitch;       // bytes from one group of G k to the next
     int64_t begin, end;  // scores: pages wanted; values: groups of G k
     int64_t groups;      // scores: groups of G k
+    int64_t next = 0;    // int8: bytes from here to what this thread reads afterwards
 };
 
 // Adds `groups` groups of k. The rows of a are a_row floats apart, a constant, so that all of them
@@ -106,12 +108,12 @@ struct Operand {
 template <class Source, int MR, int NV, int64_t a_row>
 GENFAST_INLINE void accumulate(Vec (&acc)[MR][NV], const float*& a, const std::byte* p,
                                int64_t pitch, int64_t groups) {
-    // Full tiles read a block that lies in L2; a few rows, a stream from memory: about 4 KB of it
-    // should be under way.
-    constexpr int64_t ahead = MR == kTileRows ? 8 : 32;
     for (; groups > 0; --groups, p += pitch, a += Source::A) {
+        // Full tiles read a block that lies in L2, other tiles a stream from memory, which the
+        // hardware fetches ahead; asking for it as well costs a tenth.
+        if (MR == Source::kRows)
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) __builtin_prefetch(p + ahead * pitch + v * 64);
+            for (int v = 0; v < NV; ++v) __builtin_prefetch(p + 8 * pitch + v * 64);
 #pragma GCC unroll 4
         for (int j = Source::A - 1; j >= 0; --j) {
             Vec column[NV];

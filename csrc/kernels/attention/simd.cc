@@ -61,8 +61,14 @@ void attend(const AttentionArgs& a, const Block& block, const Tile& tile, const 
         attend_tile<Source>(a, block, tile, w.queries, w.scores, records);
 }
 
+// Of a job's first block, from the cache.
+int64_t block_start(const AttentionArgs& a, const Job& job) {
+    return int64_t(a.layout.keys(a.spans[job.span].pages[job.block * kRunPages], job.head));
+}
+
 template <class Source>
-void run_job(const AttentionArgs& a, const Job& job, const Records& split, const Workspace& w) {
+void run_job(const AttentionArgs& a, const Job& job, const Job* next, const Records& split,
+             const Workspace& w) {
     constexpr int most_rows = kScaled<Source> ? kInt8Rows : Source::kRows;
     const SequenceSpan& span = a.spans[job.span];
     int64_t Ds = a.layout.stored_dim();
@@ -74,6 +80,7 @@ void run_job(const AttentionArgs& a, const Job& job, const Records& split, const
     for (int64_t b = job.block; b < job.block + job.blocks; ++b) {
         int begin = visible(a, oldest, b).begin, end = visible(a, newest, b).end;
         Block block;
+        block.next = next ? block_start(a, *next) - block_start(a, job) : 0;
         view_block(a, span, job.head, b, begin, end, &block);
         for (int64_t r = 0, rows; r < job.rows; r += rows) {
             rows = job.rows - r < most_rows ? job.rows - r : most_rows;
@@ -90,7 +97,8 @@ void run_job(const AttentionArgs& a, const Job& job, const Records& split, const
     if (whole) write_output(a, span, job.head, job.row, job.rows, w.records);
 }
 
-using RunJob = void (*)(const AttentionArgs&, const Job&, const Records&, const Workspace&);
+using RunJob = void (*)(const AttentionArgs&, const Job&, const Job* next, const Records&,
+                        const Workspace&);
 
 RunJob job_runner(KvType type) {
     switch (type) {
@@ -164,8 +172,21 @@ void attention(const AttentionArgs& a, Team& team) {
     append(a, team);
     team.sync();
     RunJob run = job_runner(a.layout.type);
-    team.each_job(plan->jobs, [&](int64_t job) { run(a, jobs[job], split, w); });
-    if (plan->merges == 0) return;
+    if (plan->merges == 0) {
+        team.each_job(plan->jobs, [&](int64_t job) { run(a, jobs[job], nullptr, split, w); });
+        return;
+    }
+    // int8 computes about as long as it reads: a job is drawn while the one before is still to be
+    // done, and that one asks for its keys and values (attend_int8.h). Not so the last ones: nobody
+    // should hold a job back while another has none. Others only wait for memory: asking costs.
+    const Job* held = nullptr;
+    int64_t last = a.layout.type == KvType::int8 ? plan->jobs - 2 * team.count : 0;
+    team.each_job(plan->jobs, [&](int64_t job) {
+        if (held) run(a, *held, &jobs[job], split, w);
+        held = job < last ? &jobs[job] : nullptr;
+        if (!held) run(a, jobs[job], nullptr, split, w);
+    });
+    if (held) run(a, *held, nullptr, split, w);
     team.sync();
     merge_split(a, *plan, split, w.tile, team);
 }

@@ -27,11 +27,11 @@ static inline int64_t record_floats(int64_t rows, int64_t Ds) {
 
 constexpr float kMinusInfinity = -__builtin_inff();
 
-// 2^x for x <= 0; 2^0 is exactly 1. What lies 80 doublings below the maximum counts as 80 below: too
-// little to show in a float, but not so little that products with it become denormal numbers, which
-// cost hundreds of cycles each. The polynomial is the best for the relative error on [-1/2, 1/2]
-// with constant term 1: of degree 5, within 1.7e-7; of degree 4, within 3e-6, for weights that are
-// rounded to fewer bits than that anyway.
+// 2^x for x <= 0; 2^0 is exactly 1. What lies 80 doublings below the maximum counts as 80 below:
+// too little to show in a float, but not so little that products with it become denormal numbers,
+// which cost hundreds of cycles each. The polynomial is the best for the relative error on [-1/2,
+// 1/2] with constant term 1: of degree 5, within 1.7e-7; of degree 4, within 3e-6, for weights that
+// are rounded to fewer bits than that anyway.
 template <int degree>
 GENFAST_INLINE Vec vexp2(Vec x) {
     Vec rounder = vset(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
