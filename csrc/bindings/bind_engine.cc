@@ -50,6 +50,12 @@ static py::dict snapshot(Request& request, size_t start) {
     state["logprobs"] = logprobs;
     state["finish_reason"] = name_of(request.finish);
     state["error"] = request.error;
+    state["digests"] = std::vector<uint64_t>(
+        request.digests.begin() + std::ptrdiff_t(std::min(start, request.digests.size())),
+        request.digests.end());
+    state["cached_tokens"] = request.prompt_cached;
+    state["cost"] = py::make_tuple(request.cost.cpu_seconds, request.cost.bytes_moved,
+                                   request.cost.kv_byte_seconds);
     state["prefill_s"] = seconds(request.started, request.first_token);
     state["ttft_s"] = seconds(request.submitted, request.first_token);
     state["decode_s"] = seconds(request.first_token, request.finished);
@@ -73,7 +79,29 @@ static PromptOutputs prompt_outputs_named(const std::string& name) {
     return PromptOutputs::none;
 }
 
+static Clock::time_point deadline(double seconds) {
+    // Beyond a year there is no deadline; nor would the clock hold it.
+    if (!(seconds < 3e7)) return Clock::time_point::max();
+    return Clock::now() +
+           std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+// Raises genfast.errors' exception of this name.
+static void raise_own(const char* name, const std::exception& error) {
+    py::object type = py::module_::import("genfast.errors").attr(name);
+    PyErr_SetString(type.ptr(), error.what());
+}
+
 void bind_engine(py::module_& m) {
+    py::register_exception_translator([](std::exception_ptr pointer) {
+        try {
+            if (pointer) std::rethrow_exception(pointer);
+        } catch (const QueueFull& error) {
+            raise_own("QueueFull", error);
+        } catch (const DeadlineError& error) {
+            raise_own("DeadlineError", error);
+        }
+    });
     py::class_<Request, std::shared_ptr<Request>>(m, "Request")
         .def("wait", &wait, py::arg("tokens"), py::arg("seconds"))
         .def("snapshot", &snapshot, py::arg("start") = 0)
@@ -90,27 +118,52 @@ void bind_engine(py::module_& m) {
     py::class_<Engine, std::unique_ptr<Engine, EngineDeleter>>(m, "Engine")
         .def(py::init([](std::shared_ptr<Program> program, const std::vector<KvLayout>& layouts,
                          int threads, const std::string& isa, int64_t kv_pages, int64_t step_tokens,
-                         int64_t sequences, int64_t context, int64_t vocabulary, bool check) {
-                 EngineOptions options{threads,   isa,     kv_pages,   step_tokens,
-                                       sequences, context, vocabulary, check};
+                         int64_t sequences, int64_t context, int64_t vocabulary, bool check,
+                         int64_t queue, bool prefix_cache) {
+                 EngineOptions options{threads, isa,        kv_pages, step_tokens, sequences,
+                                       context, vocabulary, check,    queue,       prefix_cache};
                  py::gil_scoped_release release;
                  return std::unique_ptr<Engine, EngineDeleter>(
                      new Engine(std::move(program), layouts, options));
              }),
              py::kw_only(), py::arg("program"), py::arg("layouts"), py::arg("threads"),
              py::arg("isa"), py::arg("kv_pages"), py::arg("step_tokens"), py::arg("sequences"),
-             py::arg("context"), py::arg("vocabulary"), py::arg("check"))
+             py::arg("context"), py::arg("vocabulary"), py::arg("check"),
+             py::arg("queue") = INT64_MAX, py::arg("prefix_cache") = true)
         .def(
             "submit",
             [](Engine& engine, std::vector<int32_t> prompt, int64_t max_tokens,
-               const SamplingParams& sampling, const std::string& prompt_outputs, int64_t chunk) {
+               const SamplingParams& sampling, const std::string& prompt_outputs,
+               int64_t outputs_from, bool reuse, int64_t chunk, int64_t priority,
+               double deadline_seconds) {
                 RequestSpec spec{std::move(prompt), max_tokens, sampling,
-                                 prompt_outputs_named(prompt_outputs), chunk};
+                                 prompt_outputs_named(prompt_outputs), outputs_from, reuse, chunk,
+                                 priority, deadline(deadline_seconds)};
                 py::gil_scoped_release release;
                 return engine.submit(std::move(spec));
             },
             py::arg("prompt"), py::arg("max_tokens"), py::arg("sampling") = SamplingParams{},
-            py::kw_only(), py::arg("prompt_outputs") = "", py::arg("chunk") = 0)
+            py::kw_only(), py::arg("prompt_outputs") = "", py::arg("outputs_from") = 0,
+            py::arg("reuse") = true, py::arg("chunk") = 0, py::arg("priority") = 0,
+            py::arg("deadline_seconds") = INFINITY)
+        .def("export_kv",
+             [](Engine& engine, const std::vector<int32_t>& tokens) {
+                 std::vector<std::byte> bytes;
+                 {
+                     py::gil_scoped_release release;
+                     bytes = engine.export_kv(tokens);
+                 }
+                 return py::array_t<uint8_t>(py::ssize_t(bytes.size()),
+                                             reinterpret_cast<const uint8_t*>(bytes.data()));
+             })
+        .def("import_kv",
+             [](Engine& engine, const std::vector<int32_t>& tokens,
+                const py::array_t<uint8_t, py::array::c_style>& pages) {
+                 const auto* data = reinterpret_cast<const std::byte*>(pages.data());
+                 size_t bytes = size_t(pages.size());
+                 py::gil_scoped_release release;
+                 return engine.import_kv(tokens, data, bytes);
+             })
         .def("cancel", &Engine::cancel, py::call_guard<py::gil_scoped_release>())
         .def("close", &Engine::close, py::call_guard<py::gil_scoped_release>())
         .def("stats", &Engine::stats, py::call_guard<py::gil_scoped_release>())

@@ -29,8 +29,7 @@ void bind_sampler(py::module_& m) {
              py::arg("presence_penalty") = 0.0f, py::arg("frequency_penalty") = 0.0f,
              py::arg("logit_bias") = std::vector<std::pair<int32_t, float>>{}, py::arg("seed") = 0,
              py::arg("stream") = 0, py::arg("min_tokens") = 0,
-             py::arg("stop_ids") = std::vector<int32_t>{}, py::arg("logprobs") = -1)
-        .def_readonly("stop_ids", &SamplingParams::stop_ids);
+             py::arg("stop_ids") = std::vector<int32_t>{}, py::arg("logprobs") = -1);
 
     // For tests: the sampler alone, on logits of the caller's.
     py::class_<Sampler>(m, "Sampler")

@@ -1,6 +1,7 @@
 // Native code reports every failure by an exception; the bindings turn these into Python's.
 //   std::invalid_argument -> ValueError      std::bad_alloc -> MemoryError
 //   std::out_of_range     -> IndexError      std::runtime_error -> RuntimeError
+// and those below -> genfast's own of the same name.
 #pragma once
 
 #include <sstream>
@@ -21,5 +22,12 @@ template <class... Parts>
 void require(bool condition, const Parts&... message) {
     if (!condition) throw std::invalid_argument(cat(message...));
 }
+
+struct QueueFull : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+struct DeadlineError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
 
 }  // namespace genfast

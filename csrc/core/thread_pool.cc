@@ -1,6 +1,9 @@
 #include "core/thread_pool.h"
 
+#include <pthread.h>
+
 #include <chrono>
+#include <ctime>
 #include <map>
 #include <memory>
 
@@ -114,6 +117,22 @@ void ThreadPool::work(int index) {
         job_(context_, team);
         barrier_.arrive_and_wait();
     }
+}
+
+double ThreadPool::cpu_seconds() {
+    auto seconds = [](clockid_t clock) {
+        timespec time{};
+        clock_gettime(clock, &time);
+        return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
+    };
+    double sum = seconds(CLOCK_THREAD_CPUTIME_ID);
+#if defined(__linux__)
+    for (std::thread& worker : workers_) {
+        clockid_t clock;
+        if (pthread_getcpuclockid(worker.native_handle(), &clock) == 0) sum += seconds(clock);
+    }
+#endif
+    return sum;
 }
 
 ThreadPool& shared_pool(int threads) {

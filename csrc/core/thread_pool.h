@@ -43,6 +43,9 @@ class ThreadPool {
 
     int size() const { return size_; }
 
+    // Processor time that the calling thread and the workers have taken so far.
+    double cpu_seconds();
+
     // Runs fn(team) on every member and returns when all are done. Calls from several threads take
     // turns. fn must not throw.
     template <class Fn>

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/cpu.h"
+#include "core/digest.h"
 #include "core/error.h"
 
 namespace genfast {
@@ -19,21 +20,36 @@ Limits limits_of(const EngineOptions& options) {
     return limits;
 }
 
+// How far back the layers look: 0 when one of them sees everything.
+int64_t window_of(const Program& program) {
+    int64_t widest = 0;
+    for (const Instruction& instruction : program.instructions()) {
+        if (std::string(instruction.op->name) != "attention") continue;
+        int64_t window = instruction.integer("window");
+        if (window == 0) return 0;
+        widest = std::max(widest, window);
+    }
+    return widest;
+}
+
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+    return std::chrono::duration<double>(to - from).count();
+}
+
 }  // namespace
 
 Engine::Engine(std::shared_ptr<const Program> program, const std::vector<KvLayout>& layouts,
                EngineOptions options)
     : options_(std::move(options)),
       pool_(options_.threads > 0 ? options_.threads : default_threads(), true),
-      cache_(layouts, options_.kv_pages),
-      executor_(std::move(program), cache_.layers(), limits_of(options_), pool_,
+      cache_(layouts, options_.kv_pages, options_.prefix_cache),
+      executor_(program, cache_.layers(), limits_of(options_), pool_,
                 {options_.isa, false, options_.check}),
-      scheduler_(cache_, executor_.limits()),
+      scheduler_(cache_, executor_.limits(), cost_, window_of(*program)),
+      meter_(*program, cache_, pool_),
       owner_process_(getpid()) {
     for (int i = 0; i < pool_.size(); ++i)
         sample_scratch_.emplace_back(sampler_scratch_bytes(options_.vocabulary));
-    for (const char* counter : {"steps", "tokens", "busy_seconds"}) stats_[counter] = 0;
-    note_state();
     thread_ = std::thread([this] { loop(); });
 }
 
@@ -49,17 +65,33 @@ std::shared_ptr<Request> Engine::submit(RequestSpec spec) {
     for (int32_t id : spec.prompt)
         require(id >= 0 && id < options_.vocabulary, "token id ", id,
                 " is outside the vocabulary [0, ", options_.vocabulary, ")");
+    require(spec.outputs_from >= 0 && spec.outputs_from < prompt, "start=", spec.outputs_from,
+            " must be a position of the prompt's ", prompt, " tokens");
     if (forked())
         throw std::runtime_error(
             "this model was loaded before a fork; threads do not survive a fork: load it in the "
             "child process (multiprocessing: use the 'spawn' start method)");
-    auto request = std::make_shared<Request>(std::move(spec));
     require(pages_for(prompt) <= cache_.pages(), "the prompt needs ", pages_for(prompt),
             " KV pages, the cache has ", cache_.pages(),
             "; load the model with more kv_cache_bytes");
+    auto request = std::make_shared<Request>(std::move(spec));
     std::lock_guard lock(mutex_);
     if (closing_) throw std::runtime_error("the model is closed");
-    inbox_.push_back(request);
+    if (int64_t(scheduler_.waiting()) >= options_.queue)
+        throw QueueFull(cat(scheduler_.waiting(),
+                            " requests wait already, the most that queue_limit=", options_.queue,
+                            " allows; try again later"));
+    if (request->spec.deadline != Clock::time_point::max()) {
+        double left = seconds_between(Clock::now(), request->spec.deadline);
+        double needed = scheduler_.first_token_seconds(request->spec);
+        if (needed > left)
+            throw DeadlineError(cat("deadline_ms leaves ", int64_t(left * 1e3),
+                                    " ms, but the first token is expected after ",
+                                    int64_t(needed * 1e3), " ms: ", prompt, " prompt tokens, ",
+                                    scheduler_.running().size(), " requests running, ",
+                                    scheduler_.waiting(), " waiting"));
+    }
+    scheduler_.add(request);
     work_.notify_one();
     return request;
 }
@@ -68,9 +100,9 @@ void Engine::cancel(Request& request) {
     request.cancel();
     std::lock_guard lock(mutex_);
     // A step is left at once when nobody in it wants its result any more.
-    bool wanted = std::any_of(in_step_.begin(), in_step_.end(),
-                              [](const auto& r) { return !r->cancelled.load(); });
-    if (!in_step_.empty() && !wanted) abort_step_.store(true);
+    bool wanted = std::any_of(shares_.begin(), shares_.end(),
+                              [](const Share& s) { return !s.request->cancelled.load(); });
+    if (!shares_.empty() && !wanted) abort_step_.store(true);
     work_.notify_one();
 }
 
@@ -89,62 +121,105 @@ bool Engine::forked() const {
     return getpid() != owner_process_;
 }
 
+std::vector<std::byte> Engine::export_kv(const std::vector<int32_t>& tokens) {
+    KvSequence known;
+    {
+        std::lock_guard lock(mutex_);
+        cache_.attach(known, tokens, int64_t(tokens.size()) / kPageTokens * kPageTokens);
+    }
+    // Complete pages are never written again, so they are read without the mutex.
+    size_t page = size_t(cache_.page_bytes());
+    std::vector<std::byte> bytes(size_t(known.entered) * page);
+    for (size_t i = 0; i < size_t(known.entered); ++i)
+        cache_.read_page(known.pages[i], bytes.data() + i * page);
+    std::lock_guard lock(mutex_);
+    cache_.release(known);
+    return bytes;
+}
+
+int64_t Engine::import_kv(const std::vector<int32_t>& tokens, const std::byte* pages,
+                          size_t bytes) {
+    size_t page = size_t(cache_.page_bytes());
+    int64_t count = int64_t(tokens.size());
+    require(count % kPageTokens == 0 && bytes == page * size_t(count / kPageTokens), "found ",
+            bytes, " bytes of keys and values, expected ", page, " for each ", kPageTokens, " of ",
+            count, " tokens");
+    KvSequence sequence;
+    {
+        std::lock_guard lock(mutex_);
+        while (count > 0 && !cache_.grow(sequence, count)) count -= kPageTokens;
+    }
+    for (size_t i = 0; i < sequence.pages.size(); ++i)
+        cache_.write_page(sequence.pages[i], pages + i * page);
+    std::lock_guard lock(mutex_);
+    cache_.remember(sequence, tokens, count);
+    cache_.release(sequence);
+    return count;
+}
+
 std::map<std::string, double> Engine::stats() const {
     std::lock_guard lock(mutex_);
-    return stats_;
+    std::map<std::string, double> stats;
+    meter_.report(stats);
+    stats["running"] = double(scheduler_.running().size());
+    stats["waiting"] = double(scheduler_.waiting());
+    stats["kv_pages"] = double(cache_.pages());
+    stats["kv_pages_used"] = double(cache_.in_use());
+    stats["kv_pages_free"] = double(cache_.available());
+    stats["kv_pages_kept"] = double(cache_.kept());
+    return stats;
 }
 
 void Engine::loop() {
-    while (wait_for_work()) {
-        drop_cancelled();
-        std::vector<Share> shares = scheduler_.next_step();
-        if (shares.empty()) continue;
+    meter_.wake();
+    while (plan_step()) {
+        if (shares_.empty()) continue;
         try {
-            run_step(shares);
+            run_step();
         } catch (const std::exception& error) {
-            for (Share& share : shares) finish(*share.request, FinishReason::error, error.what());
+            std::lock_guard lock(mutex_);
+            for (Share& share : shares_) finish(share.request, FinishReason::error, error.what());
         }
     }
-    for (const auto& request : scheduler_.all()) finish(*request, FinishReason::cancelled);
-    std::lock_guard lock(mutex_);
-    note_state();
 }
 
-// Needs the mutex.
-void Engine::note_state() {
-    stats_["running"] = double(scheduler_.running());
-    stats_["waiting"] = double(scheduler_.waiting() + inbox_.size());
-    stats_["kv_pages"] = double(cache_.pages());
-    stats_["kv_pages_used"] = double(cache_.pages() - cache_.free_pages());
-}
-
-// False when the engine closes.
-bool Engine::wait_for_work() {
+bool Engine::plan_step() {
     std::unique_lock lock(mutex_);
-    in_step_.clear();
-    note_state();
-    work_.wait(lock, [&] { return closing_ || !inbox_.empty() || !scheduler_.idle(); });
-    for (; !inbox_.empty(); inbox_.pop_front()) scheduler_.add(std::move(inbox_.front()));
-    if (closing_) return false;
-    note_state();
+    shares_.clear();
+    if (scheduler_.idle()) {
+        work_.wait(lock, [&] { return closing_ || !scheduler_.idle(); });
+        meter_.wake();
+    }
+    if (closing_) {
+        for (const auto& request : scheduler_.all()) finish(request, FinishReason::cancelled);
+        return false;
+    }
+    end_overdue();
+    shares_ = scheduler_.next_step(Clock::now());
+    abort_step_.store(false);
     return true;
 }
 
-void Engine::drop_cancelled() {
-    for (const auto& request : scheduler_.all())
-        if (request->cancelled.load()) finish(*request, FinishReason::cancelled);
+// Those that were cancelled, and those whose time is over, end with what there is.
+void Engine::end_overdue() {
+    Clock::time_point now = Clock::now();
+    for (const auto& request : scheduler_.all()) {
+        if (request->cancelled.load())
+            finish(request, FinishReason::cancelled);
+        else if (request->spec.deadline <= now)
+            finish(request, FinishReason::deadline);
+    }
 }
 
-void Engine::run_step(std::vector<Share>& shares) {
+void Engine::run_step() {
     token_ids_.clear();
     positions_.clear();
     output_rows_.clear();
     spans_.clear();
-    for (const Share& share : shares) {
+    for (const Share& share : shares_) {
         Request& request = *share.request;
-        if (request.started == Clock::time_point{}) request.started = Clock::now();
         int64_t row = int64_t(token_ids_.size());
-        spans_.push_back({row, share.rows, share.start, request.pages.data()});
+        spans_.push_back({row, share.rows, share.start, request.kv.pages.data()});
         for (int64_t i = 0; i < share.rows; ++i) {
             token_ids_.push_back(request.context[size_t(share.start + i)]);
             positions_.push_back(int32_t(share.start + i));
@@ -152,43 +227,43 @@ void Engine::run_step(std::vector<Share>& shares) {
         for (int64_t i = share.rows - share.outputs; i < share.rows; ++i)
             output_rows_.push_back(int32_t(row + i));
     }
-    {
-        std::lock_guard lock(mutex_);
-        abort_step_.store(closing_);
-        for (const Share& share : shares) in_step_.push_back(share.request);
-    }
     Step step{int64_t(token_ids_.size()),   token_ids_.data(),   positions_.data(),
               int64_t(output_rows_.size()), output_rows_.data(), spans_.data(),
               int64_t(spans_.size())};
-    auto begin = Clock::now();
-    if (!executor_.run(step, &abort_step_)) return;
-    {
-        std::lock_guard lock(mutex_);
-        stats_["steps"] += 1;
-        stats_["tokens"] += double(step.tokens);
-        stats_["busy_seconds"] += std::chrono::duration<double>(Clock::now() - begin).count();
-    }
-    collect(shares);
+    Clock::time_point begin = Clock::now();
+    if (executor_.run(step, &abort_step_)) collect(seconds_between(begin, Clock::now()));
 }
 
 // Takes the step's logits to those who asked for them.
-void Engine::collect(std::vector<Share>& shares) {
+void Engine::collect(double seconds) {
     float* logits = const_cast<float*>(executor_.output());
-    std::vector<std::pair<Request*, float*>> to_sample;
-    for (Share& share : shares) {
-        Request& request = *share.request;
-        request.cached = share.start + share.rows;
+    std::vector<Draw> draws;
+    std::vector<std::shared_ptr<Request>> complete;
+    for (const Share& share : shares_) {
+        const Request& request = *share.request;
         if (share.outputs > 0 && request.spec.prompt_outputs != PromptOutputs::none &&
             share.start < int64_t(request.spec.prompt.size()))
             prompt_outputs(share, logits);
         logits += share.outputs * options_.vocabulary;
-        if (request.cached < int64_t(request.context.size())) continue;
+        if (share.start + share.rows < int64_t(request.context.size())) continue;
         if (request.spec.max_tokens > 0)
-            to_sample.push_back({&request, logits - options_.vocabulary});
+            draws.push_back({share.request, logits - options_.vocabulary});
         else
-            finish(request, FinishReason::length);
+            complete.push_back(share.request);
     }
-    sample(to_sample);
+    draw_tokens(draws);
+
+    std::lock_guard lock(mutex_);
+    StepSize size;
+    for (const Share& share : shares_) {
+        size.add(share.start, share.rows);
+        scheduler_.computed(share);
+    }
+    double attention = executor_.attention_seconds();
+    cost_.record(size, attention, seconds - attention);
+    meter_.step(shares_, scheduler_.running(), seconds, attention);
+    for (const auto& request : complete) finish(request, FinishReason::length);
+    for (Draw& draw : draws) accept(draw);
 }
 
 void Engine::prompt_outputs(const Share& share, const float* logits) {
@@ -196,9 +271,11 @@ void Engine::prompt_outputs(const Share& share, const float* logits) {
     const std::vector<int32_t>& prompt = request.spec.prompt;
     size_t v = size_t(options_.vocabulary);
     if (request.spec.prompt_outputs == PromptOutputs::logits) {
-        request.prompt_logits.resize(prompt.size() * v);
-        std::copy_n(logits, size_t(share.outputs) * v,
-                    request.prompt_logits.begin() + std::ptrdiff_t(size_t(share.start) * v));
+        size_t from = size_t(request.spec.outputs_from);
+        request.prompt_logits.resize((prompt.size() - from) * v);
+        std::copy_n(
+            logits, size_t(share.outputs) * v,
+            request.prompt_logits.begin() + std::ptrdiff_t((size_t(share.start) - from) * v));
         return;
     }
     request.prompt_logprobs.resize(prompt.size() - 1);
@@ -212,44 +289,43 @@ void Engine::prompt_outputs(const Share& share, const float* logits) {
     }
 }
 
-void Engine::sample(std::vector<std::pair<Request*, float*>>& rows) {
-    std::vector<int32_t> tokens(rows.size());
-    std::vector<TokenLogprobs> logprobs(rows.size());
-    auto draw = [&](Team& team) {
-        Range mine = share(int64_t(rows.size()), team);
+void Engine::draw_tokens(std::vector<Draw>& draws) {
+    auto work = [&](Team& team) {
+        Range mine = share(int64_t(draws.size()), team);
         for (int64_t i = mine.begin; i < mine.end; ++i) {
-            Request& request = *rows[size_t(i)].first;
-            tokens[size_t(i)] = request.sampler.next(
-                rows[size_t(i)].second, options_.vocabulary, int64_t(request.context.size()),
-                executor_.kernels(), sample_scratch_[size_t(team.index)].data(),
-                &logprobs[size_t(i)]);
+            Draw& draw = draws[size_t(i)];
+            Request& request = *draw.request;
+            draw.digest = digest64(draw.logits, size_t(options_.vocabulary) * sizeof(float));
+            draw.token = request.sampler.next(
+                draw.logits, options_.vocabulary, int64_t(request.context.size()),
+                executor_.kernels(), sample_scratch_[size_t(team.index)].data(), &draw.logprobs);
         }
     };
     Team alone;
-    if (rows.size() > 1)
-        pool_.run(draw);
+    if (draws.size() > 1)
+        pool_.run(work);
     else
-        draw(alone);
-    for (size_t i = 0; i < rows.size(); ++i)
-        accept(*rows[i].first, tokens[i], std::move(logprobs[i]));
+        work(alone);
 }
 
-void Engine::accept(Request& request, int32_t token, TokenLogprobs logprobs) {
-    if (token < 0)
-        return finish(request, FinishReason::error,
+void Engine::accept(Draw& draw) {
+    Request& request = *draw.request;
+    if (draw.token < 0)
+        return finish(draw.request, FinishReason::error,
                       "the model's logits hold no finite number: its weights or inputs overflow "
                       "(try dtype=\"float32\")");
     const RequestSpec& spec = request.spec;
-    request.sampler.accept(token);
-    request.context.push_back(token);
+    request.sampler.accept(draw.token);
+    request.context.push_back(draw.token);
     FinishReason reason = FinishReason::none;
     {
         std::lock_guard lock(request.mutex);
         if (request.tokens.empty()) request.first_token = Clock::now();
-        request.tokens.push_back(token);
-        if (spec.sampling.logprobs >= 0) request.logprobs.push_back(std::move(logprobs));
+        request.tokens.push_back(draw.token);
+        request.digests.push_back(draw.digest);
+        if (spec.sampling.logprobs >= 0) request.logprobs.push_back(std::move(draw.logprobs));
         const std::vector<int32_t>& stops = spec.sampling.stop_ids;
-        if (std::find(stops.begin(), stops.end(), token) != stops.end())
+        if (std::find(stops.begin(), stops.end(), draw.token) != stops.end())
             reason = FinishReason::stop;
         else if (int64_t(request.tokens.size()) >= spec.max_tokens ||
                  int64_t(request.context.size()) >
@@ -257,20 +333,20 @@ void Engine::accept(Request& request, int32_t token, TokenLogprobs logprobs) {
             reason = FinishReason::length;
         if (reason == FinishReason::none) request.notify();
     }
-    if (reason != FinishReason::none) finish(request, reason);
+    if (reason != FinishReason::none) finish(draw.request, reason);
 }
 
-void Engine::finish(Request& request, FinishReason reason, const std::string& error) {
-    {
-        std::lock_guard lock(request.mutex);
-        if (request.finish == FinishReason::none) {
-            request.finish = reason;
-            request.error = error;
-            request.finished = Clock::now();
-            request.notify();
-        }
-    }
-    scheduler_.remove(&request);
+// Needs the mutex.
+void Engine::finish(const std::shared_ptr<Request>& request, FinishReason reason,
+                    const std::string& error) {
+    scheduler_.remove(request);
+    std::lock_guard lock(request->mutex);
+    if (request->finish != FinishReason::none) return;
+    meter_.finished(*request);
+    request->finish = reason;
+    request->error = error;
+    request->finished = Clock::now();
+    request->notify();
 }
 
 }  // namespace genfast

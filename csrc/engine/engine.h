@@ -1,17 +1,20 @@
 // The generate loop: one thread that turns requests into tokens, step after step, without Python.
 //
-// Any thread may submit, cancel and wait. Requests join and leave the running batch between steps.
+// Any thread may submit, cancel and wait. Requests join and leave the running batch between steps:
+// the mutex is held while a step is planned and while its results are handed out, never while it
+// computes.
 #pragma once
 
 #include <condition_variable>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "engine/cost_model.h"
 #include "engine/kv_cache.h"
+#include "engine/meter.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "program/executor.h"
@@ -27,6 +30,8 @@ struct EngineOptions {
     int64_t context = 2048;     // most tokens of one request
     int64_t vocabulary = 0;     // V; the program's output columns
     bool check = false;         // GENFAST_CHECK
+    int64_t queue = INT64_MAX;  // most requests that wait
+    bool prefix_cache = true;   // keep pages of finished requests for prompts that begin alike
 };
 
 class Engine {
@@ -35,46 +40,62 @@ class Engine {
            EngineOptions options);
     ~Engine();  // as close()
 
-    // Throws std::invalid_argument for a prompt that cannot be served.
+    // Throws std::invalid_argument for a prompt that cannot be served, QueueFull, and DeadlineError
+    // for a deadline that will pass before the first token.
     std::shared_ptr<Request> submit(RequestSpec spec);
     void cancel(Request& request);
     void close();         // cancels everything and joins the thread; may be called again
     bool forked() const;  // in a child process, where none of its threads exist
+
+    // Keys and values of the beginning of these tokens, as far as the cache knows them: whole
+    // pages. Importing makes them known, as far as there is room; returns how many tokens.
+    std::vector<std::byte> export_kv(const std::vector<int32_t>& tokens);
+    int64_t import_kv(const std::vector<int32_t>& tokens, const std::byte* pages, size_t bytes);
 
     std::map<std::string, double> stats() const;
     std::string dump() const { return executor_.dump(); }
     const Kernels& kernels() const { return executor_.kernels(); }
 
   private:
+    // A row of logits from which a token is drawn.
+    struct Draw {
+        std::shared_ptr<Request> request;
+        float* logits;
+        int32_t token = -1;
+        uint64_t digest = 0;
+        TokenLogprobs logprobs{};
+    };
+
     void loop();
-    bool wait_for_work();
-    void note_state();
-    void drop_cancelled();
-    void run_step(std::vector<Share>& shares);
-    void collect(std::vector<Share>& shares);
+    bool plan_step();  // false when the engine closes
+    void end_overdue();
+    void run_step();
+    void collect(double seconds);
     void prompt_outputs(const Share& share, const float* logits);
-    void sample(std::vector<std::pair<Request*, float*>>& rows);
-    void accept(Request& request, int32_t token, TokenLogprobs logprobs);
-    void finish(Request& request, FinishReason reason, const std::string& error = "");
+    void draw_tokens(std::vector<Draw>& draws);
+    void accept(Draw& draw);
+    void finish(const std::shared_ptr<Request>& request, FinishReason reason,
+                const std::string& error = "");
 
     EngineOptions options_;
     ThreadPool pool_;
     KvCache cache_;
     Executor executor_;
+    CostModel cost_;
     Scheduler scheduler_;
+    Meter meter_;
 
-    // The current step's inputs, kept to avoid allocating in every step.
+    // The current step and its inputs, kept to avoid allocating in every step.
+    std::vector<Share> shares_;
     std::vector<int32_t> token_ids_, positions_, output_rows_;
     std::vector<SequenceSpan> spans_;
     std::vector<Buffer> sample_scratch_;  // a thread
 
-    mutable std::mutex mutex_;  // guards what follows
+    // Guards cache, cost model, scheduler, meter and what follows. Before a request's own mutex.
+    mutable std::mutex mutex_;
     std::condition_variable work_;
-    std::deque<std::shared_ptr<Request>> inbox_;
-    std::vector<std::shared_ptr<Request>> in_step_;
     bool closing_ = false;
     std::atomic<bool> abort_step_{false};
-    std::map<std::string, double> stats_;
 
     int owner_process_;
     std::thread thread_;

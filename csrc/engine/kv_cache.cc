@@ -1,56 +1,196 @@
 #include "engine/kv_cache.h"
 
+#include <cstring>
+
 #include "core/error.h"
 
 namespace genfast {
+namespace {
 
-KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages) {
-    int64_t runs = (pages + kRunPages - 1) / kRunPages;
+int64_t whole_runs(int64_t pages) {
+    return (pages + kRunPages - 1) / kRunPages;
+}
+
+}  // namespace
+
+KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep)
+    : references_(size_t(whole_runs(pages)) * kRunPages, 0),
+      run_used_(size_t(whole_runs(pages)), 0),
+      free_(int64_t(references_.size())),
+      keep_(keep),
+      tree_(free_),
+      kept_at_(references_.size()) {
+    size_t runs = run_used_.size(), bytes = 0;
     require(runs > 0, "a KV cache needs at least one page");
-    size_t bytes = 0;
-    for (const KvLayout& layout : layouts) bytes += layout.run_bytes() * size_t(runs);
+    for (const KvLayout& layout : layouts) {
+        size_t run = layout.run_bytes();
+        for (int head = 0; head < layout.heads; ++head) {
+            auto piece = [&](auto offset, size_t size) {
+                pieces_.push_back({bytes + offset(0), run, offset(1) - offset(0), size});
+            };
+            piece([&](int32_t page) { return layout.keys(page, head); }, layout.page_bytes());
+            for (int64_t panel = 0; panel < layout.panels(); ++panel)
+                piece([&](int32_t page) { return layout.values(page, head, panel); },
+                      size_t(kPageTokens) * size_t(layout.panel_width(panel)) *
+                          size_t(layout.itemsize()));
+            if (layout.scale_bytes() == 0) continue;
+            piece([&](int32_t page) { return layout.key_scales(page, head); },
+                  kPageTokens * sizeof(float));
+            piece([&](int32_t page) { return layout.value_scales(page, head); },
+                  kPageTokens * sizeof(float));
+        }
+        bytes += run * runs;
+    }
     memory_ = Buffer(bytes);
     std::byte* at = memory_.data();
     for (const KvLayout& layout : layouts) {
         layers_.push_back({at, layout});
-        at += layout.run_bytes() * size_t(runs);
+        at += layout.run_bytes() * runs;
     }
-    references_.assign(size_t(runs) * kRunPages, 0);
-    run_used_.assign(size_t(runs), 0);
-    free_ = int64_t(references_.size());
 }
 
-int32_t KvCache::take_page(int32_t after) {
-    int32_t page = -1;
-    if (after >= 0 && (after + 1) % kRunPages != 0 && references_[after + 1] == 0) {
-        page = after + 1;
-    } else {
-        // An empty run, the lowest first to keep memory compact; else any free page.
-        for (size_t run = 0; run < run_used_.size() && page < 0; ++run)
-            if (run_used_[run] == 0) page = int32_t(run * kRunPages);
-        for (size_t i = 0; i < references_.size() && page < 0; ++i)
-            if (references_[i] == 0) page = int32_t(i);
-    }
-    references_[page] = 1;
-    ++run_used_[page / kRunPages];
-    --free_;
-    return page;
+int64_t KvCache::known(const std::vector<int32_t>& tokens, int64_t limit) const {
+    if (!keep_) return 0;
+    PrefixTree::Match match = tree_.find(tokens.data(), limit);
+    return int64_t(match.pages.size()) * kPageTokens + match.partial_tokens;
 }
 
-bool KvCache::grow(std::vector<int32_t>& list, int64_t tokens) {
-    int64_t missing = pages_for(tokens) - int64_t(list.size());
-    if (missing > free_) return false;
-    for (; missing > 0; --missing) list.push_back(take_page(list.empty() ? -1 : list.back()));
+int64_t KvCache::attach(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t limit) {
+    if (!keep_) return 0;
+    PrefixTree::Match match = tree_.find(tokens.data(), limit);
+    for (int32_t page : match.pages) reference(page);
+    sequence.entered = int64_t(match.pages.size());
+    sequence.last = match.last;
+    sequence.pages = std::move(match.pages);
+    int64_t found = sequence.entered * kPageTokens;
+    if (match.partial_tokens == 0) return found;
+    reference(match.partial_page);  // so that it is not the page taken
+    int32_t copy = take_page(sequence);
+    if (copy >= 0) {
+        for (const Piece& piece : pieces_)
+            std::memcpy(memory_.data() + piece.at(copy),
+                        memory_.data() + piece.at(match.partial_page), piece.bytes);
+        sequence.pages.push_back(copy);
+        found += match.partial_tokens;
+    }
+    unreference(match.partial_page);
+    return found;
+}
+
+bool KvCache::grow(KvSequence& sequence, int64_t tokens) {
+    int64_t missing = pages_for(tokens) - int64_t(sequence.pages.size());
+    if (missing > available()) return false;
+    for (; missing > 0; --missing) sequence.pages.push_back(take_page(sequence));
     return true;
 }
 
-void KvCache::release(std::vector<int32_t>& list) {
-    for (int32_t page : list) {
-        if (--references_[page] > 0) continue;
-        --run_used_[page / kRunPages];
-        ++free_;
+void KvCache::remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached) {
+    if (!keep_) return;
+    for (; (sequence.entered + 1) * kPageTokens <= cached; ++sequence.entered) {
+        int32_t& page = sequence.pages[size_t(sequence.entered)];
+        auto entry =
+            tree_.insert(sequence.last, tokens.data() + sequence.entered * kPageTokens, page);
+        sequence.last = entry.node;
+        if (entry.page == page) continue;
+        reference(entry.page);
+        unreference(page);
+        page = entry.page;
     }
-    list.clear();
+}
+
+void KvCache::forget_before(KvSequence& sequence, int64_t token) {
+    for (; (sequence.forgotten + 1) * kPageTokens <= token; ++sequence.forgotten) {
+        unreference(sequence.pages[size_t(sequence.forgotten)]);
+        sequence.pages[size_t(sequence.forgotten)] = -1;
+    }
+}
+
+// From the end: of a prefix that nobody used for long, the last pages go first.
+void KvCache::release(KvSequence& sequence) {
+    for (size_t i = sequence.pages.size(); i-- > 0;)
+        if (sequence.pages[i] >= 0) unreference(sequence.pages[i]);
+    sequence = {};
+}
+
+double KvCache::share_of(const KvSequence& sequence) const {
+    double held = double(int64_t(sequence.pages.size()) - sequence.forgotten);
+    if (shared_ == 0) return held;
+    for (int32_t page : sequence.pages)
+        if (page >= 0 && references_[size_t(page)] > 1) held -= 1 - 1.0 / references_[size_t(page)];
+    return held;
+}
+
+void KvCache::read_page(int32_t page, std::byte* to) const {
+    for (const Piece& piece : pieces_) {
+        std::memcpy(to, memory_.data() + piece.at(page), piece.bytes);
+        to += piece.bytes;
+    }
+}
+
+void KvCache::write_page(int32_t page, const std::byte* from) {
+    for (const Piece& piece : pieces_) {
+        std::memcpy(memory_.data() + piece.at(page), from, piece.bytes);
+        from += piece.bytes;
+    }
+}
+
+int32_t KvCache::empty_run() const {
+    for (size_t run = 0; run < run_used_.size(); ++run)
+        if (run_used_[run] == 0) return int32_t(run);
+    return -1;
+}
+
+int32_t KvCache::take_page(const KvSequence& sequence) {
+    const int32_t place = int32_t(sequence.pages.size() % kRunPages);
+    const int32_t next = sequence.pages.empty() ? -1 : sequence.pages.back() + 1;
+    auto is_free = [&](int32_t page) {
+        return references_[size_t(page)] == 0 && !tree_.holds(page);
+    };
+    int32_t page = -1;
+    if (place > 0 && next > 0 && next % kRunPages == place && is_free(next)) {
+        page = next;
+    } else {
+        // Kept pages mostly end together, a sequence's, so that a run is soon empty.
+        int32_t run = empty_run();
+        for (int i = 0; i < kRunPages && run < 0 && !kept_.empty(); ++i) {
+            drop_oldest();
+            run = empty_run();
+        }
+        if (run >= 0) page = run * kRunPages + place;
+        for (size_t i = 0; i < references_.size() && page < 0; ++i)
+            if (is_free(int32_t(i))) page = int32_t(i);
+    }
+    if (page < 0) return -1;
+    --free_;
+    ++run_used_[size_t(page / kRunPages)];
+    references_[size_t(page)] = 1;
+    return page;
+}
+
+void KvCache::reference(int32_t page) {
+    int32_t users = ++references_[size_t(page)];
+    if (users == 1) kept_.erase(kept_at_[size_t(page)]);
+    if (users == 2) ++shared_;
+}
+
+void KvCache::unreference(int32_t page) {
+    int32_t users = --references_[size_t(page)];
+    if (users == 1) --shared_;
+    if (users > 0) return;
+    if (tree_.holds(page)) {
+        kept_at_[size_t(page)] = kept_.insert(kept_.end(), page);
+        return;
+    }
+    ++free_;
+    --run_used_[size_t(page / kRunPages)];
+}
+
+void KvCache::drop_oldest() {
+    int32_t page = kept_.front();
+    kept_.pop_front();
+    tree_.erase(page);
+    ++free_;
+    --run_used_[size_t(page / kRunPages)];
 }
 
 }  // namespace genfast

@@ -1,46 +1,100 @@
 // The paged KV cache: page numbers handed out to sequences, and the memory behind them.
 //
 // A page number stands for 32 tokens in every layer. Sixteen pages form an aligned run, and
-// attention is fastest when a sequence owns whole runs in order, so a sequence that grows takes the
-// page after its last one while that is free, and starts in an empty run when there is one. Memory
-// is reserved at once but committed by the kernel only when a page is first written.
+// attention is fastest when a sequence owns whole runs in order: page i of a sequence lies at place
+// i % 16 of its run while that can be had. Memory is reserved at once but committed by the kernel
+// only when a page is first written.
+//
+// A page is free, in use by one or more sequences, or kept: nobody uses it, but the prefix tree
+// knows its tokens. Kept pages count as free: the one unused for longest goes first. Pages in use
+// by several are never written; who needs to write gets a copy.
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <vector>
 
 #include "core/buffer.h"
+#include "engine/prefix_tree.h"
 #include "program/ops.h"
 
 namespace genfast {
 
-class KvCache {
-  public:
-    // layouts: one a layer. pages is rounded up to whole runs.
-    KvCache(const std::vector<KvLayout>& layouts, int64_t pages);
-
-    const std::vector<LayerCache>& layers() const { return layers_; }
-    int64_t pages() const { return int64_t(references_.size()); }
-    int64_t free_pages() const { return free_; }
-    int64_t bytes() const { return int64_t(memory_.size()); }
-
-    // Grows the page list until it holds `tokens` tokens. All or nothing: false when pages are
-    // short.
-    bool grow(std::vector<int32_t>& list, int64_t tokens);
-    void release(std::vector<int32_t>& list);  // gives all pages back and empties the list
-
-  private:
-    int32_t take_page(int32_t after);
-
-    Buffer memory_;
-    std::vector<LayerCache> layers_;
-    std::vector<int32_t> references_;  // by page; 0: free
-    std::vector<int32_t> run_used_;    // by run: pages in use
-    int64_t free_ = 0;
+// The pages of one sequence, and how many of them the prefix tree knows.
+struct KvSequence {
+    std::vector<int32_t> pages;  // -1: given back, see forget_before
+    int64_t forgotten = 0;       // how many are -1: the first ones
+    int64_t entered = 0;
+    PrefixTree::Node last = PrefixTree::kRoot;  // of the last page entered
 };
 
 static inline int64_t pages_for(int64_t tokens) {
     return (tokens + kPageTokens - 1) / kPageTokens;
 }
+
+class KvCache {
+  public:
+    // layouts: one a layer. pages is rounded up to whole runs. keep: whether pages stay when their
+    // sequence ends, for prompts that begin alike.
+    KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep);
+
+    const std::vector<LayerCache>& layers() const { return layers_; }
+    int64_t pages() const { return int64_t(references_.size()); }
+    int64_t available() const { return free_ + int64_t(kept_.size()); }
+    int64_t kept() const { return int64_t(kept_.size()); }
+    int64_t in_use() const { return pages() - available(); }
+    int64_t bytes() const { return int64_t(memory_.size()); }
+    int64_t page_bytes() const { return bytes() / pages(); }
+
+    // Of the tokens, how many need not be computed: a whole number of pages, and what one more page
+    // shares with them.
+    int64_t known(const std::vector<int32_t>& tokens, int64_t limit) const;
+    // Gives an empty sequence the pages of what is known of its tokens; returns how many these are.
+    // The last page is a copy when not all of its tokens are the same.
+    int64_t attach(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t limit);
+    // Adds pages until the sequence holds `tokens` tokens. All or nothing: false when pages are
+    // short.
+    bool grow(KvSequence& sequence, int64_t tokens);
+    // Lets others find the pages that are complete: the first `cached` tokens are in the cache. A
+    // page that holds what another holds already is given back for that one.
+    void remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached);
+    // Gives back the pages that hold only tokens before `token`: no layer looks so far back.
+    void forget_before(KvSequence& sequence, int64_t token);
+    void release(KvSequence& sequence);  // gives all pages back
+
+    // Its pages, where one that n sequences use counts as 1/n.
+    double share_of(const KvSequence& sequence) const;
+
+    // What a page holds, in every layer; the bytes of one depend on the layouts alone.
+    void read_page(int32_t page, std::byte* to) const;
+    void write_page(int32_t page, const std::byte* from);
+
+  private:
+    struct Piece {
+        size_t first, step_run, step_page;  // bytes: of page 0, from run to run, from page to page
+        size_t bytes;
+        size_t at(int32_t page) const {
+            return first + size_t(page / kRunPages) * step_run +
+                   size_t(page % kRunPages) * step_page;
+        }
+    };
+
+    int32_t take_page(const KvSequence& sequence);  // -1: none is left
+    int32_t empty_run() const;
+    void reference(int32_t page);
+    void unreference(int32_t page);
+    void drop_oldest();
+
+    Buffer memory_;
+    std::vector<LayerCache> layers_;
+    std::vector<Piece> pieces_;        // of a page, wherever they lie
+    std::vector<int32_t> references_;  // by page
+    std::vector<int32_t> run_used_;    // by run: pages in use or kept
+    int64_t free_ = 0, shared_ = 0;    // pages; shared: with several references
+    bool keep_;
+    PrefixTree tree_;
+    std::list<int32_t> kept_;  // the one unused for longest first
+    std::vector<std::list<int32_t>::iterator> kept_at_;
+};
 
 }  // namespace genfast

@@ -36,6 +36,8 @@ const char* name_of(FinishReason reason) {
             return "length";
         case FinishReason::cancelled:
             return "cancelled";
+        case FinishReason::deadline:
+            return "deadline";
         case FinishReason::error:
             return "error";
     }

@@ -11,13 +11,14 @@
 #include <string>
 #include <vector>
 
+#include "engine/kv_cache.h"
 #include "engine/sampler.h"
 
 namespace genfast {
 
 using Clock = std::chrono::steady_clock;
 
-enum class FinishReason : uint8_t { none, stop, length, cancelled, error };
+enum class FinishReason : uint8_t { none, stop, length, cancelled, deadline, error };
 
 // What a request wants of its prompt's outputs besides the continuation.
 enum class PromptOutputs : uint8_t { none, logits, logprobs };
@@ -27,7 +28,18 @@ struct RequestSpec {
     int64_t max_tokens = 128;  // 0: the prompt's outputs only
     SamplingParams sampling;
     PromptOutputs prompt_outputs = PromptOutputs::none;
-    int64_t chunk = 0;  // most prompt tokens a step; 0: as many as fit
+    int64_t outputs_from = 0;  // the first prompt token whose outputs are wanted
+    bool reuse = true;         // what the prefix cache knows of the prompt need not be computed
+    int64_t chunk = 0;         // most prompt tokens a step; 0: as many as fit
+    int64_t priority = 0;      // the higher ones first
+    Clock::time_point deadline = Clock::time_point::max();
+};
+
+// What a request took of the machine. Steps are shared: so are their costs, by rows and keys.
+struct RequestCost {
+    double cpu_seconds = 0;
+    double bytes_moved = 0;  // weights, keys and values, read or written
+    double kv_byte_seconds = 0;
 };
 
 class Request {
@@ -48,18 +60,22 @@ class Request {
     std::condition_variable changed;
     std::vector<int32_t> tokens;          // generated
     std::vector<TokenLogprobs> logprobs;  // one a generated token, when asked for
-    std::vector<float> prompt_logits;     // [prompt, V], when asked for
+    std::vector<uint64_t> digests;        // of the logits that gave each generated token
+    std::vector<float> prompt_logits;     // [prompt - outputs_from, V], when asked for
     std::vector<float> prompt_logprobs;   // [prompt - 1]: of each prompt token after the first
     FinishReason finish = FinishReason::none;
     std::string error;
+    int64_t prompt_cached = 0;  // prompt tokens that came from the prefix cache
+    RequestCost cost;
     Clock::time_point submitted, started, first_token, finished;
 
     // ---- the engine's thread alone
     // ----------------------------------------------------------------
     Sampler sampler;
-    std::vector<int32_t> pages;
+    KvSequence kv;
     std::vector<int32_t> context;  // prompt and generated tokens
     int64_t cached = 0;            // tokens of the context whose keys and values are in the cache
+    uint64_t arrival = 0;          // counts requests
 
     // Wakes waiters if somebody waits for what there is now. Needs the mutex.
     void notify();

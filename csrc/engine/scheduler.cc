@@ -1,88 +1,218 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace genfast {
 namespace {
 
+constexpr int64_t kFewRows = 16;  // of a prompt: less is not worth a share of a step
+
+int64_t missing(const Request& request) {
+    return int64_t(request.context.size()) - request.cached;
+}
+
 bool decodes(const Request& request) {
-    return int64_t(request.context.size()) - request.cached == 1 && request.cached > 0;
+    return missing(request) == 1 && request.cached > 0;
+}
+
+bool wants_prompt_outputs(const RequestSpec& spec) {
+    return spec.prompt_outputs != PromptOutputs::none;
+}
+
+// How many tokens of the context may come from the prefix tree: the last gives the logits.
+int64_t reusable(const RequestSpec& spec, int64_t context) {
+    if (!spec.reuse) return 0;
+    return wants_prompt_outputs(spec) ? std::min(spec.outputs_from, context - 1) : context - 1;
+}
+
+double seconds_until(Clock::time_point deadline, Clock::time_point now) {
+    if (deadline == Clock::time_point::max()) return std::numeric_limits<double>::infinity();
+    return std::chrono::duration<double>(deadline - now).count();
 }
 
 }  // namespace
 
-void Scheduler::remove(const Request* request) {
-    auto same = [&](const std::shared_ptr<Request>& r) { return r.get() == request; };
-    auto drop = [&](auto& list) {
-        auto found = std::find_if(list.begin(), list.end(), same);
-        if (found == list.end()) return;
-        cache_.release((*found)->pages);
-        list.erase(found);
-    };
-    drop(running_);
-    drop(waiting_);
+void Scheduler::add(Pointer request) {
+    request->arrival = ++arrivals_;
+    waiting_.insert(std::move(request));
 }
 
-std::vector<std::shared_ptr<Request>> Scheduler::all() const {
-    std::vector<std::shared_ptr<Request>> requests(running_.begin(), running_.end());
+void Scheduler::remove(const Pointer& request) {
+    cache_.release(request->kv);
+    std::erase(running_, request);
+    auto place = waiting_.find(request);
+    if (place != waiting_.end()) waiting_.erase(place);
+}
+
+std::vector<Scheduler::Pointer> Scheduler::all() const {
+    std::vector<Pointer> requests = running_;
     requests.insert(requests.end(), waiting_.begin(), waiting_.end());
     return requests;
 }
 
-std::vector<Share> Scheduler::next_step() {
+std::vector<Share> Scheduler::next_step(Clock::time_point now) {
     std::vector<Share> step;
     tokens_left_ = limits_.tokens;
     outputs_left_ = limits_.outputs;
-    // take() may preempt members of running_, so walk a copy.
-    std::vector<std::shared_ptr<Request>> running = running_;
-    for (bool decoding : {true, false})
-        for (const auto& request : running)
-            if (decodes(*request) == decoding && !request->pages.empty()) take(request, step);
-    while (!waiting_.empty() && int64_t(running_.size()) < limits_.sequences) {
-        std::shared_ptr<Request> request = waiting_.front();
-        if (!take(request, step)) break;
-        waiting_.pop_front();
-        running_.push_back(std::move(request));
+    admit();
+    std::vector<Pointer> running = running_;  // room for one may be made by another's leaving
+    StepSize size;
+    for (const Pointer& request : running) {
+        if (!decodes(*request) || !make_room(request, step)) continue;
+        size.add(request->cached, 1);
+        take(request, 1, step);
+    }
+    std::vector<Pointer> prompts;
+    for (const Pointer& request : running_)
+        if (!decodes(*request)) prompts.push_back(request);
+    double limit =
+        step.empty() ? std::numeric_limits<double>::infinity() : kStretch * cost_.seconds(size);
+    size_t decoding = step.size();
+    for (size_t i = 0; i < prompts.size() && tokens_left_ > 0; ++i) {
+        const Pointer& request = prompts[i];
+        int64_t rows = std::min(missing(*request), tokens_left_);
+        if (request->spec.chunk > 0) rows = std::min(rows, request->spec.chunk);
+        double soon = std::min(limit, 0.9 * seconds_until(request->spec.deadline, now));
+        rows = cost_.rows_within(soon, size, request->cached, rows);
+        if (i + 1 < prompts.size()) rows = std::min(rows, std::max(rows / 2, kFewRows));
+        if (step.size() > decoding && rows < std::min(kFewRows, missing(*request))) break;
+        size.add(request->cached, rows);
+        take(request, rows, step);
     }
     return step;
 }
 
-bool Scheduler::take(const std::shared_ptr<Request>& request, std::vector<Share>& step) {
+void Scheduler::take(const Pointer& request, int64_t rows, std::vector<Share>& step) {
     const RequestSpec& spec = request->spec;
-    int64_t known = int64_t(request->context.size()), prompt = int64_t(spec.prompt.size());
-    int64_t rows = std::min(known - request->cached, tokens_left_);
-    if (spec.chunk > 0) rows = std::min(rows, spec.chunk);
-    bool wants_prompt = spec.prompt_outputs != PromptOutputs::none && request->cached < prompt;
-    if (wants_prompt) rows = std::min(rows, outputs_left_);
-    if (rows <= 0 || outputs_left_ <= 0 || int64_t(step.size()) >= limits_.sequences) return false;
-
-    bool waits = request->pages.empty();
-    while (!cache_.grow(request->pages, request->cached + rows)) {
-        // One that waits never takes pages from those that run.
-        if (waits || !preempt_youngest(step)) return false;
-        if (request->pages.empty()) return false;  // it was itself the youngest
+    int64_t known = int64_t(request->context.size());
+    bool wants_prompt = wants_prompt_outputs(spec) && request->cached < int64_t(spec.prompt.size());
+    if (wants_prompt) {
+        // Rows before the first wanted one give no outputs: they end a step of their own.
+        if (request->cached < spec.outputs_from)
+            rows = std::min(rows, spec.outputs_from - request->cached);
+        else
+            rows = std::min(rows, outputs_left_);
     }
     bool reaches_end = request->cached + rows == known;
-    int64_t outputs = wants_prompt ? rows : reaches_end && spec.max_tokens > 0 ? 1 : 0;
+    int64_t outputs = wants_prompt ? (request->cached < spec.outputs_from ? 0 : rows)
+                      : reaches_end && spec.max_tokens > 0 ? 1
+                                                           : 0;
+    if (rows <= 0 || outputs > outputs_left_ || int64_t(step.size()) >= limits_.sequences) return;
     step.push_back({request, request->cached, rows, outputs});
     tokens_left_ -= rows;
     outputs_left_ -= outputs;
+}
+
+void Scheduler::computed(const Share& share) {
+    Request& request = *share.request;
+    request.cached = share.start + share.rows;
+    cache_.remember(request.kv, request.context, request.cached);
+    if (window_ > 0) cache_.forget_before(request.kv, request.cached - window_ + 1);
+}
+
+void Scheduler::admit() {
+    for (auto next = waiting_.begin(); next != waiting_.end();) {
+        Pointer request = *next;
+        if (is_being_computed(*request)) {
+            ++next;
+            continue;
+        }
+        if (int64_t(running_.size()) >= limits_.sequences) {
+            if (running_.back()->spec.priority >= request->spec.priority) break;
+            preempt(running_.back());
+        }
+        bool started = start(request);
+        while (!started && !running_.empty() &&
+               running_.back()->spec.priority < request->spec.priority) {
+            preempt(running_.back());
+            started = start(request);
+        }
+        if (!started) break;
+        next = waiting_.erase(waiting_.find(request));
+        running_.insert(std::upper_bound(running_.begin(), running_.end(), request, Before{}),
+                        request);
+    }
+}
+
+bool Scheduler::start(const Pointer& request) {
+    int64_t context = int64_t(request->context.size());
+    request->cached =
+        cache_.attach(request->kv, request->context, reusable(request->spec, context));
+    if (!cache_.grow(request->kv, context)) {
+        cache_.release(request->kv);
+        request->cached = 0;
+        return false;
+    }
+    if (request->started == Clock::time_point{}) {
+        request->started = Clock::now();
+        request->prompt_cached = std::min(request->cached, int64_t(request->spec.prompt.size()));
+    }
     return true;
 }
 
-bool Scheduler::preempt_youngest(const std::vector<Share>& step) {
-    for (size_t i = running_.size(); i-- > 0;) {
-        std::shared_ptr<Request> victim = running_[i];
-        bool in_step = std::any_of(step.begin(), step.end(),
-                                   [&](const Share& share) { return share.request == victim; });
-        if (in_step) continue;
-        cache_.release(victim->pages);
-        victim->cached = 0;
-        running_.erase(running_.begin() + std::ptrdiff_t(i));
-        waiting_.push_front(victim);
-        return true;
+// Whether another one's prefill will soon leave more of this request's prefix in the cache than is
+// there now: then it is worth waiting for.
+bool Scheduler::is_being_computed(const Request& request) const {
+    int64_t limit = reusable(request.spec, int64_t(request.context.size()));
+    if (limit < kPageTokens) return false;
+    int64_t known = -1;
+    for (const Pointer& other : running_) {
+        if (decodes(*other)) continue;
+        int64_t most = std::min(limit, int64_t(other->context.size()));
+        auto end = request.context.begin() + most;
+        int64_t common = std::mismatch(request.context.begin(), end, other->context.begin()).first -
+                         request.context.begin();
+        common -= common % kPageTokens;
+        if (common <= other->cached || common == 0) continue;
+        if (known < 0) known = cache_.known(request.context, limit);
+        if (common > known) return true;
     }
     return false;
+}
+
+// A page for the next token, if need be the last one's in order. False: the request itself left.
+bool Scheduler::make_room(const Pointer& request, const std::vector<Share>& step) {
+    if (std::find(running_.begin(), running_.end(), request) == running_.end()) return false;
+    while (!cache_.grow(request->kv, request->cached + 1)) {
+        auto in_step = [&](const Pointer& other) {
+            return std::any_of(step.begin(), step.end(),
+                               [&](const Share& share) { return share.request == other; });
+        };
+        Pointer victim;
+        for (const Pointer& other : running_)
+            if (!in_step(other)) victim = other;
+        preempt(victim);  // there is one: the request itself is not in the step
+        if (victim == request) return false;
+    }
+    return true;
+}
+
+void Scheduler::preempt(Pointer victim) {
+    cache_.release(victim->kv);
+    victim->cached = 0;
+    std::erase(running_, victim);
+    waiting_.insert(std::move(victim));
+}
+
+double Scheduler::first_token_seconds(const RequestSpec& spec) const {
+    if (!cost_.known()) return 0;
+    auto prefill = [&](const std::vector<int32_t>& context, int64_t start) {
+        return cost_.prefill_seconds(start, int64_t(context.size()) - start, limits_.tokens);
+    };
+    double seconds =
+        prefill(spec.prompt, cache_.known(spec.prompt, int64_t(spec.prompt.size()) - 1));
+    bool others_decode = false;
+    for (const Pointer& request : running_) {
+        if (decodes(*request))
+            others_decode = true;
+        else if (request->spec.priority >= spec.priority)
+            seconds += prefill(request->context, request->cached);
+    }
+    for (const Pointer& request : waiting_)
+        if (request->spec.priority >= spec.priority) seconds += prefill(request->context, 0);
+    // Beside requests that decode, prompts get their part of each step only.
+    return others_decode ? seconds * kStretch / (kStretch - 1) : seconds;
 }
 
 }  // namespace genfast

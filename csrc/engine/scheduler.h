@@ -1,15 +1,20 @@
 // Decides what the next step computes: which requests, and how many tokens of each.
 //
-// Running requests that decode come first (one token each), then prompts are prefilled with what is
-// left of the step's token budget, in order of arrival. A request gets its pages before it gets
-// rows; when pages run out, the youngest running request gives its own back and is recomputed
-// later. None of this changes any result: a row's bits do not depend on what else is in its step.
+// The order is that of priorities, then of arrival. A request joins when it can have the pages of
+// its whole context; one of a lower priority gives its own back for it. Running requests that
+// decode come first, one token each. Then prompts are prefilled with what is left of the step:
+// while others decode, as much as makes the step at most kStretch times as long (cost_model.h), and
+// of that at most half while more prompts wait. When pages run out, the last in order gives its own
+// back and is recomputed later, from what the prefix tree still knows then.
+//
+// None of this changes any result: a row's bits do not depend on what else is in its step.
 #pragma once
 
-#include <deque>
 #include <memory>
+#include <set>
 #include <vector>
 
+#include "engine/cost_model.h"
 #include "engine/kv_cache.h"
 #include "engine/request.h"
 
@@ -24,26 +29,48 @@ struct Share {
 
 class Scheduler {
   public:
-    Scheduler(KvCache& cache, const Limits& limits) : cache_(cache), limits_(limits) {}
+    static constexpr double kStretch = 1.8;
 
-    void add(std::shared_ptr<Request> request) { waiting_.push_back(std::move(request)); }
-    void remove(const Request* request);  // finished or cancelled: gives its pages back
-    std::vector<Share> next_step();
+    // window: tokens that any layer looks back, 0 for all.
+    Scheduler(KvCache& cache, const Limits& limits, const CostModel& cost, int64_t window)
+        : cache_(cache), limits_(limits), cost_(cost), window_(window) {}
+
+    void add(std::shared_ptr<Request> request);
+    void remove(const std::shared_ptr<Request>& request);  // finished: gives its pages back
+    std::vector<Share> next_step(Clock::time_point now);
+    void computed(const Share& share);  // its keys and values are in the cache
+
+    // How long until a new request of this kind had its first token, by the cost model.
+    double first_token_seconds(const RequestSpec& spec) const;
 
     bool idle() const { return waiting_.empty() && running_.empty(); }
     size_t waiting() const { return waiting_.size(); }
-    size_t running() const { return running_.size(); }
+    const std::vector<std::shared_ptr<Request>>& running() const { return running_; }
     std::vector<std::shared_ptr<Request>> all() const;
 
   private:
-    // Adds the request to the step if budget and pages allow it.
-    bool take(const std::shared_ptr<Request>& request, std::vector<Share>& step);
-    bool preempt_youngest(const std::vector<Share>& step);  // false: none is left outside the step
+    using Pointer = std::shared_ptr<Request>;
+    struct Before {
+        bool operator()(const Pointer& a, const Pointer& b) const {
+            if (a->spec.priority != b->spec.priority) return a->spec.priority > b->spec.priority;
+            return a->arrival < b->arrival;
+        }
+    };
+
+    void admit();
+    bool start(const Pointer& request);  // false: pages are short
+    bool is_being_computed(const Request& request) const;
+    void take(const Pointer& request, int64_t rows, std::vector<Share>& step);
+    bool make_room(const Pointer& request, const std::vector<Share>& step);
+    void preempt(Pointer victim);
 
     KvCache& cache_;
     const Limits& limits_;
-    std::deque<std::shared_ptr<Request>> waiting_;
-    std::vector<std::shared_ptr<Request>> running_;  // in order of arrival
+    const CostModel& cost_;
+    const int64_t window_;
+    std::set<Pointer, Before> waiting_;
+    std::vector<Pointer> running_;  // in the same order
+    uint64_t arrivals_ = 0;
     int64_t tokens_left_ = 0, outputs_left_ = 0;
 };
 

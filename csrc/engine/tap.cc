@@ -19,13 +19,14 @@ std::vector<Tapped> tap_program(std::shared_ptr<const Program> program,
     for (const std::string& name : names) ids.push_back(program->find(name));
 
     ThreadPool pool(threads > 0 ? threads : default_threads());
-    KvCache cache(layouts, pages_for(tokens));
+    KvCache cache(layouts, pages_for(tokens), false);
     Limits limits{tokens, tokens, 1, tokens, pool.size()};
     Executor executor(program, cache.layers(), limits, pool, {isa, true, false});
-    std::vector<int32_t> pages, rows(token_ids.size());
-    cache.grow(pages, tokens);
+    KvSequence sequence;
+    std::vector<int32_t> rows(token_ids.size());
+    cache.grow(sequence, tokens);
     std::iota(rows.begin(), rows.end(), 0);  // the positions and the output rows at once
-    SequenceSpan span{0, tokens, 0, pages.data()};
+    SequenceSpan span{0, tokens, 0, sequence.pages.data()};
     Step step{tokens, token_ids.data(), rows.data(), tokens, rows.data(), &span, 1};
     executor.run(step);
 

@@ -1,6 +1,7 @@
 #include "program/executor.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <iomanip>
 #include <sstream>
@@ -61,6 +62,8 @@ Executor::Executor(std::shared_ptr<const Program> program, std::vector<LayerCach
     if (options_.check) scratch = std::max(scratch, most_scratch(*program_, ref, limits_, caches_));
     scratch_ = Buffer(scratch);
     bound_ = bind_all(kernels_, buffers_);
+    for (const Instruction& instruction : program_->instructions())
+        attends_.push_back(std::string(instruction.op->name) == "attention");
     if (options_.check) {
         shadow_arena_ = Buffer(plan_.bytes);
         shadows_ = slots(*program_, plan_, shadow_arena_);
@@ -96,17 +99,22 @@ bool Executor::run(const Step& step, const std::atomic<bool>* cancel) {
     // Thread 0 decides whether to stop and the others read its decision after the barrier. Two
     // slots, used in turn, keep it from overwriting a decision that a slow thread has yet to read.
     bool stop[2] = {false, false};
+    std::chrono::steady_clock::duration attention{};
     pool_.run([&](Team& team) {
         int turn = 0;
         for (size_t i = 0; i < bound_.size(); ++i) {
             if (nothing_to_do(i, step)) continue;
+            const bool timed = team.index == 0 && attends_[i];
+            if (timed) attention -= std::chrono::steady_clock::now().time_since_epoch();
             bound_[i](step, team);
             if (team.index == 0) stop[turn] = cancel && cancel->load(std::memory_order_relaxed);
             team.sync();
+            if (timed) attention += std::chrono::steady_clock::now().time_since_epoch();
             if (stop[turn]) return;
             turn ^= 1;
         }
     });
+    attention_seconds_ = std::chrono::duration<double>(attention).count();
     return !(stop[0] || stop[1]);
 }
 

@@ -32,6 +32,9 @@ class Executor {
     // False when cancelled. Throws std::runtime_error when a check finds a difference.
     bool run(const Step& step, const std::atomic<bool>* cancel = nullptr);
 
+    // Of the last run's time, what attention took; the rest depends on the number of rows alone.
+    double attention_seconds() const { return attention_seconds_; }
+
     const float* output() const { return buffers_[program_->output()]; }
     const float* value(ValueId id) const;  // needs keep_all; row-major [rows, cols]
     const Limits& limits() const { return limits_; }
@@ -56,6 +59,8 @@ class Executor {
     Buffer arena_, scratch_, shadow_arena_;
     std::vector<float*> buffers_, shadows_;  // by value
     std::vector<BoundOp> bound_, reference_;
+    std::vector<bool> attends_;  // by instruction
+    double attention_seconds_ = 0;
 };
 
 }  // namespace genfast

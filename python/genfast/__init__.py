@@ -3,7 +3,8 @@
 from genfast import ops
 from genfast._core import cpu_info
 from genfast.api import Model, load
-from genfast.errors import ComputeError, GenfastError, LoadError, QueueFull
+from genfast.errors import ComputeError, DeadlineError, GenfastError, LoadError, QueueFull
+from genfast.receipt import Receipt, Replay, replay
 from genfast.results import Chunk, Generation, Score, Timings, TokenLogprobs, Usage
 from genfast.sampling import Sampling
 
@@ -11,11 +12,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Chunk",
     "ComputeError",
+    "DeadlineError",
     "Generation",
     "GenfastError",
     "LoadError",
     "Model",
     "QueueFull",
+    "Receipt",
+    "Replay",
     "Sampling",
     "Score",
     "Timings",
@@ -25,4 +29,5 @@ __all__ = [
     "cpu_info",
     "load",
     "ops",
+    "replay",
 ]

@@ -59,7 +59,6 @@ class Program:
     def shape(self, value: int) -> tuple[int, int]: ...
 
 class SamplingParams:
-    stop_ids: list[int]
     def __init__(
         self,
         *,
@@ -107,6 +106,8 @@ class Engine:
         context: int,
         vocabulary: int,
         check: bool,
+        queue: int = ...,
+        prefix_cache: bool = True,
     ) -> None: ...
     def submit(
         self,
@@ -115,8 +116,14 @@ class Engine:
         sampling: SamplingParams = ...,
         *,
         prompt_outputs: str = "",
+        outputs_from: int = 0,
+        reuse: bool = True,
         chunk: int = 0,
+        priority: int = 0,
+        deadline_seconds: float = ...,
     ) -> Request: ...
+    def export_kv(self, tokens: list[int]) -> NDArray[np.uint8]: ...
+    def import_kv(self, tokens: list[int], pages: NDArray[np.uint8]) -> int: ...
     def cancel(self, request: Request) -> None: ...
     def close(self) -> None: ...
     def stats(self) -> dict[str, float]: ...

@@ -19,6 +19,8 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     kv_cache_bytes: int | None = None,
+    prefix_cache: bool = True,
+    queue_limit: int | None = None,
     progress: bool = True,
 ) -> Model:
     """Opens a Hugging Face model directory (config.json, *.safetensors, tokenizer files).
@@ -31,6 +33,9 @@ def load(
     threads: None for all CPUs this process may use (affinity and cgroup quota).
     kv_cache_bytes: memory for keys and values of all requests; None takes a share of what is free.
         It is reserved at once and used page by page.
+    prefix_cache: keep keys and values for prompts that begin like an earlier one, as long as
+        there is room.
+    queue_limit: most requests that may wait; one more raises QueueFull. None: any number.
     progress: on a terminal, show a bar when loading takes over a second.
 
     Raises LoadError for anything wrong in the directory, naming the file, the tensor or field, what
@@ -42,6 +47,8 @@ def load(
     _one_of("device", device, ("auto", "cpu"))
     threads = _integer("threads", threads, 1, 1024)
     kv_cache_bytes = _integer("kv_cache_bytes", kv_cache_bytes, 1, 1 << 46)
+    queue_limit = _integer("queue_limit", queue_limit, 1, 1 << 40)
+    _one_of("prefix_cache", prefix_cache, (True, False))
     if path is None:
         path = importlib.resources.files("genfast") / "data" / "default"
     return Model(
@@ -51,6 +58,8 @@ def load(
         kv_dtype=kv_dtype,
         threads=threads or 0,
         kv_cache_bytes=kv_cache_bytes,
+        prefix_cache=prefix_cache,
+        queue_limit=queue_limit,
         progress=progress,
     )
 

@@ -175,6 +175,11 @@ class Checkpoint:
         data = self._maps[file][1][entry.begin : entry.end]
         return TensorView(name, file, entry.dtype, entry.shape, data)
 
+    def raw(self, name: str) -> tuple[str, tuple[int, ...], np.ndarray]:
+        """(dtype, shape, bytes) of a tensor of whatever dtype."""
+        file, entry = self._find(name)
+        return entry.dtype, entry.shape, self._maps[file][1][entry.begin : entry.end]
+
     def _find(self, name: str, shape: Sequence[int] | None = None) -> tuple[Path, Entry]:
         if not self._maps:
             raise LoadError(f"{self.path}: the checkpoint is closed")

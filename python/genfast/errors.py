@@ -16,5 +16,9 @@ class QueueFull(GenfastError):
     """More requests are waiting than the queue was made to hold."""
 
 
+class DeadlineError(GenfastError):
+    """A request whose `deadline_ms` would pass before its first token, as steps cost so far."""
+
+
 class ComputeError(GenfastError, RuntimeError):
     """A model's arithmetic broke down: its logits hold no finite number, or a check differs."""

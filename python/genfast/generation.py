@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from genfast import _core
 from genfast.detokenizer import Detokenizer, StopStrings
@@ -13,6 +14,9 @@ from genfast.errors import ComputeError
 from genfast.results import Chunk, Generation, Timings, TokenLogprobs, Usage
 from genfast.sampling import Sampling
 from genfast.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from genfast.receipt import Receipt
 
 _POLL_SECONDS = 0.05  # how long a wait may keep Python from seeing Ctrl-C
 
@@ -26,21 +30,33 @@ class Run:
         tokenizer: Tokenizer | None,
         prompt: Sequence[int],
         sampling: Sampling,
-        params: _core.SamplingParams,
+        seed: int,
+        stop_ids: Sequence[int],
         index: int,
+        make_receipt: Callable[[Run], Receipt],
     ) -> None:
         self.index = index
+        self.sampling = sampling
+        self.seed = seed
         self.prompt = prompt
         self.finish_reason: str | None = None
         self.token_ids: list[int] = []
         self.logprobs: list[TokenLogprobs] = []
+        self.digests: list[int] = []
         self.text = ""
         self._engine = engine
-        self._sampling = sampling
-        self._end_ids = frozenset(params.stop_ids)
+        self._end_ids = frozenset(stop_ids)
         self._stop = StopStrings(sampling.stop)
         self._detokenizer = Detokenizer(tokenizer, prompt) if tokenizer else None
-        self._native = engine.submit(prompt, sampling.max_tokens, params)
+        self._make_receipt = make_receipt
+        deadline = sampling.deadline_ms
+        self._native = engine.submit(
+            prompt,
+            sampling.max_tokens,
+            _native_sampling(sampling, seed, stop_ids, index),
+            priority=sampling.priority,
+            deadline_seconds=math.inf if deadline is None else deadline / 1e3,
+        )
         self._state: dict = {}
 
     def cancel(self) -> None:
@@ -52,8 +68,8 @@ class Run:
 
         streaming: any new token is enough; else only the end, unless a stop string is watched.
         """
-        some = streaming or bool(self._sampling.stop)
-        wanted = len(self.token_ids) + 1 if some else self._sampling.max_tokens + 1
+        some = streaming or bool(self.sampling.stop)
+        wanted = len(self.token_ids) + 1 if some else self.sampling.max_tokens + 1
         if not self._native.wait(wanted, _POLL_SECONDS):
             return None
         self._state = self._native.snapshot(len(self.token_ids))
@@ -62,8 +78,9 @@ class Run:
         start = len(self.token_ids)
         text = "".join(self._take(token) for token in self._state["tokens"])
         new = self._state["tokens"][: len(self.token_ids) - start]
+        self.digests += self._state["digests"][: len(new)]
         logprobs = None
-        if self._sampling.logprobs is not None:
+        if self.sampling.logprobs is not None:
             logprobs = [
                 TokenLogprobs(token, logprob, top)
                 for token, (logprob, top) in zip(new, self._state["logprobs"], strict=False)
@@ -92,7 +109,7 @@ class Run:
         if self._detokenizer is None or token in self._end_ids:
             return ""
         text = self._detokenizer.push(token)
-        if len(self.token_ids) <= self._sampling.min_tokens:
+        if len(self.token_ids) <= self.sampling.min_tokens:
             return text
         text, found = self._stop.push(text)
         if found:
@@ -111,14 +128,22 @@ class Run:
         return text + self._stop.finish()
 
     def usage(self) -> Usage:
-        return Usage(prompt_tokens=len(self.prompt), completion_tokens=len(self.token_ids))
+        cpu_seconds, bytes_moved, kv_byte_seconds = self._state["cost"]
+        return Usage(
+            prompt_tokens=len(self.prompt),
+            cached_tokens=self._state["cached_tokens"],
+            completion_tokens=len(self.token_ids),
+            cpu_seconds=cpu_seconds,
+            bytes_moved=bytes_moved,
+            kv_byte_seconds=kv_byte_seconds,
+        )
 
     def timings(self) -> Timings:
         return Timings(
             ttft_s=self._state["ttft_s"],
             prefill_s=self._state["prefill_s"],
             decode_s=self._state["decode_s"],
-            prefill_tokens=len(self.prompt),
+            prefill_tokens=len(self.prompt) - self._state["cached_tokens"],
             decode_tokens=max(0, len(self.token_ids) - 1),
         )
 
@@ -127,11 +152,32 @@ class Run:
             text=self.text,
             token_ids=self.token_ids,
             finish_reason=self.finish_reason or "cancelled",
-            logprobs=self.logprobs if self._sampling.logprobs is not None else None,
+            logprobs=self.logprobs if self.sampling.logprobs is not None else None,
             usage=usage or self.usage(),
             timings=self.timings(),
             others=tuple(others),
+            make_receipt=lambda: self._make_receipt(self),
         )
+
+
+def _native_sampling(
+    sampling: Sampling, seed: int, stop_ids: Sequence[int], index: int
+) -> _core.SamplingParams:
+    return _core.SamplingParams(
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+        min_p=sampling.min_p,
+        repetition_penalty=sampling.repetition_penalty,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        logit_bias=list(sampling.logit_bias.items()),
+        seed=seed,
+        stream=index,
+        min_tokens=sampling.min_tokens,
+        stop_ids=list(stop_ids),
+        logprobs=-1 if sampling.logprobs is None else sampling.logprobs,
+    )
 
 
 def finish_all(runs: Sequence[Run]) -> None:
@@ -197,6 +243,5 @@ async def astream_all(runs: Sequence[Run]) -> AsyncIterator[Chunk]:
 
 def gather(runs: Sequence[Run]) -> Generation:
     """The finished runs of one prompt as one Generation; its usage counts all of them."""
-    total = sum(len(run.token_ids) for run in runs)
-    usage = Usage(prompt_tokens=len(runs[0].prompt), completion_tokens=total)
+    usage = Usage.total([run.usage() for run in runs])
     return runs[0].result([run.result() for run in runs[1:]], usage)

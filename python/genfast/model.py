@@ -14,14 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from genfast import _core, models
+from genfast import _core, kv_file, models
 from genfast.chat import render
 from genfast.checkpoint import Checkpoint
 from genfast.config import Fields, read_config, read_object
 from genfast.errors import ComputeError, LoadError
+from genfast.fingerprint import Fingerprint
 from genfast.generation import Run, astream_all, finish_all, gather, stream_all
 from genfast.graph import Graph
+from genfast.kv_file import PAGE_TOKENS
 from genfast.prompts import Prompt, PromptReader
+from genfast.receipt import Receipt, receipt_of
 from genfast.results import Chunk, Generation, Score
 from genfast.sampling import Sampling
 from genfast.tokenizer import load_tokenizer
@@ -29,7 +32,6 @@ from genfast.weights import Weights
 
 log = logging.getLogger("genfast")
 
-_PAGE_TOKENS = 32
 _STEP_TOKENS = 512  # tokens a step computes at most: bounds how long a step takes
 _SEQUENCES = 64  # requests that run at once; more wait
 _KV_SHARE = 0.3  # of the free memory, unless kv_cache_bytes says otherwise
@@ -54,6 +56,8 @@ class Model:
         kv_dtype: str,
         threads: int,
         kv_cache_bytes: int | None,
+        prefix_cache: bool,
+        queue_limit: int | None,
         progress: bool,
     ) -> None:
         self.path = path
@@ -73,10 +77,12 @@ class Model:
         self._checkpoint = Checkpoint(path)
         try:
             graph = self._record(module, quantize, dtype, threads, progress)
-            self._start(graph, dtype, kv_dtype, threads, kv_cache_bytes)
+            self._start(graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit)
         except BaseException:
             self._checkpoint.close()
             raise
+        self.settings = {"quantize": quantize, "dtype": dtype, "kv_dtype": self.kv_dtype}
+        self.fingerprint = Fingerprint(path, self.tokenizer)
         _open_models.add(self)
 
     def _record(self, module, quantize, dtype, threads, progress) -> Graph:
@@ -93,7 +99,9 @@ class Model:
         self.weight_bytes: int = graph.program.weight_bytes
         return graph
 
-    def _start(self, graph: Graph, dtype, kv_dtype, threads, kv_cache_bytes) -> None:
+    def _start(
+        self, graph: Graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit
+    ) -> None:
         if kv_dtype == "auto":
             full = graph.program.weight_formats == ["f32"]
             kv_dtype = "float32" if full else "bfloat16"
@@ -102,22 +110,25 @@ class Model:
             _core.KvLayout(kv_dtype, layer.kv_heads, layer.head_dim)
             for layer in graph.attention_layers
         ]
-        page_bytes = sum(layout.page_bytes for layout in self._layouts)
-        self.kv_bytes_per_token: int = page_bytes // _PAGE_TOKENS
+        self.kv_page_bytes: int = sum(layout.page_bytes for layout in self._layouts)
+        self.kv_bytes_per_token: int = self.kv_page_bytes // PAGE_TOKENS
         self._threads = threads
         self._engine = _core.Engine(
             program=graph.program,
             layouts=self._layouts,
             threads=threads,
             isa="",
-            kv_pages=_kv_pages(page_bytes, self.context_length, kv_cache_bytes),
+            kv_pages=_kv_pages(self.kv_page_bytes, self.context_length, kv_cache_bytes),
             step_tokens=_STEP_TOKENS,
             sequences=_SEQUENCES,
             context=self.context_length,
             vocabulary=self.vocab_size,
             check=os.environ.get("GENFAST_CHECK", "") not in ("", "0"),
+            prefix_cache=prefix_cache,
+            **({} if queue_limit is None else {"queue": queue_limit}),
         )
-        log.info("loaded %s: %d weight bytes, %s", self.path, self.weight_bytes, self._engine.isa)
+        self.isa: str = self._engine.isa
+        log.info("loaded %s: %d weight bytes, %s", self.path, self.weight_bytes, self.isa)
 
     # --- generation ---------------------------------------------------------------------------
 
@@ -182,11 +193,18 @@ class Model:
 
     # --- what the model thinks of given tokens --------------------------------------------------
 
-    def logits(self, token_ids: Prompt, *, chunk: int = 0) -> np.ndarray:
-        """Logits at every position: float32 [T, V]. chunk: prefill at most so many tokens a step
-        (0: as many as fit); the bits do not depend on it."""
+    def logits(
+        self, token_ids: Prompt, *, start: int = 0, chunk: int = 0, reuse: bool = True
+    ) -> np.ndarray:
+        """Logits at the positions from `start` on: float32 [T - start, V].
+
+        chunk: prefill at most so many tokens a step (0: as many as fit). reuse: keys and values
+        before `start` may come from the prefix cache. The bits depend on neither.
+        """
         ids = self._prompts.one(token_ids)
-        request = self._engine.submit(ids, 0, prompt_outputs="logits", chunk=chunk)
+        request = self._engine.submit(
+            ids, 0, prompt_outputs="logits", outputs_from=start, chunk=chunk, reuse=reuse
+        )
         self._finish(request)
         return request.take_logits(self.vocab_size)
 
@@ -225,8 +243,36 @@ class Model:
         of the model file that recorded it."""
         return self._engine.dump()
 
+    # --- keys and values ------------------------------------------------------------------------
+
+    def save_kv(self, prompt: Prompt, path: str | os.PathLike) -> int:
+        """Writes the keys and values of a prompt to a file, computing them if need be.
+
+        Whole pages of 32 tokens: returns how many tokens that is. The file begins with what made
+        it (weights, tokenizer, formats, instruction set); `load_kv` refuses it elsewhere.
+        """
+        ids = self._prompts.one(prompt)
+        self.logits(ids, start=len(ids) - 1)
+        return kv_file.save(path, self, ids, self._engine.export_kv(ids))
+
+    def load_kv(self, path: str | os.PathLike) -> int:
+        """Puts a file of `save_kv` into the prefix cache; prompts that begin so start from there.
+
+        Returns how many tokens it holds, fewer when the cache has no room. LoadError for a file
+        that another model made, or that is none.
+        """
+        tokens, pages = kv_file.load(path, self)
+        return self._engine.import_kv(tokens, pages)
+
     def stats(self) -> dict[str, float]:
-        """Counters: requests running and waiting, KV pages, steps, tokens, busy seconds."""
+        """What the engine does now and has done.
+
+        running, waiting: requests. kv_pages: of 32 tokens, in all; _used by requests, _free (of
+        these _kept for prompts that begin alike). prefix_hit_rate: prompt tokens from the cache,
+        of all. steps, tokens (computed), generated_tokens, tokens_per_second (of busy_seconds).
+        step_ms_p50, _p90, _p99: of the last 1,024 steps. cpu_seconds, bytes_moved,
+        kv_byte_seconds: totals of what `Usage` tells of each request.
+        """
         return self._engine.stats()
 
     # --- life ---------------------------------------------------------------------------------
@@ -275,25 +321,16 @@ class Model:
         stop_ids = list(sampling.stop_token_ids)
         if not sampling.ignore_eos:
             stop_ids += self._eos_ids()
+
+        def receipt(run: Run) -> Receipt:
+            return receipt_of(self, run)
+
         runs: list[Run] = []
         try:
             for index in range(sampling.n):
-                params = _core.SamplingParams(
-                    temperature=sampling.temperature,
-                    top_k=sampling.top_k,
-                    top_p=sampling.top_p,
-                    min_p=sampling.min_p,
-                    repetition_penalty=sampling.repetition_penalty,
-                    presence_penalty=sampling.presence_penalty,
-                    frequency_penalty=sampling.frequency_penalty,
-                    logit_bias=list(sampling.logit_bias.items()),
-                    seed=seed,
-                    stream=index,
-                    min_tokens=sampling.min_tokens,
-                    stop_ids=stop_ids,
-                    logprobs=-1 if sampling.logprobs is None else sampling.logprobs,
+                runs.append(
+                    Run(self._engine, self.tokenizer, ids, sampling, seed, stop_ids, index, receipt)
                 )
-                runs.append(Run(self._engine, self.tokenizer, ids, sampling, params, index))
         except BaseException:
             for run in runs:
                 run.cancel()
@@ -327,7 +364,7 @@ def _kv_pages(page_bytes: int, context: int, budget: int | None) -> int:
     if budget is None:
         free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
         budget = int(free * _KV_SHARE)
-    wanted = -(-context // _PAGE_TOKENS) * _SEQUENCES
+    wanted = -(-context // PAGE_TOKENS) * _SEQUENCES
     pages = min(wanted, budget // max(1, page_bytes))
     if pages < 1:
         raise LoadError(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from genfast.receipt import Receipt
 
 FINISH_REASONS = ("stop", "length", "cancelled", "deadline")
 
@@ -27,15 +32,31 @@ class TokenLogprobs:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens of one request.
+    """What one request took; of several choices, all of them together.
 
     prompt_tokens: length of the prompt; cached_tokens of them came from the prefix cache.
-    completion_tokens: tokens generated, the end token included; over all choices.
+    completion_tokens: tokens generated, the end token included.
+    cpu_seconds: processor time of all threads. bytes_moved: weights, keys and values read or
+        written. kv_byte_seconds: memory of the KV cache times how long it was held. Requests that
+        ran together share these: they add up to the totals in `Model.stats()`.
     """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    cpu_seconds: float = 0.0
+    bytes_moved: float = 0.0
+    kv_byte_seconds: float = 0.0
+
+    @classmethod
+    def total(cls, parts: Sequence[Usage]) -> Usage:
+        """Of the choices of one prompt, which is counted once."""
+        sums = {
+            name: sum(getattr(part, name) for part in parts)
+            for name in ("completion_tokens", "cpu_seconds", "bytes_moved", "kv_byte_seconds")
+        }
+        first = parts[0]
+        return cls(prompt_tokens=first.prompt_tokens, cached_tokens=first.cached_tokens, **sums)
 
     @property
     def total_tokens(self) -> int:
@@ -86,6 +107,14 @@ class Generation:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     others: tuple[Generation, ...] = field(default=(), repr=False)
+    make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def receipt(self) -> Receipt:
+        """What replays this: see `genfast.Receipt`. The first of a model hashes its weights."""
+        if self.make_receipt is None:
+            raise ValueError("this result was not made by a model, so it has no receipt")
+        return self.make_receipt()
 
     @property
     def choices(self) -> tuple[Generation, ...]:

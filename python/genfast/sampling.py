@@ -44,6 +44,10 @@ class Sampling:
     logit_bias: added to the logits of these ids.
     n: independent continuations of the prompt.
     logprobs: None for none, k ≥ 0 for the chosen token's and those of the k likeliest.
+    priority: requests of a higher priority are computed first; 0 is usual.
+    deadline_ms: milliseconds from now after which the request ends with what there is
+        (finish_reason "deadline"); DeadlineError at once when not even the first token is
+        expected by then.
     """
 
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -62,6 +66,8 @@ class Sampling:
     logit_bias: dict[int, float] = field(default_factory=dict)
     n: int = 1
     logprobs: int | None = None
+    priority: int = 0
+    deadline_ms: float | None = None
 
     @property
     def greedy(self) -> bool:
@@ -240,6 +246,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "logit_bias": _logit_bias,
     "n": _integer(1, MAX_N),
     "logprobs": _integer(0, MAX_LOGPROBS, f"None or an int from 0 to {MAX_LOGPROBS}"),
+    "priority": _integer(-_INT32_MAX, _INT32_MAX, f"an int from {-_INT32_MAX} to {_INT32_MAX}"),
+    "deadline_ms": _real(lambda x: x > 0.0, "None or a number above 0"),
 }
 
 assert set(_CHECKS) == {f.name for f in fields(Sampling)}
@@ -253,7 +261,6 @@ _LATER: dict[str, tuple[Any, ...]] = {
     "json_schema": (),
     "regex": (),
     "grammar": (),
-    "deadline_ms": (),
 }
 
 # What other libraries call the same thing.

@@ -1,0 +1,96 @@
+#include "engine/meter.h"
+
+#include <algorithm>
+
+namespace genfast {
+
+Meter::Meter(const Program& program, const KvCache& cache, ThreadPool& pool)
+    : cache_(cache), pool_(pool) {
+    for (const Instruction& instruction : program.instructions())
+        for (ValueId id : instruction.inputs) {
+            if (id < 0 || !program.values()[size_t(id)].matrix) continue;
+            const PackedMatrix& matrix = *program.values()[size_t(id)].matrix;
+            if (!matrix.view().panels || std::string(instruction.op->name) != "matmul") continue;
+            bool logits = program.values()[size_t(instruction.output)].rows == kOutputs;
+            (logits ? output_bytes_ : step_bytes_) += double(matrix.nbytes());
+        }
+}
+
+void Meter::wake() {
+    cpu_at_ = pool_.cpu_seconds();
+    measured_ = Clock::now();
+}
+
+void Meter::step(const std::vector<Share>& shares,
+                 const std::vector<std::shared_ptr<Request>>& holders, double seconds,
+                 double attention_seconds) {
+    Clock::time_point now = Clock::now();
+    double cpu = pool_.cpu_seconds(), cpu_spent = cpu - cpu_at_;
+    double held = std::chrono::duration<double>(now - measured_).count() *
+                  double(cache_.page_bytes());  // by one page
+    cpu_at_ = cpu;
+    measured_ = now;
+
+    StepSize all;
+    double outputs = 0;
+    for (const Share& share : shares) {
+        all.add(share.start, share.rows);
+        outputs += double(share.outputs);
+    }
+    double attending = seconds > 0 ? std::min(1.0, attention_seconds / seconds) : 0;
+    double token_bytes = double(cache_.page_bytes()) / kPageTokens;
+    for (const Share& share : shares) {
+        StepSize own;
+        own.add(share.start, share.rows);
+        double rows = double(own.rows) / double(all.rows);
+        double keys = double(own.attended) / double(all.attended);
+        double bytes = step_bytes_ * rows + token_bytes * double(share.start + 2 * share.rows);
+        if (outputs > 0) bytes += output_bytes_ * double(share.outputs) / outputs;
+        std::lock_guard lock(share.request->mutex);
+        share.request->cost.cpu_seconds += cpu_spent * ((1 - attending) * rows + attending * keys);
+        share.request->cost.bytes_moved += bytes;
+    }
+    for (const auto& request : holders) {
+        double pages = cache_.share_of(request->kv);
+        std::lock_guard lock(request->mutex);
+        request->cost.kv_byte_seconds += held * pages;
+    }
+
+    total_.cpu_seconds += cpu_spent;
+    total_.bytes_moved += step_bytes_ + (outputs > 0 ? output_bytes_ : 0);
+    for (const Share& share : shares)
+        total_.bytes_moved += token_bytes * double(share.start + 2 * share.rows);
+    total_.kv_byte_seconds += held * double(cache_.in_use());
+    step_seconds_[size_t(steps_) % kRemembered] = float(seconds);
+    steps_ += 1;
+    tokens_ += double(all.rows);
+    busy_seconds_ += seconds;
+}
+
+void Meter::finished(const Request& request) {
+    prompt_tokens_ += double(request.spec.prompt.size());
+    cached_tokens_ += double(request.prompt_cached);
+    generated_ += double(request.tokens.size());
+}
+
+void Meter::report(std::map<std::string, double>& stats) const {
+    stats["steps"] = steps_;
+    stats["tokens"] = tokens_;
+    stats["generated_tokens"] = generated_;
+    stats["busy_seconds"] = busy_seconds_;
+    stats["tokens_per_second"] = busy_seconds_ > 0 ? tokens_ / busy_seconds_ : 0;
+    stats["prefix_hit_rate"] = prompt_tokens_ > 0 ? cached_tokens_ / prompt_tokens_ : 0;
+    stats["cpu_seconds"] = total_.cpu_seconds;
+    stats["bytes_moved"] = total_.bytes_moved;
+    stats["kv_byte_seconds"] = total_.kv_byte_seconds;
+    std::vector<float> sorted(
+        step_seconds_.begin(),
+        step_seconds_.begin() + std::ptrdiff_t(std::min(double(kRemembered), steps_)));
+    std::sort(sorted.begin(), sorted.end());
+    for (int percent : {50, 90, 99}) {
+        double value = sorted.empty() ? 0 : sorted[(sorted.size() - 1) * size_t(percent) / 100];
+        stats["step_ms_p" + std::to_string(percent)] = 1e3 * value;
+    }
+}
+
+}  // namespace genfast

@@ -1,0 +1,88 @@
+"""Keys and values of a prompt in a file: a prefix that a later process need not compute again.
+
+A safetensors file: `tokens` int32 [T], `pages` uint8 [T / 32, bytes of a page in all layers], and
+in its metadata everything that the bits depend on. A file of another model, format, instruction set
+or version is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from genfast.errors import LoadError
+
+if TYPE_CHECKING:
+    from genfast.model import Model
+
+_LAYOUT = "1"  # of pages, see csrc/kernels/attention/kv_layout.h: raised when that changes
+PAGE_TOKENS = 32
+
+
+def _identity(model: Model) -> dict[str, str]:
+    import genfast
+
+    return {
+        "layout": _LAYOUT,
+        "genfast": genfast.__version__,
+        "isa": model.isa,
+        "weights": model.fingerprint.weights,
+        "config": model.fingerprint.config,
+        "tokenizer": model.fingerprint.tokenizer,
+        "settings": json.dumps(model.settings, sort_keys=True),
+    }
+
+
+def save(path: str | os.PathLike, model: Model, tokens: list[int], pages: np.ndarray) -> int:
+    """Writes the pages of the first tokens; returns of how many. Atomic: a new file or the old."""
+    from safetensors.numpy import save_file
+
+    path = Path(path)
+    count = pages.size // model.kv_page_bytes
+    arrays = {
+        "tokens": np.asarray(tokens[: count * PAGE_TOKENS], np.int32),
+        "pages": pages.reshape(count, model.kv_page_bytes),
+    }
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        save_file(arrays, part, metadata=_identity(model))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return count * PAGE_TOKENS
+
+
+def load(path: str | os.PathLike, model: Model) -> tuple[list[int], np.ndarray]:
+    """Tokens and pages of a file that `save` wrote for this very model; LoadError otherwise."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            for name, ours in _identity(model).items():
+                if metadata.get(name) != ours:
+                    raise LoadError(
+                        f"{path}: {name}: found {metadata.get(name)!r}, expected {ours!r}; keys "
+                        "and values can only be loaded into the model that made them"
+                    )
+            tokens, pages = file.get_tensor("tokens"), file.get_tensor("pages")
+    except (OSError, SafetensorError) as error:
+        raise LoadError(f"{path}: cannot be read as keys and values: {error}") from None
+    expected = (tokens.size // PAGE_TOKENS, model.kv_page_bytes)
+    inside = tokens.size and tokens.min() >= 0 and tokens.max() < model.vocab_size
+    if (
+        tokens.dtype != np.int32
+        or pages.dtype != np.uint8
+        or tokens.shape != (expected[0] * PAGE_TOKENS,)
+        or pages.shape != expected
+        or not inside
+    ):
+        raise LoadError(
+            f"{path}: found tokens {tokens.shape} and pages {pages.shape}, expected a page of "
+            f"{model.kv_page_bytes} bytes for each {PAGE_TOKENS} tokens of the vocabulary"
+        )
+    return tokens.tolist(), pages
