@@ -79,6 +79,8 @@ void Meter::report(std::map<std::string, double>& stats) const {
     stats["generated_tokens"] = generated_;
     stats["busy_seconds"] = busy_seconds_;
     stats["tokens_per_second"] = busy_seconds_ > 0 ? tokens_ / busy_seconds_ : 0;
+    stats["prompt_tokens"] = prompt_tokens_;
+    stats["cached_tokens"] = cached_tokens_;
     stats["prefix_hit_rate"] = prompt_tokens_ > 0 ? cached_tokens_ / prompt_tokens_ : 0;
     stats["cpu_seconds"] = total_.cpu_seconds;
     stats["bytes_moved"] = total_.bytes_moved;

@@ -4,6 +4,7 @@ from genfast import ops
 from genfast._core import cpu_info
 from genfast.api import Model, load
 from genfast.errors import ComputeError, DeadlineError, GenfastError, LoadError, QueueFull
+from genfast.invariance import InvarianceCheck, check_invariance
 from genfast.receipt import Receipt, Replay, replay
 from genfast.results import Chunk, Generation, Score, Timings, TokenLogprobs, Usage
 from genfast.sampling import Sampling
@@ -15,6 +16,7 @@ __all__ = [
     "DeadlineError",
     "Generation",
     "GenfastError",
+    "InvarianceCheck",
     "LoadError",
     "Model",
     "QueueFull",
@@ -26,6 +28,7 @@ __all__ = [
     "TokenLogprobs",
     "Usage",
     "__version__",
+    "check_invariance",
     "cpu_info",
     "load",
     "ops",

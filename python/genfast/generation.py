@@ -99,6 +99,7 @@ class Run:
             index=self.index,
             usage=self.usage() if done else None,
             timings=self.timings() if done else None,
+            make_receipt=self.make_receipt if done else None,
         )
 
     def _take(self, token: int) -> str:
@@ -147,6 +148,9 @@ class Run:
             decode_tokens=max(0, len(self.token_ids) - 1),
         )
 
+    def make_receipt(self) -> Receipt:
+        return self._make_receipt(self)
+
     def result(self, others: Sequence[Generation] = (), usage: Usage | None = None) -> Generation:
         return Generation(
             text=self.text,
@@ -156,7 +160,7 @@ class Run:
             usage=usage or self.usage(),
             timings=self.timings(),
             others=tuple(others),
-            make_receipt=lambda: self._make_receipt(self),
+            make_receipt=self.make_receipt,
         )
 
 

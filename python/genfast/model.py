@@ -268,10 +268,10 @@ class Model:
         """What the engine does now and has done.
 
         running, waiting: requests. kv_pages: of 32 tokens, in all; _used by requests, _free (of
-        these _kept for prompts that begin alike). prefix_hit_rate: prompt tokens from the cache,
-        of all. steps, tokens (computed), generated_tokens, tokens_per_second (of busy_seconds).
-        step_ms_p50, _p90, _p99: of the last 1,024 steps. cpu_seconds, bytes_moved,
-        kv_byte_seconds: totals of what `Usage` tells of each request.
+        these _kept for prompts that begin alike). prompt_tokens; cached_tokens of these came from
+        the prefix cache; prefix_hit_rate is their ratio. steps, tokens (computed),
+        generated_tokens, tokens_per_second (of busy_seconds). step_ms_p50, _p90, _p99: of the last
+        1,024 steps. cpu_seconds, bytes_moved, kv_byte_seconds: totals of what `Usage` tells.
         """
         return self._engine.stats()
 

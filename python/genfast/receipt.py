@@ -83,6 +83,7 @@ def receipt_of(model: Model, run: Run) -> Receipt:
         for name, value in asdict(run.sampling).items()
         if name not in _NOT_REPLAYED and value != getattr(Sampling(), name)
     }
+    parameters = json.loads(json.dumps(parameters))  # tuples and keys as a file gives them back
     return Receipt(
         genfast=genfast.__version__,
         isa=model.isa,
@@ -92,7 +93,7 @@ def receipt_of(model: Model, run: Run) -> Receipt:
         chat_template=prints.chat_template,
         tensors=prints.tensors,
         prompt=list(run.prompt),
-        parameters={k: list(v) if isinstance(v, tuple) else v for k, v in parameters.items()},
+        parameters=parameters,
         max_tokens=run.sampling.max_tokens,
         seed=run.seed,
         stream=run.index,
@@ -126,10 +127,9 @@ def replay(receipt: Receipt, path: str | os.PathLike | None = None, **load: Any)
         most = len(receipt.token_ids) if unfinished else receipt.max_tokens
         if most == 0:
             return Replay(0, None, differences)
-        parameters = dict(receipt.parameters)
+        parameters = {**_neutral(), **receipt.parameters}
         if "logit_bias" in parameters:  # JSON's keys are strings
             parameters["logit_bias"] = {int(k): v for k, v in parameters["logit_bias"].items()}
-        parameters = {**_neutral(), **parameters}
         out = model.generate(
             receipt.prompt,
             max_tokens=most,

@@ -88,8 +88,21 @@ class Timings:
         return self.decode_tokens / self.decode_s if self.decode_s > 0 else 0.0
 
 
+class _Receipted:
+    """A result that was made by `make_receipt`'s run."""
+
+    make_receipt: Callable[[], Receipt] | None
+
+    @property
+    def receipt(self) -> Receipt:
+        """What replays this: see `genfast.Receipt`. The first of a model hashes its weights."""
+        if self.make_receipt is None:
+            raise ValueError("only a finished result of a model has a receipt")
+        return self.make_receipt()
+
+
 @dataclass(frozen=True)
-class Generation:
+class Generation(_Receipted):
     """One answer to one prompt.
 
     text: what was generated, without the prompt, the end token and the stop string.
@@ -110,13 +123,6 @@ class Generation:
     make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
 
     @property
-    def receipt(self) -> Receipt:
-        """What replays this: see `genfast.Receipt`. The first of a model hashes its weights."""
-        if self.make_receipt is None:
-            raise ValueError("this result was not made by a model, so it has no receipt")
-        return self.make_receipt()
-
-    @property
     def choices(self) -> tuple[Generation, ...]:
         return (self, *self.others)
 
@@ -132,14 +138,14 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Chunk:
+class Chunk(_Receipted):
     """A piece of a stream.
 
     text: text that is now certain; may be empty while a character or stop string is undecided.
     token_ids: tokens that arrived since the last chunk.
     finish_reason: None but in the last chunk of a choice.
     index: which of the n choices.
-    usage, timings: in the last chunk of a choice, else None.
+    usage, timings, receipt: in the last chunk of a choice.
     """
 
     text: str
@@ -149,6 +155,7 @@ class Chunk:
     index: int = 0
     usage: Usage | None = None
     timings: Timings | None = None
+    make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         return self.text

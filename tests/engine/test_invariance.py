@@ -1,4 +1,5 @@
-"""The numerics contract: the same bits whatever the threads, the batch and the chunking."""
+"""The numerics contract: the same bits whatever the threads, the batch, the chunking, and wherever
+the beginning of a prompt comes from."""
 
 from __future__ import annotations
 
@@ -13,6 +14,28 @@ SETTINGS = [
     {"quantize": "int4", "kv_dtype": "int8"},
 ]
 IDS = ["f32", "bf16", "int8", "int4-int8kv"]
+
+
+WEIGHTS = {
+    "f32": {"dtype": "float32"},
+    "bf16": {"dtype": "bfloat16"},
+    "int8": {"quantize": "int8"},
+    "int4": {"quantize": "int4"},
+}
+
+
+@pytest.mark.parametrize("model", ["tiny", pytest.param("bundled", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kv_dtype", ["bfloat16", "int8"])
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_the_matrix(tiny_dir, rng, model, weights, kv_dtype):
+    """Threads 1, 2, 3 × alone or in a batch × chunks of 1, 16, 512 × cold, prefix hit, from a
+    file."""
+    path = tiny_dir if model == "tiny" else None
+    seed = int(rng.integers(1 << 30))
+    options = {"seed": seed, "kv_dtype": kv_dtype, **WEIGHTS[weights]}
+    checks = list(genfast.check_invariance(path, **options))
+    assert len(checks) == 3 * 2 * 3 * 3
+    assert [check for check in checks if not check.same] == []
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=IDS)

@@ -21,6 +21,7 @@ examples:
   genfast chat -m ~/models/llama --quantize int8  talk to a model
   genfast info ~/models/llama                     what it is and how much memory it takes
   genfast bench --machine                         what this machine can do at best
+  genfast check --invariance ~/models/llama       the same bits whatever runs beside?
 
 `genfast COMMAND --help` tells more about each. --json makes every command machine-readable.
 """
@@ -28,7 +29,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from genfast.cli import bench, chat, generate, info
+    from genfast.cli import bench, chat, check, generate, info, replay
 
     parser = argparse.ArgumentParser(
         prog="genfast",
@@ -38,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for module in (generate, chat, info, bench):
+    for module in (generate, chat, info, bench, check, replay):
         module.register(commands)
     return parser
 

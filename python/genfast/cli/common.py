@@ -46,7 +46,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
 
 
-def add_model(parser: argparse.ArgumentParser, positional: bool = False) -> None:
+def add_model(
+    parser: argparse.ArgumentParser, positional: bool = False, threads: bool = True
+) -> None:
     """Which model, and how it is loaded."""
     group = parser.add_argument_group("model")
     text = "Hugging Face directory (config.json, *.safetensors …); default: the bundled model"
@@ -65,21 +67,21 @@ def add_model(parser: argparse.ArgumentParser, positional: bool = False) -> None
         help="type of the KV cache",
     )
     group.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    group.add_argument("--threads", type=int, metavar="N", help="default: all this process may use")
+    if threads:
+        text = "default: all this process may use"
+        group.add_argument("--threads", type=int, metavar="N", help=text)
 
 
 def open_model(args: argparse.Namespace) -> Any:
     """`genfast.load` with the options of `add_model`."""
     import genfast
 
-    return genfast.load(
-        args.model,
-        quantize=args.quantize,
-        dtype=args.dtype,
-        kv_dtype=args.kv_dtype,
-        device=args.device,
-        threads=args.threads,
-    )
+    return genfast.load(args.model, threads=args.threads, **load_options(args))
+
+
+def load_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Keywords for `genfast.load` but for the directory and the threads."""
+    return {name: getattr(args, name) for name in ("quantize", "dtype", "kv_dtype", "device")}
 
 
 # (flag, name of the keyword, type, help)
@@ -93,6 +95,7 @@ _SAMPLING: tuple[tuple[str, str, Any, str], ...] = (
     ("--presence-penalty", "presence_penalty", float, "-2 to 2"),
     ("--frequency-penalty", "frequency_penalty", float, "-2 to 2"),
     ("--min-tokens", "min_tokens", int, "go on for at least N tokens"),
+    ("--deadline-ms", "deadline_ms", float, "end after X milliseconds with what there is"),
 )
 
 
@@ -182,6 +185,9 @@ def usage_json(usage: Any, timings: Any) -> dict[str, Any]:
             "cached_tokens": usage.cached_tokens,
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.total_tokens,
+            "cpu_seconds": usage.cpu_seconds,
+            "bytes_moved": usage.bytes_moved,
+            "kv_byte_seconds": usage.kv_byte_seconds,
         },
         "timings": {
             "ttft_s": timings.ttft_s,

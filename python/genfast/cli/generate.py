@@ -56,6 +56,9 @@ def register(commands: Any) -> None:
     group.add_argument(
         "--logprobs", type=int, metavar="K", help="with --json: the K likeliest at each place"
     )
+    group.add_argument(
+        "--receipt", metavar="FILE", help="write what `genfast replay` makes the same text from"
+    )
     parser.set_defaults(run=run)
 
 
@@ -75,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
     prompt = args.ids if args.ids is not None else _prompt(args.prompt)
     with open_model(args) as model:
         if args.json:
-            print_json(_to_json(model.generate(prompt, **options), args.model))
+            out = model.generate(prompt, **options)
+            print_json(_to_json(out, args.model))
+            _keep_receipt(out, args.receipt)
             return 0
         if (args.n or 1) > 1:
             return _several(model, prompt, options, args)
@@ -126,7 +131,14 @@ def _stream(model: Any, prompt: Any, options: dict[str, Any], args: argparse.Nam
             write("\n")
     if last is not None and last.usage is not None and not args.quiet:
         say(style(rates(last.usage, last.timings, last.finish_reason), "2"))
+    if last is not None:
+        _keep_receipt(last, args.receipt)
     return 0
+
+
+def _keep_receipt(result: Any, file: str | None) -> None:
+    if file is not None:
+        result.receipt.save(file)
 
 
 def _text(model: Any, prompt: Any) -> str:
@@ -142,6 +154,7 @@ def _several(model: Any, prompt: Any, options: dict[str, Any], args: argparse.Na
         print(shown(text))
     if not args.quiet:
         say(style(rates(out.usage, out.timings, out.finish_reason), "2"))
+    _keep_receipt(out, args.receipt)
     return 0
 
 
