@@ -28,7 +28,12 @@ class Engine:
         import genfast
 
         self._model = genfast.load(
-            model, threads=threads, kv_cache_bytes=1 << 28, progress=False, **_OPTIONS[fmt]
+            model,
+            threads=threads,
+            kv_cache_bytes=1 << 28,
+            prefix_cache=False,  # prompts come again, and are to be computed
+            progress=False,
+            **_OPTIONS[fmt],
         )
         self.weight_bytes = self._model.weight_bytes
 

@@ -194,15 +194,16 @@ bool Engine::plan_step() {
         for (const auto& request : scheduler_.all()) finish(request, FinishReason::cancelled);
         return false;
     }
-    end_overdue();
-    shares_ = scheduler_.next_step(Clock::now());
+    Clock::time_point begin = Clock::now();
+    end_overdue(begin);
+    shares_ = scheduler_.next_step(begin);
     abort_step_.store(false);
+    meter_.planned(seconds_between(begin, Clock::now()));
     return true;
 }
 
 // Those that were cancelled, and those whose time is over, end with what there is.
-void Engine::end_overdue() {
-    Clock::time_point now = Clock::now();
+void Engine::end_overdue(Clock::time_point now) {
     for (const auto& request : scheduler_.all()) {
         if (request->cancelled.load())
             finish(request, FinishReason::cancelled);
@@ -254,6 +255,7 @@ void Engine::collect(double seconds) {
     draw_tokens(draws);
 
     std::lock_guard lock(mutex_);
+    Clock::time_point begin = Clock::now();
     StepSize size;
     for (const Share& share : shares_) {
         size.add(share.start, share.rows);
@@ -264,6 +266,7 @@ void Engine::collect(double seconds) {
     meter_.step(shares_, scheduler_.running(), seconds, attention);
     for (const auto& request : complete) finish(request, FinishReason::length);
     for (Draw& draw : draws) accept(draw);
+    meter_.planned(seconds_between(begin, Clock::now()));
 }
 
 void Engine::prompt_outputs(const Share& share, const float* logits) {

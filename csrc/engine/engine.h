@@ -68,7 +68,7 @@ class Engine {
 
     void loop();
     bool plan_step();  // false when the engine closes
-    void end_overdue();
+    void end_overdue(Clock::time_point now);
     void run_step();
     void collect(double seconds);
     void prompt_outputs(const Share& share, const float* logits);

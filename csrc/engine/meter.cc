@@ -78,6 +78,7 @@ void Meter::report(std::map<std::string, double>& stats) const {
     stats["tokens"] = tokens_;
     stats["generated_tokens"] = generated_;
     stats["busy_seconds"] = busy_seconds_;
+    stats["planning_us_per_step"] = steps_ > 0 ? 1e6 * planning_seconds_ / steps_ : 0;
     stats["tokens_per_second"] = busy_seconds_ > 0 ? tokens_ / busy_seconds_ : 0;
     stats["prompt_tokens"] = prompt_tokens_;
     stats["cached_tokens"] = cached_tokens_;

@@ -27,6 +27,7 @@ class Meter {
               const std::vector<std::shared_ptr<Request>>& holders, double seconds,
               double attention_seconds);
     void finished(const Request& request);
+    void planned(double seconds) { planning_seconds_ += seconds; }  // and handed results out
 
     void report(std::map<std::string, double>& stats) const;
 
@@ -39,7 +40,7 @@ class Meter {
     double cpu_at_ = 0;
     Clock::time_point measured_{};
 
-    double steps_ = 0, tokens_ = 0, generated_ = 0, busy_seconds_ = 0;
+    double steps_ = 0, tokens_ = 0, generated_ = 0, busy_seconds_ = 0, planning_seconds_ = 0;
     double prompt_tokens_ = 0, cached_tokens_ = 0;
     RequestCost total_;
     std::array<float, kRemembered> step_seconds_{};  // a ring

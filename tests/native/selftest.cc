@@ -134,6 +134,60 @@ void engine_under_load(Format format, KvType kv, const std::string& isa) {
     expect(engine.stats()["kv_pages"] == 32, "stats");
 }
 
+// A hundred threads with twenty requests each, of random lengths, priorities and deadlines; some
+// are cancelled, some cannot be served. Whatever becomes of the others, each gets its own answer.
+void crowd_of_callers() {
+    constexpr uint64_t kThreads = 100, kRequests = 20, kKinds = 40;
+    std::vector<KvLayout> layouts(2, KvLayout{KvType::bf16, int(kKvHeads), int(kHeadDim)});
+    EngineOptions options;
+    options.threads = 2;
+    options.kv_pages = 48;
+    options.step_tokens = 64;
+    options.sequences = 12;
+    options.context = 128;
+    options.vocabulary = kVocabulary;
+    Engine engine(small_model(Format::int8), layouts, options);
+    std::vector<std::vector<int32_t>> alone;
+    for (uint64_t kind = 0; kind < kKinds; ++kind) alone.push_back(answer(engine, kind));
+
+    std::atomic<uint64_t> wrong{0}, ended{0};
+    auto ask = [&](uint64_t id) {
+        uint64_t kind = id * 7 % kKinds;
+        RequestSpec spec = random_request(kind);
+        spec.priority = int64_t(id % 3);
+        uint64_t fate = id % 10;
+        if (fate == 0) spec.prompt.push_back(kVocabulary);  // cannot be served
+        if (fate == 1) spec.deadline = Clock::now() + std::chrono::milliseconds(id % 40);
+        std::shared_ptr<Request> request;
+        try {
+            request = engine.submit(spec);
+        } catch (const std::exception&) {
+            wrong += fate > 1;
+            ++ended;
+            return;
+        }
+        if (fate == 2) engine.cancel(*request);
+        while (!request->wait(INT64_MAX, 1.0)) {
+        }
+        std::lock_guard lock(request->mutex);
+        const std::vector<int32_t>& tokens = request->tokens;
+        bool begins = tokens.size() <= alone[kind].size() &&
+                      std::equal(tokens.begin(), tokens.end(), alone[kind].begin());
+        bool complete = tokens.size() == alone[kind].size();
+        if (!begins || (fate > 2 && !complete) || fate == 0) ++wrong;
+        ++ended;
+    };
+    std::vector<std::thread> threads;
+    for (uint64_t t = 0; t < kThreads; ++t)
+        threads.emplace_back([&, t] {
+            for (uint64_t i = 0; i < kRequests; ++i) ask(t * kRequests + i);
+        });
+    for (auto& thread : threads) thread.join();
+    expect(wrong == 0, cat(wrong.load(), " of a crowd's answers are wrong"));
+    expect(ended == kThreads * kRequests, "nobody's request is lost");
+    expect(engine.stats()["kv_pages_used"] == 0, "a crowd leaves no page behind");
+}
+
 void bad_input() {
     auto program = std::make_shared<Program>();
     auto refused = [&](auto&& act) {
@@ -157,6 +211,8 @@ int main() {
     using namespace genfast;
     bad_input();
     threads();
+    kv_cache();
+    crowd_of_callers();
     for (const std::string& isa : available_isas()) {
         engine_under_load(Format::f32, KvType::f32, isa);
         engine_under_load(Format::bf16, KvType::bf16, isa);

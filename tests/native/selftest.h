@@ -8,6 +8,7 @@ namespace genfast {
 // Prints and counts what does not hold.
 void expect(bool condition, const std::string& what);
 
+void kv_cache();
 void threads();  // threads.cc
 
 }  // namespace genfast
