@@ -14,6 +14,7 @@ import pytest
 
 import genfast
 from idle import wait_until_idle
+from memory import needs_proc, resident_bytes
 
 
 def test_many_threads_get_their_own_answers(tiny, prompts):
@@ -161,13 +162,8 @@ def test_a_forked_child_is_told(tiny, prompt):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def resident_bytes() -> int:
-    with open("/proc/self/statm") as f:
-        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+@needs_proc
 def test_memory_is_flat_over_a_thousand_cycles(tiny_dir, prompt):
     def cycle(times):
         for _ in range(times):
