@@ -35,6 +35,12 @@ int64_t nanoseconds() {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
 }
 
+double seconds_of(clockid_t clock) {
+    timespec time{};
+    clock_gettime(clock, &time);
+    return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
+}
+
 }  // namespace
 
 void Team::sync() {
@@ -119,17 +125,16 @@ void ThreadPool::work(int index) {
     }
 }
 
+double thread_cpu_seconds() {
+    return seconds_of(CLOCK_THREAD_CPUTIME_ID);
+}
+
 double ThreadPool::cpu_seconds() {
-    auto seconds = [](clockid_t clock) {
-        timespec time{};
-        clock_gettime(clock, &time);
-        return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
-    };
-    double sum = seconds(CLOCK_THREAD_CPUTIME_ID);
+    double sum = thread_cpu_seconds();
 #if defined(__linux__)
     for (std::thread& worker : workers_) {
         clockid_t clock;
-        if (pthread_getcpuclockid(worker.native_handle(), &clock) == 0) sum += seconds(clock);
+        if (pthread_getcpuclockid(worker.native_handle(), &clock) == 0) sum += seconds_of(clock);
     }
 #endif
     return sum;

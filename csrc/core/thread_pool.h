@@ -75,6 +75,8 @@ class ThreadPool {
     std::vector<std::thread> workers_;
 };
 
+double thread_cpu_seconds();  // processor time of the calling thread
+
 // A pool kept for calls that belong to no model (genfast.ops); one per size, made on first use.
 ThreadPool& shared_pool(int threads);
 

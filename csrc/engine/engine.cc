@@ -194,22 +194,23 @@ bool Engine::plan_step() {
         for (const auto& request : scheduler_.all()) finish(request, FinishReason::cancelled);
         return false;
     }
-    Clock::time_point begin = Clock::now();
-    end_overdue(begin);
-    shares_ = scheduler_.next_step(begin);
+    double begin = thread_cpu_seconds();
+    Clock::time_point now = Clock::now();
+    end_overdue(now);
+    shares_ = scheduler_.next_step(now);
     abort_step_.store(false);
-    meter_.planned(seconds_between(begin, Clock::now()));
+    meter_.planned(thread_cpu_seconds() - begin);
     return true;
 }
 
 // Those that were cancelled, and those whose time is over, end with what there is.
 void Engine::end_overdue(Clock::time_point now) {
-    for (const auto& request : scheduler_.all()) {
-        if (request->cancelled.load())
-            finish(request, FinishReason::cancelled);
-        else if (request->spec.deadline <= now)
-            finish(request, FinishReason::deadline);
-    }
+    auto overdue = scheduler_.those([&](const Request& request) {
+        return request.cancelled.load() || request.spec.deadline <= now;
+    });
+    for (const auto& request : overdue)
+        finish(request,
+               request->cancelled.load() ? FinishReason::cancelled : FinishReason::deadline);
 }
 
 void Engine::run_step() {
@@ -255,7 +256,7 @@ void Engine::collect(double seconds) {
     draw_tokens(draws);
 
     std::lock_guard lock(mutex_);
-    Clock::time_point begin = Clock::now();
+    double begin = thread_cpu_seconds();
     StepSize size;
     for (const Share& share : shares_) {
         size.add(share.start, share.rows);
@@ -266,7 +267,7 @@ void Engine::collect(double seconds) {
     meter_.step(shares_, scheduler_.running(), seconds, attention);
     for (const auto& request : complete) finish(request, FinishReason::length);
     for (Draw& draw : draws) accept(draw);
-    meter_.planned(seconds_between(begin, Clock::now()));
+    meter_.planned(thread_cpu_seconds() - begin);
 }
 
 void Engine::prompt_outputs(const Share& share, const float* logits) {

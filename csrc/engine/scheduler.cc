@@ -46,9 +46,7 @@ void Scheduler::remove(const Pointer& request) {
 }
 
 std::vector<Scheduler::Pointer> Scheduler::all() const {
-    std::vector<Pointer> requests = running_;
-    requests.insert(requests.end(), waiting_.begin(), waiting_.end());
-    return requests;
+    return those([](const Request&) { return true; });
 }
 
 std::vector<Share> Scheduler::next_step(Clock::time_point now) {
@@ -173,7 +171,7 @@ bool Scheduler::is_being_computed(const Request& request) const {
 
 // A page for the next token, if need be the last one's in order. False: the request itself left.
 bool Scheduler::make_room(const Pointer& request, const std::vector<Share>& step) {
-    if (std::find(running_.begin(), running_.end(), request) == running_.end()) return false;
+    if (request->kv.pages.empty()) return false;
     while (!cache_.grow(request->kv, request->cached + 1)) {
         auto in_step = [&](const Pointer& other) {
             return std::any_of(step.begin(), step.end(),

@@ -47,6 +47,16 @@ class Scheduler {
     size_t waiting() const { return waiting_.size(); }
     const std::vector<std::shared_ptr<Request>>& running() const { return running_; }
     std::vector<std::shared_ptr<Request>> all() const;
+    // The requests, running and waiting, for which the condition holds.
+    template <class Condition>
+    std::vector<std::shared_ptr<Request>> those(Condition condition) const {
+        std::vector<std::shared_ptr<Request>> found;
+        for (const auto& request : running_)
+            if (condition(*request)) found.push_back(request);
+        for (const auto& request : waiting_)
+            if (condition(*request)) found.push_back(request);
+        return found;
+    }
 
   private:
     using Pointer = std::shared_ptr<Request>;
