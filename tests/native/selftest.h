@@ -10,5 +10,6 @@ void expect(bool condition, const std::string& what);
 
 void kv_cache();
 void threads();  // threads.cc
+void amx();      // amx.cc
 
 }  // namespace genfast
