@@ -233,7 +233,7 @@ void emulation_is_used() {
 
 }  // namespace
 
-void amx() {
+void amx_tiles() {
     if (!cpu_features().avx2) {
         std::printf("emulated AMX skipped: this CPU has no AVX2\n");
         return;
@@ -251,7 +251,7 @@ void amx() {
 #else
 
 namespace genfast {
-void amx() {
+void amx_tiles() {
     std::printf("AMX skipped: not an x86-64 machine\n");
 }
 }  // namespace genfast
