@@ -8,22 +8,24 @@
 namespace genfast::GENFAST_ISA {
 
 static const Tiles& tiles_for(Format format, [[maybe_unused]] int64_t M) {
-#if defined(GENFAST_AMX)
-    if (format == Format::bf16) return bf16_amx_tiles;
-    // As many tokens as fit one tile of the vector instructions wait for memory with either.
-    if (format == Format::int8 && M > int8_tiles.max_tokens) return int8_amx_tiles;
-#endif
     switch (format) {
         case Format::f32:
             return f32_tiles;
         case Format::f16:
             return f16_tiles;
         case Format::bf16:
-#if defined(__AVX512F__)
-            if (cpu_has_avx512_bf16()) return bf16_dot_tiles;
-#endif
+#if defined(GENFAST_AMX)
+            return bf16_amx_tiles;
+#elif defined(__AVX512F__)
+            return cpu_has_avx512_bf16() ? bf16_dot_tiles : bf16_tiles;
+#else
             return bf16_tiles;
+#endif
         case Format::int8:
+#if defined(GENFAST_AMX)
+            // The tokens of one tile of vector instructions wait for memory with either.
+            if (M > int8_tiles.max_tokens) return int8_amx_tiles;
+#endif
             return int8_tiles;
         case Format::int4:
             return int4_tiles;
