@@ -102,7 +102,9 @@ Floats multiply(const Path& path, const Weights& w, const Floats& x, int64_t M, 
                 int threads = 1) {
     ThreadPool& pool = shared_pool(threads);
     const int64_t columns = outputs(w.view);
-    Guarded scratch(path.scratch_bytes(w.view, M, pool.size()));
+    const size_t scratch_bytes = path.scratch_bytes(w.view, M, pool.size());
+    Guarded scratch(scratch_bytes);
+    std::memset(scratch.data(), 0xff, scratch_bytes);  // NaN as bf16: what is not packed is seen
     const Floats bias = noise(2, w.view.N), residual = noise(3, M * columns);
     Floats out(size_t(M * columns));
     MatmulArgs args{x.data(),
