@@ -77,6 +77,12 @@ except ValueError as error:
     assert "GENFAST_ISA=sse9" in out and "ref" in out
 
 
+def test_amx_is_offered_or_missing_for_a_reason():
+    info = genfast.cpu_info()
+    assert ("amx" in ISAS) == (info["amx_missing"] == "")
+    assert "amx" not in ISAS or (info["amx_int8"] and info["amx_bf16"])
+
+
 def test_the_best_isa_is_the_default():
     env = {k: v for k, v in os.environ.items() if k != "GENFAST_ISA"}
     done = subprocess.run(
@@ -90,7 +96,8 @@ def test_the_best_isa_is_the_default():
 
 
 def test_no_wide_instruction_outside_the_wide_kernels():
-    """ymm and zmm registers appear only in functions of the namespaces avx2 and avx512."""
+    """ymm and zmm registers appear only in functions of the namespaces avx2, avx512 and amx, tile
+    registers only in those of amx."""
     objdump = shutil.which("objdump")
     if not objdump:
         pytest.skip("needs objdump")
@@ -101,12 +108,17 @@ def test_no_wide_instruction_outside_the_wide_kernels():
     listing = subprocess.run(
         [objdump, "-d", "-C", "--no-show-raw-insn", library], capture_output=True, text=True
     ).stdout
-    owner, checked, wrong = "", 0, set()
+    wide, tiles = r"genfast::(avx2|avx512|amx)::", r"genfast::amx::"
+    owner, checked, tiled, wrong = "", 0, 0, set()
     for line in listing.splitlines():
         if line.endswith(">:"):
             owner = line
             checked += 1
-        elif re.search(r"%[yz]mm", line) and not re.search(r"genfast::(avx2|avx512)::", owner):
+        elif re.search(r"%[yz]mm", line) and not re.search(wide, owner):
             wrong.add(owner)
-    assert checked > 100
+        elif re.search(r"%tmm|tilecfg|tilerelease", line):
+            tiled += 1
+            if not re.search(tiles, owner):
+                wrong.add(owner)
+    assert checked > 100 and tiled > 100
     assert not wrong, sorted(wrong)[:5]

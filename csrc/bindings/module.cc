@@ -27,6 +27,7 @@ static py::dict cpu_info() {
     info["avx512_bf16"] = cpu.avx512_bf16;
     info["amx_int8"] = cpu.amx_int8;
     info["amx_bf16"] = cpu.amx_bf16;
+    info["amx_missing"] = cpu.amx_missing;
     info["threads"] = default_threads();
     return info;
 }

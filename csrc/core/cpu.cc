@@ -9,6 +9,8 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -32,6 +34,28 @@ bool bit(unsigned word, int index) {
     return (word >> index) & 1;
 }
 
+// Linux keeps AMX's registers, 8 KiB a thread, only for processes that ask (once) and whose signal
+// stacks are large enough.
+bool may_use_amx() {
+#if defined(__linux__)
+    constexpr int kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
+// Why AMX cannot be used: the first of its conditions that does not hold, or nothing.
+std::string why_no_amx(const CpuFeatures& f, unsigned saved) {
+    constexpr unsigned kTileConfigAndData = 0x60000;  // in XCR0
+    if (!f.amx_int8 || !f.amx_bf16) return "this CPU has no AMX";
+    if (!f.avx512) return "the AVX-512 kernels beside it cannot run";
+    if ((saved & kTileConfigAndData) != kTileConfigAndData)
+        return "the operating system does not save AMX's registers";
+    if (!may_use_amx()) return "the operating system refuses AMX to this process";
+    return "";
+}
+
 CpuFeatures detect() {
     CpuFeatures f;
     Registers one = cpuid(1, 0), seven = cpuid(7, 0), seven1 = cpuid(7, 1);
@@ -48,6 +72,7 @@ CpuFeatures detect() {
     f.avx512_bf16 = f.avx512 && bit(seven1.a, 5);
     f.amx_bf16 = bit(seven.d, 22) && bit(seven.d, 24);
     f.amx_int8 = bit(seven.d, 25) && bit(seven.d, 24);
+    f.amx_missing = why_no_amx(f, saved);
     char brand[49] = {};
     for (unsigned part = 0; part < 3; ++part) {
         Registers r = cpuid(0x80000002u + part, 0);

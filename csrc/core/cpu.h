@@ -6,10 +6,11 @@
 namespace genfast {
 
 struct CpuFeatures {
-    bool avx2 = false;         // AVX2 + FMA + F16C
-    bool avx512 = false;       // AVX-512 F, BW, DQ, VL and VNNI
-    bool avx512_bf16 = false;  // vdpbf16ps
-    bool amx_int8 = false, amx_bf16 = false;
+    bool avx2 = false;                                // AVX2 + FMA + F16C
+    bool avx512 = false;                              // AVX-512 F, BW, DQ, VL and VNNI
+    bool avx512_bf16 = false;                         // vdpbf16ps
+    bool amx_int8 = false, amx_bf16 = false;          // the CPU has the instructions,
+    std::string amx_missing = "this CPU has no AMX";  // and this is empty where they can be used
     std::string brand;
 };
 

@@ -17,15 +17,37 @@ extern const Kernels kernels;
 namespace avx512 {
 extern const Kernels kernels;
 }
+namespace amx {
+void matmul(const MatmulArgs&, Team&);
+size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
+const char* matmul_variant(Format format);
+}  // namespace amx
 #endif
 
 namespace {
+
+#if defined(GENFAST_X86)
+// AMX multiplies matrices; all else is AVX-512's. A table of its own, because its bf16 sums are
+// other bits, and so that GENFAST_ISA=avx512 turns it off.
+const Kernels& amx_kernels() {
+    static const Kernels table = [] {
+        Kernels kernels = avx512::kernels;
+        kernels.isa = "amx";
+        kernels.matmul = amx::matmul;
+        kernels.matmul_scratch_bytes = amx::matmul_scratch_bytes;
+        kernels.matmul_variant = amx::matmul_variant;
+        return kernels;
+    }();
+    return table;
+}
+#endif
 
 std::vector<const Kernels*> runnable() {
     std::vector<const Kernels*> tables = {&ref::kernels};
 #if defined(GENFAST_X86)
     if (cpu_features().avx2) tables.push_back(&avx2::kernels);
     if (cpu_features().avx512) tables.push_back(&avx512::kernels);
+    if (cpu_features().amx_missing.empty()) tables.push_back(&amx_kernels());
 #endif
     return tables;
 }

@@ -8,7 +8,7 @@
 
 namespace genfast {
 
-std::vector<std::string> available_isas();  // best last: {"ref", "avx2", "avx512"}
+std::vector<std::string> available_isas();  // best last: {"ref", "avx2", "avx512", "amx"}
 
 // Empty name: the default. Throws std::invalid_argument when this machine or build lacks it.
 const Kernels& kernels_for(const std::string& isa = "");

@@ -213,6 +213,7 @@ int main() {
     threads();
     kv_cache();
     crowd_of_callers();
+    amx_tiles();
     for (const std::string& isa : available_isas()) {
         engine_under_load(Format::f32, KvType::f32, isa);
         engine_under_load(Format::bf16, KvType::bf16, isa);

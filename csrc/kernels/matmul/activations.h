@@ -12,7 +12,7 @@ namespace genfast::GENFAST_ISA {
 
 constexpr int kChunk = 64;
 constexpr int kChunkVecs = kChunk / kLanes;
-static_assert(kChunk % kGroup == 0);
+static_assert(kChunk % kGroup == 0 && kChunk == kTileRowBytes);
 
 struct RowScale {
     float scale, inverse;
@@ -36,6 +36,11 @@ GENFAST_INLINE void spread(const void* dwords, int count, std::byte* to, int64_t
     for (int i = 0; i < count; ++i) __builtin_memcpy(to + i * stride, from + i * 4, 4);
 }
 
+// Where the bytes of token `j` from `byte` on lie in bf16_rows and s8_rows.
+static std::byte* row_place(std::byte* tile, int64_t byte, int j, int MT) {
+    return tile + (byte / kTileRowBytes * MT + j) * kTileRowBytes + byte % kTileRowBytes;
+}
+
 // Row `j` of a tile, columns [k, k + 64) clipped to K (as in x) and `padded` (as stored).
 // `tile` is the tile's start.
 static void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int64_t padded,
@@ -54,6 +59,14 @@ static void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int6
         alignas(64) float values[kChunk];
         if (layout != Layout::f32)
             for (Vec& part : v) part = vround_bf16(part);
+        if (layout == Layout::bf16_rows) {
+            const int64_t end = round_up(padded, kTileRowBytes / 2);
+            for (int i = 0; i < kChunkVecs && k + i * kLanes < end; ++i)
+                vstore_bf16(
+                    reinterpret_cast<uint16_t*>(row_place(tile, (k + i * kLanes) * 2, j, MT)),
+                    v[i]);
+            return;
+        }
         if (layout == Layout::bf16_pairs) {
             for (int i = 0; i < kChunkVecs; ++i)
                 vstore_bf16(reinterpret_cast<uint16_t*>(values) + i * kLanes, v[i]);
@@ -68,7 +81,9 @@ static void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int6
         rounded[i] = vtoi(vmul(v[i], vset(inverse)));
         istore_i8(q + i * kLanes, rounded[i]);
     }
-    if (layout == Layout::u8_quads) {
+    if (layout == Layout::s8_rows) {
+        __builtin_memcpy(row_place(tile, k, j, MT), q, kChunk);
+    } else if (layout == Layout::u8_quads) {
         istore(q, ixor(iload(q), iset(int32_t(0x80808080u))));  // + 128
         spread(q, stored / 4, tile + k / 4 * row + j * 4, row);
     } else if (layout == Layout::s16_pairs) {

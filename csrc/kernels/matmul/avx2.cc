@@ -6,7 +6,7 @@
 #include "quant/int8.h"
 #include "simd/vec.h"
 
-namespace genfast::avx2 {
+namespace genfast::GENFAST_ISA {
 
 GENFAST_INLINE __m256i load(const void* p) {
     return _mm256_loadu_si256(static_cast<const __m256i*>(p));
@@ -115,4 +115,4 @@ __attribute__((noinline)) static void int4_tile(const std::byte* panel, const st
 const Tiles int8_tiles = {"int8_madd", Layout::s16_pairs, 6, {GENFAST_TILES_6(int8_tile)}, {}};
 const Tiles int4_tiles = {"int4_maddubs", Layout::s8_groups, 6, {GENFAST_TILES_6(int4_tile)}, {}};
 
-}  // namespace genfast::avx2
+}  // namespace genfast::GENFAST_ISA

@@ -5,7 +5,7 @@
 #include "quant/int8.h"
 #include "simd/vec.h"
 
-namespace genfast::avx512 {
+namespace genfast::GENFAST_ISA {
 
 GENFAST_INLINE __m512i load(const void* p) {
     return _mm512_loadu_si512(p);
@@ -124,4 +124,4 @@ __attribute__((noinline)) static void int4_tile(const std::byte* panel, const st
 const Tiles int8_tiles = {"int8_vnni", Layout::u8_quads, 12, {GENFAST_TILES_12(int8_tile)}, {}};
 const Tiles int4_tiles = {"int4_vnni", Layout::s8_groups, 6, {GENFAST_TILES_6(int4_tile)}, {}};
 
-}  // namespace genfast::avx512
+}  // namespace genfast::GENFAST_ISA

@@ -4,10 +4,12 @@
 //   residual int8 and int4 quantise each row of x to 8 bits with one scale: max|x| / 127, ties to
 //   even.
 //
-// Numerics: every output is one chain over k in ascending order, whatever M and the thread
+// Numerics: the order in which an output adds up over k depends on K alone, not on M or the thread
 //   f32, f16   acc = fma(x[k], w[k], acc) in float, k = 0, 1, 2, 3 ...
 //   bf16       the same with x rounded to bf16 and k = 1, 0, 3, 2 ...: what vdpbf16ps does, so that
 //              CPUs with and without it agree (but for denormal numbers, which it flushes)
+//              On `amx` as tdpbf16ps does: of each 32 k two chains, over the even and the odd ones,
+//              from 0 and k ascending; then acc = acc + (even + odd). Denormals are flushed too.
 //   int8       exact int32 sum over all K; out = float(sum) * (x_scale * w_scale)
 //   int4       exact int32 sum per group; acc = fma(float(sum), w_scale, acc); out = acc * x_scale
 // then + bias, activation, * up, + residual, each rounded to float.

@@ -7,18 +7,25 @@
 
 namespace genfast::GENFAST_ISA {
 
-static const Tiles& tiles_for(Format format) {
+static const Tiles& tiles_for(Format format, [[maybe_unused]] int64_t M) {
     switch (format) {
         case Format::f32:
             return f32_tiles;
         case Format::f16:
             return f16_tiles;
         case Format::bf16:
-#if defined(__AVX512F__)
-            if (cpu_has_avx512_bf16()) return bf16_dot_tiles;
-#endif
+#if defined(GENFAST_AMX)
+            return bf16_amx_tiles;
+#elif defined(__AVX512F__)
+            return cpu_has_avx512_bf16() ? bf16_dot_tiles : bf16_tiles;
+#else
             return bf16_tiles;
+#endif
         case Format::int8:
+#if defined(GENFAST_AMX)
+            // The tokens of one tile of vector instructions wait for memory with either.
+            if (M > int8_tiles.max_tokens) return int8_amx_tiles;
+#endif
             return int8_tiles;
         case Format::int4:
             return int4_tiles;
@@ -141,7 +148,7 @@ static void run_job(const Call& call, int64_t block, int64_t index) {
 }
 
 void matmul(const MatmulArgs& a, Team& team) {
-    const Tiles& kernels = tiles_for(a.w.format);
+    const Tiles& kernels = tiles_for(a.w.format, a.M);
     const Plan p = make_plan(kernels, a.w, a.M, team.count);
     const bool alone = a.M == 1;
     std::byte* packed = a.scratch + (alone ? p.private_bytes * size_t(team.index) : 0);
@@ -167,6 +174,7 @@ void matmul(const MatmulArgs& a, Team& team) {
     const Call call{a, p, kernels, acts, is_quantised(kernels.layout) ? scales : nullptr, partial};
     const int64_t panels = panel_count(a.w), blocks = (p.tiles + p.block - 1) / p.block;
     auto job = [&](int64_t i) { run_job(call, i / panels, i % panels); };
+    if (kernels.begin) kernels.begin(p.MT);
     // Long jobs go to whoever is free; a few tokens' are over too soon for that to pay.
     if (p.tiles >= kDynamicTiles) {
         team.each_job(blocks * panels, job);
@@ -174,19 +182,20 @@ void matmul(const MatmulArgs& a, Team& team) {
         Range mine = share(blocks * panels, team);
         for (int64_t i = mine.begin; i < mine.end; ++i) job(i);
     }
+    if (kernels.end) kernels.end();
 }
 
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads) {
     // Fewer tokens may be cut into other tiles, but never need more than these two.
-    const Tiles& kernels = tiles_for(w.format);
+    const Tiles& kernels = tiles_for(w.format, M);
     int64_t full = round_up(M < 1 ? 1 : M, kernels.max_tokens);
-    size_t one = make_plan(kernels, w, 1, threads).bytes;
+    size_t one = make_plan(tiles_for(w.format, 1), w, 1, threads).bytes;
     size_t many = make_plan(kernels, w, full, threads).bytes;
     return one > many ? one : many;
 }
 
 const char* matmul_variant(Format format) {
-    return tiles_for(format).variant;
+    return tiles_for(format, INT64_MAX).variant;
 }
 
 }  // namespace genfast::GENFAST_ISA

@@ -5,8 +5,10 @@
 //   f32         [K][MT] f32
 //   bf16_floats [K][MT] f32, rounded to bf16
 //   bf16_pairs  [K/2][MT][2] bf16
+//   bf16_rows   [K/32][MT][32] bf16: rows of AMX tiles, the last ones filled up with zeros
 //   u8_quads    [K/4][MT][4] u8, 128 + q
 //   s16_pairs   [K/4][MT][2][2] s16: k = 0 and 2, then k = 1 and 3 of each four
+//   s8_rows     [K/64][MT][64] s8: as bf16_rows
 //   s8_groups   per 32 k: [MT] s32 holding -8 * sum(q), then [8][MT][4] s8
 #pragma once
 
@@ -20,7 +22,17 @@
 
 namespace genfast::GENFAST_ISA {
 
-enum class Layout : uint8_t { f32, bf16_floats, bf16_pairs, u8_quads, s16_pairs, s8_groups };
+enum class Layout : uint8_t {
+    f32,
+    bf16_floats,
+    bf16_pairs,
+    bf16_rows,
+    u8_quads,
+    s16_pairs,
+    s8_rows,
+    s8_groups
+};
+constexpr int kTileRowBytes = 64;  // bf16_rows and s8_rows: k of one token
 
 static inline bool is_quantised(Layout layout) {
     return layout >= Layout::u8_quads;
@@ -30,7 +42,7 @@ static inline bool is_quantised(Layout layout) {
 // K counts columns as stored (padded_k).
 using Tile = void (*)(const std::byte* panel, const std::byte* x, int64_t K, float* c);
 
-constexpr int kMaxTokens = 12;
+constexpr int kMaxTokens = 32;
 
 struct Tiles {
     const char* variant;
@@ -38,11 +50,15 @@ struct Tiles {
     int max_tokens;               // the largest MT that stays in registers
     Tile tile[kMaxTokens + 1];    // by MT
     Tile resume[kMaxTokens + 1];  // dense formats: K in blocks
+    // AMX: every thread configures its tile registers for tiles of MT tokens, and releases them.
+    void (*begin)(int MT) = nullptr;
+    void (*end)() = nullptr;
 };
 
 extern const Tiles f32_tiles, f16_tiles, bf16_tiles;  // simd_dense.cc
 extern const Tiles int8_tiles, int4_tiles;            // avx2.cc, avx512.cc
 extern const Tiles bf16_dot_tiles;                    // avx512_bf16.cc, where the CPU has it
+extern const Tiles int8_amx_tiles, bf16_amx_tiles;    // amx.cc
 
 // Activations of one tile, in bytes.
 static inline size_t tile_bytes(Layout layout, int64_t K, int MT) {
@@ -53,6 +69,10 @@ static inline size_t tile_bytes(Layout layout, int64_t K, int MT) {
         case Layout::bf16_pairs:
         case Layout::s16_pairs:
             return size_t(K) * 2 * size_t(MT);
+        case Layout::bf16_rows:
+            return size_t(round_up(K * 2, kTileRowBytes)) * size_t(MT);
+        case Layout::s8_rows:
+            return size_t(round_up(K, kTileRowBytes)) * size_t(MT);
         case Layout::u8_quads:
             return size_t(K) * size_t(MT);
         case Layout::s8_groups:
@@ -67,3 +87,6 @@ static inline size_t tile_bytes(Layout layout, int64_t K, int MT) {
 #define GENFAST_TILES_4(t) nullptr, t<1>, t<2>, t<3>, t<4>
 #define GENFAST_TILES_6(t) GENFAST_TILES_4(t), t<5>, t<6>
 #define GENFAST_TILES_12(t) GENFAST_TILES_6(t), t<7>, t<8>, t<9>, t<10>, t<11>, t<12>
+#define GENFAST_TILES_32(t)                                                                    \
+    GENFAST_TILES_12(t), t<13>, t<14>, t<15>, t<16>, t<17>, t<18>, t<19>, t<20>, t<21>, t<22>, \
+        t<23>, t<24>, t<25>, t<26>, t<27>, t<28>, t<29>, t<30>, t<31>, t<32>
