@@ -1,7 +1,7 @@
 // A checksum of a mapped file, taken by all threads as fast as memory gives the bytes.
 //
 // The bytes are cut into chunks of a mebibyte, each of which gives four words; who needs one number
-// hashes those (python/genfast/weights_digest.py). It finds accidents: of all ways to change a
+// hashes those (weights_digest.py). It finds accidents: of all ways to change a
 // chunk about one in 2^64 goes unseen. It is no defence against somebody who chooses the bytes.
 #pragma once
 

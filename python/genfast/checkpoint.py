@@ -158,11 +158,13 @@ class Checkpoint:
         """All bytes of a mapped file: uint8, 1-D, read-only."""
         return self._maps[file][1]
 
-    def release(self, file: Path) -> None:
+    def release(self, file: Path, begin: int = 0, length: int | None = None) -> None:
         """Let go of a file's pages, which count as this process's memory once they were read;
-        reading them again brings them back."""
+        reading them again brings them back. begin: a multiple of the page size."""
+        mapped = self._maps[file][0]
+        length = len(mapped) - begin if length is None else length
         with contextlib.suppress(OSError, AttributeError):
-            self._maps[file][0].madvise(mmap.MADV_DONTNEED)
+            mapped.madvise(mmap.MADV_DONTNEED, begin, length)
 
     @property
     def nbytes(self) -> int:

@@ -17,6 +17,8 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +29,20 @@ from genfast.checkpoint import Checkpoint
 
 log = logging.getLogger("genfast")
 
+_STEP_BYTES = 32 << 20  # whole chunks of the checksum
 _CLOCK_TICK_NS = 2_000_000_000  # the coarsest of file systems in use
 
 
-def digest(data: np.ndarray, threads: int = 0) -> str:
-    """64 hex digits for the bytes of a uint8 array."""
+def digest(
+    data: np.ndarray, threads: int = 0, done: Callable[[int, int], None] | None = None
+) -> str:
+    """64 hex digits for the bytes of a uint8 array. done: told of each stretch that was read."""
     hashed = hashlib.sha256(data.size.to_bytes(8, "little"))
-    hashed.update(_core.checksum(data, threads))
+    for begin in range(0, data.size, _STEP_BYTES):
+        stretch = data[begin : begin + _STEP_BYTES]
+        hashed.update(_core.checksum(stretch, threads))
+        if done:
+            done(begin, stretch.size)
     return hashed.hexdigest()
 
 
@@ -45,8 +54,8 @@ def checkpoint_digest(checkpoint: Checkpoint, directory: Path, threads: int = 0)
         known = directory / f"{_identity(checkpoint.status(file))}.digest"
         found = _recall(known)
         if found is None:
-            found = digest(checkpoint.contents(file), threads)
-            checkpoint.release(file)
+            contents = checkpoint.contents(file)
+            found = digest(contents, threads, done=partial(checkpoint.release, file))
             _remember(known, found, file, checkpoint.status(file))
         whole.update(bytes.fromhex(found))
     return whole.hexdigest()

@@ -249,7 +249,7 @@ def test_processes_at_once(model, cache):
     got = [answers.get(timeout=60) for _ in workers]
     for worker in workers:
         worker.join(30)
-    assert set(got) == {logits(model)}
+    assert set(got) == {logits(model, quantize="int8")}
     assert len(files(cache)) == 1 and not list(cache.glob(".*"))
     assert logits(model, cache, quantize="int8") == got[0]
 
@@ -339,6 +339,7 @@ def test_peak_memory(tmp_path, cache, quantize):
         head_dim=64,
         num_key_value_heads=4,
         vocab_size=12000,
+        tie_word_embeddings=True,
     )
     for cache_dir in ("", cache, cache):
         out = subprocess.run(
@@ -348,4 +349,4 @@ def test_peak_memory(tmp_path, cache, quantize):
             check=True,
         )
         grown, packed = map(int, out.stdout.split())
-        assert packed < grown < packed * 1.1 + (1 << 20) + MARGIN, (cache_dir, grown, packed)
+        assert grown < packed * 1.1 + (1 << 20) + MARGIN, (cache_dir, grown, packed)
