@@ -15,7 +15,7 @@ MAY_INCLUDE = {
     "quant": {"quant", "core"},
     "kernels": {"kernels", "quant", "simd", "core"},
     "io": {"io", "core"},
-    "program": {"program", "kernels", "quant", "core"},
+    "program": {"program", "kernels", "quant", "core", "io"},
     "engine": {"engine", "program", "kernels", "quant", "core", "io"},
     "bindings": {"bindings", "engine", "program", "kernels", "quant", "core", "io"},
 }

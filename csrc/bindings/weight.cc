@@ -1,4 +1,5 @@
 #include "bindings/bindings.h"
+#include "io/checksum.h"
 #include "program/packed_matrix.h"
 #include "quant/unpack.h"
 
@@ -28,7 +29,7 @@ void check_extent(const Bytes& data, DType dtype, int64_t rows, int64_t cols) {
 
 std::shared_ptr<PackedMatrix> pack(const std::string& format,
                                    const std::vector<SourceTuple>& sources, int threads, bool gated,
-                                   const std::string& isa) {
+                                   const std::string& isa, bool mapped) {
     std::vector<WeightSource> list;
     for (const auto& [data, dtype, rows, cols, transposed] : sources) {
         list.push_back({data.data(), dtype_named(dtype), rows, cols, transposed});
@@ -38,20 +39,50 @@ std::shared_ptr<PackedMatrix> pack(const std::string& format,
     ThreadPool& pool = pool_of(threads);
     const Kernels& kernels = kernels_for(isa);
     py::gil_scoped_release release;
-    return std::make_shared<PackedMatrix>(PackedMatrix::pack(packed, list, gated, pool, kernels));
+    return std::make_shared<PackedMatrix>(
+        PackedMatrix::pack(packed, list, gated, pool, kernels, mapped));
+}
+
+// Keeps the array alive. The last reference may be dropped by any thread: take the GIL for it.
+std::shared_ptr<const void> owner_of(const Bytes& array) {
+    return {new Bytes(array), [](const void* held) {
+                py::gil_scoped_acquire acquire;
+                delete static_cast<const Bytes*>(held);
+            }};
+}
+
+std::shared_ptr<PackedMatrix> panels(const Bytes& data, const std::string& format, int64_t N,
+                                     int64_t K, bool gated) {
+    return std::make_shared<PackedMatrix>(PackedMatrix::panels(
+        format_from_name(format), N, K, gated, data.data(), size_t(data.size()), owner_of(data)));
 }
 
 std::shared_ptr<PackedMatrix> rows(const Bytes& data, const std::string& dtype, int64_t N,
                                    int64_t K) {
     DType type = dtype_named(dtype);
     check_extent(data, type, N, K);
-    // The last reference may be dropped by any thread: take the GIL for it.
-    std::shared_ptr<const void> owner(new Bytes(data), [](const void* array) {
-        py::gil_scoped_acquire acquire;
-        delete static_cast<const Bytes*>(array);
-    });
     return std::make_shared<PackedMatrix>(
-        PackedMatrix::rows(data.data(), type, N, K, std::move(owner)));
+        PackedMatrix::rows(data.data(), type, N, K, owner_of(data)));
+}
+
+// The packed bytes, which live as long as the array does.
+py::array bytes_of(const std::shared_ptr<PackedMatrix>& weight) {
+    py::array view(py::dtype::of<uint8_t>(), {py::ssize_t(weight->nbytes())}, {1},
+                   weight->view().data, py::cast(weight));
+    py::detail::array_proxy(view.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+    return view;
+}
+
+// Four words for each begun chunk of the array, as bytes (io/checksum.h).
+py::bytes checksum_of(const Bytes& data, int threads) {
+    ThreadPool& pool = pool_of(threads);
+    std::vector<ChunkChecksum> sums;
+    {
+        py::gil_scoped_release release;
+        sums = checksum(reinterpret_cast<const std::byte*>(data.data()), size_t(data.size()), pool);
+    }
+    return py::bytes(reinterpret_cast<const char*>(sums.data()),
+                     sums.size() * sizeof(ChunkChecksum));
 }
 
 FloatArray unpack(const PackedMatrix& weight) {
@@ -69,14 +100,19 @@ void bind_weight(py::module_& m) {
     py::class_<PackedMatrix, std::shared_ptr<PackedMatrix>>(
         m, "Weight", "A matrix [N, K], packed into the panels that matmul streams.")
         .def(py::init(&pack), py::arg("format"), py::arg("sources"), py::arg("threads") = 0,
-             py::arg("gated") = false, py::arg("isa") = "")
+             py::arg("gated") = false, py::arg("isa") = "", py::arg("mapped") = false)
+        .def_static("panels", &panels, py::arg("array"), py::arg("format"), py::arg("N"),
+                    py::arg("K"), py::arg("gated"))
         .def_static("rows", &rows, py::arg("array"), py::arg("dtype"), py::arg("N"), py::arg("K"))
         .def("unpack", &unpack)
+        .def_property_readonly("data", &bytes_of)
         .def_property_readonly("format",
                                [](const PackedMatrix& w) { return traits(w.view().format).name; })
         .def_property_readonly("N", [](const PackedMatrix& w) { return w.view().N; })
         .def_property_readonly("K", [](const PackedMatrix& w) { return w.view().K; })
         .def_property_readonly("nbytes", &PackedMatrix::nbytes);
+    m.def("checksum", &checksum_of, py::arg("array"), py::arg("threads") = 0);
+    m.attr("LAYOUT_VERSION") = kLayoutVersion;
 }
 
 }  // namespace genfast

@@ -25,7 +25,12 @@ Buffer::Buffer(size_t bytes) {
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (memory == MAP_FAILED) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
-        madvise(memory, rounded, MADV_HUGEPAGE);  // advice only: refusal is fine
+        // Advice only: refusal is fine. The rest stays in small pages: 65 matrices, each with a
+        // huge page for its last few kilobytes, were a seventh more memory.
+        const size_t whole = bytes / kHugePage * kHugePage;
+        madvise(memory, whole, MADV_HUGEPAGE);
+        if (whole < rounded)
+            madvise(static_cast<std::byte*>(memory) + whole, rounded - whole, MADV_NOHUGEPAGE);
 #endif
         data_ = static_cast<std::byte*>(memory);
         size_ = bytes;

@@ -28,6 +28,10 @@ namespace genfast {
 
 enum class Format : uint8_t { f32, f16, bf16, int8, int4 };
 
+// Of the packed bytes, as the packed cache keeps them: raise it whenever a weight packs to other
+// bytes than before (panels, choice of scales, rounding), or old caches would be taken for good.
+constexpr int kLayoutVersion = 1;
+
 constexpr int kPanelRows = 32;
 constexpr int kGroup = 32;  // int4: columns that share a scale
 

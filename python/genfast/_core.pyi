@@ -22,11 +22,16 @@ def tap(
     isa: str = "",
 ) -> dict[str, F32]: ...
 
+LAYOUT_VERSION: int
+
+def checksum(array: NDArray[np.uint8], threads: int = 0) -> bytes: ...
+
 class Weight:
     format: str
     N: int
     K: int
     nbytes: int
+    data: NDArray[np.uint8]
     def __init__(
         self,
         format: str,
@@ -34,7 +39,10 @@ class Weight:
         threads: int = 0,
         gated: bool = False,
         isa: str = "",
+        mapped: bool = False,
     ) -> None: ...
+    @staticmethod
+    def panels(array: NDArray[np.uint8], format: str, N: int, K: int, gated: bool) -> Weight: ...
     @staticmethod
     def rows(array: NDArray[np.uint8], dtype: str, N: int, K: int) -> Weight: ...
     def unpack(self) -> F32: ...

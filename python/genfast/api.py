@@ -22,6 +22,7 @@ def load(
     prefix_cache: bool = True,
     queue_limit: int | None = None,
     progress: bool = True,
+    cache_dir: str | os.PathLike | None = None,
 ) -> Model:
     """Opens a Hugging Face model directory (config.json, *.safetensors, tokenizer files).
 
@@ -37,6 +38,10 @@ def load(
         there is room.
     queue_limit: most requests that may wait; one more raises QueueFull. None: any number.
     progress: on a terminal, show a bar when loading takes over a second.
+    cache_dir: a directory for packed weights, made when it is not there. The first load writes a
+        file of their size, later ones map it, so processes share the memory. It is found by the
+        weights' contents and checked before use; one that is damaged is written again. Old files
+        may be deleted at any time.
 
     Raises LoadError for anything wrong in the directory, naming the file, the tensor or field, what
     was found and what was expected; ValueError for a wrong argument.
@@ -49,6 +54,7 @@ def load(
     kv_cache_bytes = _integer("kv_cache_bytes", kv_cache_bytes, 1, 1 << 46)
     queue_limit = _integer("queue_limit", queue_limit, 1, 1 << 40)
     _one_of("prefix_cache", prefix_cache, (True, False))
+    cache_dir = _directory("cache_dir", cache_dir)
     if path is None:
         path = importlib.resources.files("genfast") / "data" / "default"
     return Model(
@@ -61,6 +67,7 @@ def load(
         prefix_cache=prefix_cache,
         queue_limit=queue_limit,
         progress=progress,
+        cache_dir=cache_dir,
     )
 
 
@@ -79,3 +86,16 @@ def _integer(name: str, value: Any, low: int, high: int) -> int | None:
             f"{name}={value!r} is not allowed; allowed: None or an int {low} to {high}"
         )
     return value
+
+
+def _directory(name: str, value: Any) -> Path | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else getattr(value, "__fspath__", lambda: None)()
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ValueError(
+            f"{name}={value!r} is not allowed; allowed: None or the path of a directory"
+        )
+    if os.path.lexists(text) and not os.path.isdir(text):
+        raise ValueError(f"{name}={value!r} is not a directory")
+    return Path(text)

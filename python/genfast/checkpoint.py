@@ -78,6 +78,7 @@ class Checkpoint:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._maps: dict[Path, tuple[mmap.mmap, np.ndarray]] = {}
+        self._status: dict[Path, os.stat_result] = {}
         self._entries: dict[str, tuple[Path, Entry]] = {}
         try:
             self._open()
@@ -123,8 +124,9 @@ class Checkpoint:
 
     def _add(self, file: Path, names: list[str] | None = None) -> None:
         """Map `file` and enter its tensors, or of a shard those the index promises."""
-        mapped, entries = map_file(file)
+        mapped, status, entries = map_file(file)
         self._maps[file] = (mapped, np.frombuffer(mapped, dtype=np.uint8))
+        self._status[file] = status
         for name in entries if names is None else names:
             if name not in entries:
                 raise LoadError(
@@ -147,6 +149,22 @@ class Checkpoint:
     def files(self) -> list[Path]:
         """The mapped files, in the order they were opened."""
         return list(self._maps)
+
+    def status(self, file: Path) -> os.stat_result:
+        """What the file was when it was mapped."""
+        return self._status[file]
+
+    def contents(self, file: Path) -> np.ndarray:
+        """All bytes of a mapped file: uint8, 1-D, read-only."""
+        return self._maps[file][1]
+
+    def release(self, file: Path, begin: int = 0, length: int | None = None) -> None:
+        """Let go of a file's pages, which count as this process's memory once they were read;
+        reading them again brings them back. begin: a multiple of the page size."""
+        mapped = self._maps[file][0]
+        length = len(mapped) - begin if length is None else length
+        with contextlib.suppress(OSError, AttributeError):
+            mapped.madvise(mmap.MADV_DONTNEED, begin, length)
 
     @property
     def nbytes(self) -> int:
@@ -245,11 +263,12 @@ def only_file(directory: Path) -> Path:
     )
 
 
-def map_file(file: Path) -> tuple[mmap.mmap, dict[str, Entry]]:
+def map_file(file: Path) -> tuple[mmap.mmap, os.stat_result, dict[str, Entry]]:
     """Map a safetensors file and check its header."""
     fd = open_regular(file)
     try:
-        size = os.fstat(fd).st_size
+        status = os.fstat(fd)
+        size = status.st_size
         if size < 8:
             raise LoadError(f"{file}: {size} bytes; expected a safetensors file of 10 or more")
         try:
@@ -259,7 +278,7 @@ def map_file(file: Path) -> tuple[mmap.mmap, dict[str, Entry]]:
     finally:
         os.close(fd)
     try:
-        return mapped, read_header(file, mapped)
+        return mapped, status, read_header(file, mapped)
     except BaseException:
         mapped.close()
         raise

@@ -59,6 +59,7 @@ class Model:
         prefix_cache: bool,
         queue_limit: int | None,
         progress: bool,
+        cache_dir: Path | None,
     ) -> None:
         self.path = path
         self.config: dict[str, Any] = read_config(path)
@@ -76,7 +77,7 @@ class Model:
         self._sampling_defaults()  # a bad generation_config.json is found now, not at first use
         self._checkpoint = Checkpoint(path)
         try:
-            graph = self._record(module, quantize, dtype, threads, progress)
+            graph = self._record(module, quantize, dtype, threads, progress, cache_dir)
             self._start(graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit)
         except BaseException:
             self._checkpoint.close()
@@ -85,13 +86,19 @@ class Model:
         self.fingerprint = Fingerprint(path, self.tokenizer)
         _open_models.add(self)
 
-    def _record(self, module, quantize, dtype, threads, progress) -> Graph:
+    def _record(self, module, quantize, dtype, threads, progress, cache_dir) -> Graph:
         weights = Weights(
-            self._checkpoint, dtype=dtype, quantize=quantize, threads=threads, progress=progress
+            self._checkpoint,
+            dtype=dtype,
+            quantize=quantize,
+            threads=threads,
+            progress=progress,
+            cache_dir=cache_dir,
         )
         graph = Graph()
         try:
             logits = module.forward(graph, self._hparams, weights)
+            weights.save()
         finally:
             weights.close()
         graph.program.set_output(logits.id)

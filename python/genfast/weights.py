@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from genfast import _core
 from genfast.checkpoint import Checkpoint, TensorView
 from genfast.errors import LoadError
+from genfast.packed_cache import PackedCache, PackedShape
 
 _FORMATS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 
@@ -28,7 +30,8 @@ class Weights:
 
     dtype: "auto" keeps each tensor's type; "float32", "bfloat16" convert. quantize: None, "int8" or
     "int4" for the matrices of matmuls. A matrix that gives logits, or that is also the embedding
-    table, stays int8 in int4: 4 bits there cost more quality than they save.
+    table, stays int8 in int4: 4 bits there cost more quality than they save. cache_dir: packed
+    matrices come from there, and `save` puts there those that did not.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Weights:
         quantize: str | None = None,
         threads: int = 0,
         progress: bool = True,
+        cache_dir: Path | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.dtype = dtype
@@ -46,9 +50,21 @@ class Weights:
         self.threads = threads
         self.prefix = ""
         self._packed: dict[tuple, PackedWeight] = {}
+        self._cache = (
+            PackedCache(cache_dir, checkpoint, quantize or dtype, threads) if cache_dir else None
+        )
         self._bar = _progress_bar(checkpoint.nbytes) if progress else None
 
+    def save(self) -> None:
+        """Keeps the matrices for the next load, once all were asked for."""
+        if self._cache is not None:
+            self._cache.save()
+
     def close(self) -> None:
+        """Takes the bar away, and the files' pages out of memory: all that is used of them again
+        is a table that tokens are looked up in."""
+        for file in self.checkpoint.files:
+            self.checkpoint.release(file)
         if self._bar is not None:
             self._bar.close()
 
@@ -94,19 +110,28 @@ class Weights:
             self.checkpoint.tensor(self.prefix + name, (cols, n) if transposed else (n, cols))
             for name, n in zip(names, rows, strict=True)
         ]
-        sources = [
-            (view.data, view.dtype, n, cols, transposed)
-            for view, n in zip(views, rows, strict=True)
-        ]
+        shape = PackedShape(self._format(views, gives_logits), sum(rows), cols, gated)
+        whole_name = ",".join(view.name for view in views)
+        native = self._cache.find(whole_name, shape) if self._cache else None
+        if native is None:
+            native = self._pack(views, shape, transposed)
+            if self._cache:
+                self._cache.keep(whole_name, shape, native)
+        self._loaded(sum(view.data.nbytes for view in views))
         label = names[0].removesuffix(".weight") + ("+" if len(names) > 1 else "")
+        self._packed[key] = PackedWeight(label, native)
+        return self._packed[key]
+
+    def _pack(self, views: list[TensorView], shape: PackedShape, transposed: bool) -> _core.Weight:
+        sources = [
+            (view.data, view.dtype, view.shape[transposed], shape.cols, transposed)
+            for view in views
+        ]
         try:
-            native = _core.Weight(self._format(views, gives_logits), sources, self.threads, gated)
+            return _core.Weight(shape.format, sources, self.threads, shape.gated, mapped=True)
         except ValueError as error:
             where = ", ".join(f"{view.file}: tensor '{view.name}'" for view in views)
             raise LoadError(f"{where}: {error}") from None
-        self._loaded(sum(view.data.nbytes for view in views))
-        self._packed[key] = PackedWeight(label, native)
-        return self._packed[key]
 
     def embedding(self, name: str, rows: int, cols: int, *, tied: bool) -> PackedWeight:
         """An embedding table [rows, cols]; tied: it is the logits' matrix too and so is packed."""

@@ -22,7 +22,9 @@ def test_generate_streams_to_stdout_and_figures_to_stderr(model, capsys):
 def test_generate_options_reach_load_and_generate(model, capsys):
     line = "generate x -m dir --quantize int8 --dtype float32 --kv-dtype int8 --threads 2 -q"
     line += " --max-tokens 9 --temperature 0.5 --top-k 4 --top-p 0.9 --min-p 0.1 --seed 7"
-    line += " --repetition-penalty 1.1 --presence-penalty 0.2 --frequency-penalty -0.3"
+    line += (
+        " --cache-dir kept --repetition-penalty 1.1 --presence-penalty 0.2 --frequency-penalty -0.3"
+    )
     line += (
         " --min-tokens 2 --stop a --stop \\n\\n --stop-token-id 5 --logit-bias 3=-1.5 --ignore-eos"
     )
@@ -36,6 +38,7 @@ def test_generate_options_reach_load_and_generate(model, capsys):
                 "kv_dtype": "int8",
                 "device": "auto",
                 "threads": 2,
+                "cache_dir": "kept",
             },
         )
     ]

@@ -1,8 +1,9 @@
 // pack: the tensors of a checkpoint into panels (quant/format.h)
 //   The sources one below the other are the N rows of w: [rows, K] f32, f16 or bf16 as they lie in
-//   the file (anywhere: nothing there is aligned), or transposed. All of `panels` is written,
-//   padding as zeros. Dense formats round to nearest even; int8 and int4 choose their scales as
-//   quant/int8.h and quant/int4.h say, to the same bits on every instruction set.
+//   the file (anywhere: nothing there is aligned), or transposed. Of `panels` those from
+//   first_panel to last_panel are written, padding as zeros. Dense formats round to nearest even;
+//   int8 and int4 choose their scales as quant/int8.h and quant/int4.h say, to the same bits on
+//   every instruction set.
 //
 // A weight that is not finite is kept by the dense formats. A quantised one cannot: not_finite gets
 // the first row of each thread's that holds one, and the panels are worthless.
@@ -26,7 +27,8 @@ constexpr int64_t kAllFinite = INT64_MAX;
 
 struct PackArgs {
     const WeightSource* sources;
-    Matrix w;  // the result's shape and format; its data is `panels`
+    Matrix w;                         // the result's shape and format; its data is `panels`
+    int64_t first_panel, last_panel;  // which of its panels: [first, last)
     std::byte* panels;
     std::byte* scratch;   // pack_scratch_bytes(w.K) for each thread
     int64_t* not_finite;  // [threads], kAllFinite before

@@ -18,7 +18,8 @@ static bool load_row(const SourceRow& row, int64_t K, float* out) {
 void pack(const PackArgs& a, Team& team) {
     const int64_t K = a.w.K;
     float* rows = reinterpret_cast<float*>(a.scratch + size_t(team.index) * pack_scratch_bytes(K));
-    team.each_job(panel_count(a.w), [&](int64_t p) {
+    team.each_job(a.last_panel - a.first_panel, [&](int64_t job) {
+        const int64_t p = a.first_panel + job;
         for (int i = 0; i < kPanelRows; ++i) {
             const int64_t n = row_at(a.w, {p, i});
             if (!load_row(source_row(a.sources, n), K, rows + i * K) &&

@@ -264,7 +264,8 @@ void pack(const PackArgs& a, Team& team) {
     const int64_t K = a.w.K;
     Panel p;
     p.scratch = reinterpret_cast<float*>(a.scratch + size_t(team.index) * pack_scratch_bytes(K));
-    team.each_job(panel_count(a.w), [&](int64_t index) {
+    team.each_job(a.last_panel - a.first_panel, [&](int64_t job) {
+        const int64_t index = a.first_panel + job;
         bool finite[kPanelRows];
         for (int i = 0; i < kPanelRows; ++i) {
             p.rows[i] = source_row(a.sources, row_at(a.w, {index, i}));

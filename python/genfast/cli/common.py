@@ -59,6 +59,11 @@ def add_model(
     group.add_argument(
         "--quantize", choices=["int8", "int4"], help="pack the weights while loading"
     )
+    group.add_argument(
+        "--cache-dir",
+        metavar="DIR",
+        help="keep packed weights here: later loads are faster and share memory",
+    )
     group.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     group.add_argument(
         "--kv-dtype",
@@ -76,7 +81,9 @@ def open_model(args: argparse.Namespace) -> Any:
     """`genfast.load` with the options of `add_model`."""
     import genfast
 
-    return genfast.load(args.model, threads=args.threads, **load_options(args))
+    return genfast.load(
+        args.model, threads=args.threads, cache_dir=args.cache_dir, **load_options(args)
+    )
 
 
 def load_options(args: argparse.Namespace) -> dict[str, Any]:
