@@ -76,13 +76,13 @@ py::array bytes_of(const std::shared_ptr<PackedMatrix>& weight) {
 // Four words for each begun chunk of the array, as bytes (io/checksum.h).
 py::bytes checksum_of(const Bytes& data, int threads) {
     ThreadPool& pool = pool_of(threads);
-    std::vector<ChunkChecksum> sums;
+    std::vector<Digest> sums;
     {
         py::gil_scoped_release release;
         sums = checksum(reinterpret_cast<const std::byte*>(data.data()), size_t(data.size()), pool);
     }
     return py::bytes(reinterpret_cast<const char*>(sums.data()),
-                     sums.size() * sizeof(ChunkChecksum));
+                     sums.size() * sizeof(Digest));
 }
 
 FloatArray unpack(const PackedMatrix& weight) {
