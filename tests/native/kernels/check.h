@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/digest.h"
 #include "core/error.h"
 #include "core/random.h"
 #include "core/thread_pool.h"
@@ -76,11 +77,10 @@ class Check {
                what);
     }
 
-    // These bits must be the same on every fast instruction set. (FNV-1a)
+    // These bits must be the same on every fast instruction set.
     void digest(const std::string& kind, const void* data, size_t bytes) {
-        uint64_t& hash = digests.emplace(kind, 0xcbf29ce484222325u).first->second;
-        for (size_t i = 0; i < bytes; ++i)
-            hash = (hash ^ static_cast<const uint8_t*>(data)[i]) * 0x100000001b3u;
+        uint64_t& so_far = digests[kind];
+        so_far = so_far * 3 + digest64(data, bytes);
     }
     template <class T>
     void digest(const std::string& kind, const std::vector<T>& data) {
