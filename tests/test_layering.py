@@ -35,13 +35,13 @@ def test_includes_go_down(path):
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in SOURCES if p.name.startswith(("simd", "avx"))],
+    [p for p in SOURCES if p.name.startswith(("simd", "avx", "neon", "vec"))],
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_simd_sources_use_no_stl(path):
     """An inline function of the library, compiled for AVX-512, could be the copy that the linker
     keeps for everybody."""
-    allowed = {"cstdint", "cstddef", "cstring", "immintrin.h"}
+    allowed = {"cstdint", "cstddef", "cstring", "immintrin.h", "arm_neon.h"}
     assert set(re.findall(r"^#include <([^>]+)>", path.read_text(), re.M)) <= allowed
 
 

@@ -28,6 +28,9 @@ static py::dict cpu_info() {
     info["amx_int8"] = cpu.amx_int8;
     info["amx_bf16"] = cpu.amx_bf16;
     info["amx_missing"] = cpu.amx_missing;
+    info["neon"] = cpu.neon;
+    info["dotprod"] = cpu.dotprod;
+    info["i8mm"] = cpu.i8mm;
     info["threads"] = default_threads();
     return info;
 }

@@ -14,6 +14,8 @@
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__linux__) && defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace genfast {
@@ -82,6 +84,16 @@ CpuFeatures detect() {
     f.brand = brand;
     return f;
 }
+#elif defined(__linux__) && defined(__aarch64__)
+CpuFeatures detect() {
+    // asm/hwcap.h's names, which older headers lack
+    constexpr unsigned long kAsimd = 1ul << 1, kDotprod = 1ul << 20, kI8mm2 = 1ul << 13;
+    CpuFeatures f;
+    f.neon = getauxval(AT_HWCAP) & kAsimd;
+    f.dotprod = getauxval(AT_HWCAP) & kDotprod;
+    f.i8mm = getauxval(AT_HWCAP2) & kI8mm2;
+    return f;
+}
 #else
 CpuFeatures detect() {
     return {};
@@ -97,6 +109,10 @@ const CpuFeatures& cpu_features() {
 
 bool cpu_has_avx512_bf16() {
     return cpu_features().avx512_bf16;
+}
+
+bool cpu_has_i8mm() {
+    return cpu_features().i8mm;
 }
 
 int default_threads() {

@@ -11,6 +11,8 @@ struct CpuFeatures {
     bool avx512_bf16 = false;                         // vdpbf16ps
     bool amx_int8 = false, amx_bf16 = false;          // the CPU has the instructions,
     std::string amx_missing = "this CPU has no AMX";  // and this is empty where they can be used
+    bool neon = false, dotprod = false;  // the neon kernels need both; without: reference kernels
+    bool i8mm = false;                   // smmla
     std::string brand;
 };
 

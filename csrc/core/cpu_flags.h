@@ -4,5 +4,6 @@
 namespace genfast {
 
 bool cpu_has_avx512_bf16();  // cpu.cc
+bool cpu_has_i8mm();
 
 }  // namespace genfast

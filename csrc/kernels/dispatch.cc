@@ -22,6 +22,10 @@ void matmul(const MatmulArgs&, Team&);
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
 const char* matmul_variant(Format format);
 }  // namespace amx
+#elif defined(GENFAST_ARM64)
+namespace neon {
+extern const Kernels kernels;
+}
 #endif
 
 namespace {
@@ -49,6 +53,8 @@ std::vector<const Kernels*> runnable() {
     // The last is the default. AMX is for those who ask for it: no CPU that has it has run it yet.
     if (cpu_features().amx_missing.empty()) tables.push_back(&amx_kernels());
     if (cpu_features().avx512) tables.push_back(&avx512::kernels);
+#elif defined(GENFAST_ARM64)
+    if (cpu_features().neon && cpu_features().dotprod) tables.push_back(&neon::kernels);
 #endif
     return tables;
 }

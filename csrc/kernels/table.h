@@ -1,8 +1,8 @@
 // The kernel table: one row a kernel, one table an instruction set.
 //
 // Kernel sources are compiled once per instruction set with GENFAST_ISA naming the namespace (ref,
-// avx2, avx512); each defines `void <op>(const <Op>Args&, Team&)` there, and table.cc collects
-// them.
+// avx2, avx512, neon); each defines `void <op>(const <Op>Args&, Team&)` there, and table.cc
+// collects them.
 #pragma once
 
 #include <cstddef>

@@ -46,7 +46,7 @@ GENFAST_INLINE void fixed_pack(VecI a, int32_t* to) {
     _mm256_storeu_si256((__m256i*)to, _mm512_castsi512_si256(bytes));
 }
 
-#else
+#elif defined(__AVX2__)
 
 // vpmaddwd multiplies words: bytes 0, 2 and bytes 1, 3 of every dword are widened apart.
 struct Bytes {
@@ -82,11 +82,62 @@ GENFAST_INLINE void fixed_pack(VecI a, int32_t* to) {
         _mm_storel_epi64((__m128i*)(to + 2 * i), _mm_shuffle_epi8(part[i], order));
 }
 
+#else
+
+// sdot multiplies signed by signed bytes: here 128 is taken off the bytes as they are loaded, not
+// off the sum. a = 256 high + low, summed apart.
+struct Bytes {
+    int8x16_t q[4];
+};
+struct FixedSum {
+    int32x4_t high[4], low[4];
+};
+GENFAST_INLINE Bytes load_bytes(const void* p) {
+    VecI bytes = ixor(iload(p), iset(int32_t(0x80808080u)));
+    return {{vreinterpretq_s8_u32(bytes.q[0]), vreinterpretq_s8_u32(bytes.q[1]),
+             vreinterpretq_s8_u32(bytes.q[2]), vreinterpretq_s8_u32(bytes.q[3])}};
+}
+GENFAST_INLINE FixedSum fixed_start(int32_t) {
+    int32x4_t zero = vdupq_n_s32(0);
+    return {{zero, zero, zero, zero}, {zero, zero, zero, zero}};
+}
+GENFAST_INLINE void fixed_add(FixedSum& sum, Bytes bytes, const int32_t* a) {
+    int8x8_t factors = vld1_s8((const int8_t*)a);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        sum.high[i] = vdotq_lane_s32(sum.high[i], bytes.q[i], factors, 0);
+        sum.low[i] = vdotq_lane_s32(sum.low[i], bytes.q[i], factors, 1);
+    }
+}
+GENFAST_INLINE VecI fixed_total(FixedSum sum) {
+    VecI total;
+    for (int i = 0; i < 4; ++i)
+        total.q[i] = vaddq_u32(vshlq_n_u32(vreinterpretq_u32_s32(sum.high[i]), 8),
+                               vreinterpretq_u32_s32(sum.low[i]));
+    return total;
+}
+// As on AVX-512: after adding 128, the second byte is the high factor and the first one the low
+// factor with its top bit flipped.
+GENFAST_INLINE void fixed_pack(VecI a, int32_t* to) {
+    for (int i = 0; i < 4; i += 2, to += 4) {
+        uint16x8_t words =
+            vuzp1q_u16(vreinterpretq_u16_u32(a.q[i]), vreinterpretq_u16_u32(a.q[i + 1]));
+        words = vaddq_u16(words, vdupq_n_u16(128));
+        uint32x2_t high = vreinterpret_u32_u8(vshrn_n_u16(words, 8));
+        uint32x2_t low = vreinterpret_u32_u8(veor_u8(vmovn_u16(words), vdup_n_u8(128)));
+        vst1_s32(to, vreinterpret_s32_u32(vzip1_u32(high, low)));
+        vst1_s32(to + 2, vreinterpret_s32_u32(vzip2_u32(high, low)));
+    }
+}
+
 #endif
 
 // Of all lanes, modulo 2^32. By halves on AVX-512 too: its own reduction adds signed integers,
 // whose overflow C++ leaves undefined.
 GENFAST_INLINE int32_t isum(VecI a) {
+#if defined(__aarch64__)
+    return int32_t(vaddvq_u32(vaddq_u32(vaddq_u32(a.q[0], a.q[1]), vaddq_u32(a.q[2], a.q[3]))));
+#else
 #if defined(__AVX512F__)
     __m256i s8 = _mm256_add_epi32(_mm512_castsi512_si256(a.v), _mm512_extracti64x4_epi64(a.v, 1));
 #else
@@ -95,6 +146,7 @@ GENFAST_INLINE int32_t isum(VecI a) {
     __m128i s4 = _mm_add_epi32(_mm256_castsi256_si128(s8), _mm256_extracti128_si256(s8, 1));
     __m128i s2 = _mm_add_epi32(s4, _mm_shuffle_epi32(s4, 0x4e));
     return _mm_cvtsi128_si32(_mm_add_epi32(s2, _mm_shuffle_epi32(s2, 0xb1)));
+#endif
 }
 
 }  // namespace genfast::GENFAST_ISA

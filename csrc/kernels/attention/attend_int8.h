@@ -14,6 +14,8 @@ namespace genfast::GENFAST_ISA {
 // Rows of a tile: two accumulators a vector.
 #if defined(__AVX512F__)
 constexpr int kInt8Rows = 6, kInt8Vectors = 2;
+#elif defined(__aarch64__)
+constexpr int kInt8Rows = 3, kInt8Vectors = 1;
 #else
 constexpr int kInt8Rows = 4, kInt8Vectors = 1;
 #endif

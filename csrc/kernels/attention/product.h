@@ -20,12 +20,19 @@ constexpr int64_t kScoreStride = kRunTokens + 16;
 constexpr int64_t kQueryStride = kMaxHeadDim + 16;
 
 // Register tiles. AVX-512 has 32 registers: 12 rows of 2 vectors, or few rows of 4 (a decode step
-// reads a whole panel in one pass). AVX2 has 16, and a Vec takes two.
+// reads a whole panel in one pass). AVX2 has 16, and a Vec takes two; NEON 32, and a Vec takes
+// four.
 #if defined(__AVX512F__)
 constexpr int kTileRows = 12;
 constexpr int kDirectRows = 8;  // of a type that is converted on the way, which takes registers
 constexpr int tile_vectors(int rows) {
     return rows <= 4 ? 4 : 2;
+}
+#elif defined(__aarch64__)
+constexpr int kTileRows = 6;
+constexpr int kDirectRows = 6;
+constexpr int tile_vectors(int rows) {
+    return rows <= 2 ? 2 : 1;
 }
 #else
 constexpr int kTileRows = 6;

@@ -35,6 +35,11 @@ GENFAST_INLINE void spread(const void* dwords, int count, std::byte* to, int64_t
 #pragma GCC unroll 8
     for (int i = 0; i < count; ++i) __builtin_memcpy(to + i * stride, from + i * 4, 4);
 }
+// The same of eight bytes.
+GENFAST_INLINE void spread_pairs(const int8_t* eights, int count, std::byte* to, int64_t stride) {
+#pragma GCC unroll 8
+    for (int i = 0; i < count; ++i) __builtin_memcpy(to + i * stride, eights + i * 8, 8);
+}
 
 // Where the bytes of token `j` from `byte` on lie in bf16_rows and s8_rows.
 static std::byte* row_place(std::byte* tile, int64_t byte, int j, int MT) {
@@ -86,19 +91,30 @@ static void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int6
     } else if (layout == Layout::u8_quads) {
         istore(q, ixor(iload(q), iset(int32_t(0x80808080u))));  // + 128
         spread(q, stored / 4, tile + k / 4 * row + j * 4, row);
+    } else if (layout == Layout::s8_quads) {
+        spread(q, stored / 4, tile + k / 4 * row + j * 4, row);
+    } else if (layout == Layout::s8_pairs) {
+        const int64_t pairs = round_up(MT, 2) * 8;  // bytes from eight k of a token to its next
+        spread_pairs(q, (stored + 7) / 8, tile + k / 8 * pairs + j * 8, pairs);
     } else if (layout == Layout::s16_pairs) {
         for (int i = 0; i < stored; i += 4) {
             int16_t pairs[4] = {q[i], q[i + 2], q[i + 1], q[i + 3]};
             __builtin_memcpy(tile + ((k + i) / 4 * MT + j) * 8, pairs, 8);
         }
     } else {
+        const bool paired = layout == Layout::s8_pair_groups;
+        const int64_t tokens = paired ? round_up(MT, 2) : MT;
         for (int i = 0; i < stored; i += kGroup) {
             // Unsigned: what is no number rounds to INT_MIN, and its row's scale spoils the result.
             int32_t sum = isum(iadd(rounded[i / kLanes], rounded[i / kLanes + 1]));
             sum = int32_t(uint32_t(sum) * uint32_t(-8));
-            std::byte* group = tile + (k + i) / kGroup * MT * (kGroup + 4) + j * 4;
-            __builtin_memcpy(group, &sum, 4);
-            spread(q + i, kGroup / 4, group + row, row);
+            std::byte* group = tile + (k + i) / kGroup * tokens * (kGroup + 4);
+            __builtin_memcpy(group + j * 4, &sum, 4);
+            group += tokens * 4;
+            if (paired)
+                spread_pairs(q + i, kGroup / 8, group + j * 8, tokens * 8);
+            else
+                spread(q + i, kGroup / 4, group + j * 4, row);
         }
     }
 }

@@ -25,9 +25,14 @@ static const Tiles& tiles_for(Format format, [[maybe_unused]] int64_t M) {
 #if defined(GENFAST_AMX)
             // The tokens of one tile of vector instructions wait for memory with either.
             if (M > int8_tiles.max_tokens) return int8_amx_tiles;
+#elif defined(__aarch64__)
+            if (cpu_has_i8mm()) return int8_mm_tiles;
 #endif
             return int8_tiles;
         case Format::int4:
+#if defined(__aarch64__)
+            if (cpu_has_i8mm()) return int4_mm_tiles;
+#endif
             return int4_tiles;
     }
     return f32_tiles;

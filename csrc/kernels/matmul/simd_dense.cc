@@ -12,7 +12,7 @@ constexpr int vecs_for(int) {
 }
 #define GENFAST_DENSE_TILES(t) GENFAST_TILES_12(t)
 #else
-constexpr int kTokens = 6;  // x 1 Vec (half a panel a pass) = 12 of 16 registers
+constexpr int kTokens = 6;  // x 1 Vec (half a panel a pass) = 12 of 16 registers, NEON 24 of 32
 constexpr int vecs_for(int tokens) {
     return tokens <= 2 ? 2 : 1;
 }

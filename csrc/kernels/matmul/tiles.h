@@ -10,6 +10,10 @@
 //   s16_pairs   [K/4][MT][2][2] s16: k = 0 and 2, then k = 1 and 3 of each four
 //   s8_rows     [K/64][MT][64] s8: as bf16_rows
 //   s8_groups   per 32 k: [MT] s32 holding -8 * sum(q), then [8][MT][4] s8
+//   s8_quads    [K/4][MT][4] s8
+//   s8_pairs    [K/8][MT/2][2][8] s8: of two tokens eight k each
+//   s8_pair_groups  per 32 k: [MT] s32 holding -8 * sum(q), then [4][MT/2][2][8] s8
+// In pairs, K is rounded up to eights (with zeros) and MT to twos (with anything).
 #pragma once
 
 #include <cstddef>
@@ -30,7 +34,10 @@ enum class Layout : uint8_t {
     u8_quads,
     s16_pairs,
     s8_rows,
-    s8_groups
+    s8_groups,
+    s8_quads,
+    s8_pairs,
+    s8_pair_groups
 };
 constexpr int kTileRowBytes = 64;  // bf16_rows and s8_rows: k of one token
 
@@ -56,9 +63,10 @@ struct Tiles {
 };
 
 extern const Tiles f32_tiles, f16_tiles, bf16_tiles;  // simd_dense.cc
-extern const Tiles int8_tiles, int4_tiles;            // avx2.cc, avx512.cc
+extern const Tiles int8_tiles, int4_tiles;            // avx2.cc, avx512.cc, neon.cc
 extern const Tiles bf16_dot_tiles;                    // avx512_bf16.cc, where the CPU has it
 extern const Tiles int8_amx_tiles, bf16_amx_tiles;    // amx.cc
+extern const Tiles int8_mm_tiles, int4_mm_tiles;      // neon_i8mm.cc, where the CPU has it
 
 // Activations of one tile, in bytes.
 static inline size_t tile_bytes(Layout layout, int64_t K, int MT) {
@@ -74,9 +82,14 @@ static inline size_t tile_bytes(Layout layout, int64_t K, int MT) {
         case Layout::s8_rows:
             return size_t(round_up(K, kTileRowBytes)) * size_t(MT);
         case Layout::u8_quads:
+        case Layout::s8_quads:
             return size_t(K) * size_t(MT);
         case Layout::s8_groups:
             return size_t(K / kGroup) * (kGroup + 4) * size_t(MT);
+        case Layout::s8_pairs:
+            return size_t(round_up(K, 8)) * size_t(round_up(MT, 2));
+        case Layout::s8_pair_groups:
+            return size_t(K / kGroup) * (kGroup + 4) * size_t(round_up(MT, 2));
     }
     return 0;
 }

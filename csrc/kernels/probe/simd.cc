@@ -9,6 +9,12 @@ double dot_bf16_chains(int64_t rounds);  // avx512_bf16.cc
 #endif
 
 // Enough independent chains to hide the latency of an instruction on two ports.
+#if defined(__aarch64__)
+constexpr int kChains = 6;  // of four registers each
+
+double fma_chains(int64_t rounds);      // neon.cc
+double mm_int8_chains(int64_t rounds);  // neon_i8mm.cc
+#else
 constexpr int kChains = 12;
 
 static double fma_chains(int64_t rounds) {
@@ -20,11 +26,17 @@ static double fma_chains(int64_t rounds) {
     for (Vec a : acc) sum = vadd(sum, a);
     return double(vsum(sum));
 }
+#endif
 
 // Four byte products added to each of 16 sums, as matmul's int8 kernel does it on this machine.
 GENFAST_INLINE VecI dot_bytes(VecI acc, VecI a, VecI b) {
 #if defined(__AVX512VNNI__)
     return {_mm512_dpbusd_epi32(acc.v, a.v, b.v)};
+#elif defined(__aarch64__)
+    // By name: the compiler would see that all chains hold the same.
+    for (int i = 0; i < 4; ++i)
+        asm("sdot %0.4s, %1.16b, %2.16b" : "+w"(acc.q[i]) : "w"(a.q[i]), "w"(b.q[i]));
+    return acc;
 #else
     return iadd(iadd(acc, {_mm256_madd_epi16(a.lo, b.lo), _mm256_madd_epi16(a.hi, b.hi)}),
                 {_mm256_madd_epi16(a.lo, b.hi), _mm256_madd_epi16(a.hi, b.lo)});
@@ -79,6 +91,13 @@ void probe(const ProbeArgs& a, Team& team) {
             result = fma_chains(a.rounds);
             break;
         case ProbeKind::dot_int8:
+#if defined(__aarch64__)
+            if (cpu_has_i8mm()) {
+                result = mm_int8_chains(a.rounds);
+                a.operations[team.index] = 8 * per_round * double(a.rounds);
+                return;
+            }
+#endif
             result = int8_chains(a.rounds);
             per_round *= 4;
             break;

@@ -1,0 +1,186 @@
+// attention over the paged cache: decode, prefill and window, with each type of cache.
+#include <algorithm>
+#include <cmath>
+
+#include "core/buffer.h"
+#include "kernels/check.h"
+
+// append.h belongs to whoever includes it: kernels compile it once per instruction set.
+#define GENFAST_ISA caches
+#include "kernels/attention/append.h"
+
+namespace genfast {
+namespace {
+
+struct Case {
+    KvType type;
+    int64_t T, past;
+    int heads, kv_heads, head_dim;
+    int64_t window;
+};
+
+// One sequence in a cache of its own, whose pages lie anywhere.
+struct Sequence {
+    Case shape;
+    KvLayout layout;
+    Floats qkv;
+    std::vector<int32_t> pages;
+    std::vector<std::byte> past;  // the cache before the step
+
+    Sequence(Numbers& numbers, const Case& shape)
+        : shape(shape), layout{shape.type, shape.kv_heads, shape.head_dim} {
+        const int64_t S = shape.past + shape.T, count = (S + kPageTokens - 1) / kPageTokens;
+        for (int32_t i = 0; i < count; ++i) pages.push_back(i);
+        for (int64_t i = count - 1; i > 0; --i)
+            std::swap(pages[size_t(i)], pages[size_t(numbers.integer(0, i))]);
+        past.resize(size_t((count + kRunPages - 1) / kRunPages) * layout.run_bytes());
+        const int64_t D = shape.head_dim;
+        for (int64_t t = 0; t < shape.past; ++t)
+            for (int head = 0; head < shape.kv_heads; ++head) {
+                Floats kv = numbers.floats(2 * D);
+                caches::append_token(past.data(), layout, pages[size_t(t / kPageTokens)],
+                                     t % kPageTokens, head, kv.data(), kv.data() + D);
+            }
+        qkv = numbers.floats(shape.T * columns());
+        for (int64_t t = 0; t < shape.T; ++t)  // queries a little larger: peaked weights
+            for (int64_t i = 0; i < shape.heads * D; ++i) qkv[size_t(t * columns() + i)] *= 3;
+    }
+    int64_t columns() const { return (shape.heads + 2 * shape.kv_heads) * shape.head_dim; }
+    float scale() const { return 1 / std::sqrt(float(shape.head_dim)); }
+
+    // The step in chunks of so many tokens; `cache` becomes what they leave.
+    Floats attend(const Kernels& kernels, int threads, int64_t chunk,
+                  std::vector<std::byte>& cache) const {
+        cache = past;
+        Floats out(size_t(shape.T * shape.heads * shape.head_dim));
+        for (int64_t t = 0; t < shape.T; t += chunk) {
+            const int64_t now = std::min(chunk, shape.T - t), start = shape.past + t;
+            SequenceSpan span{0, now, start, pages.data()};
+            Buffer scratch(
+                kernels.attention_scratch_bytes(layout, shape.heads, now, threads, start + now, 1));
+            AttentionArgs args{qkv.data() + t * columns(),
+                               out.data() + t * shape.heads * shape.head_dim,
+                               cache.data(),
+                               layout,
+                               &span,
+                               scratch.data(),
+                               1,
+                               now,
+                               shape.heads,
+                               scale(),
+                               shape.window};
+            run(kernels.attention, args, threads);
+        }
+        return out;
+    }
+};
+
+// What rounding may do to the D outputs of a row, from the definition in double.
+std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& cache, int64_t t,
+                               int head) {
+    const Case& shape = s.shape;
+    const KvLayout& layout = s.layout;
+    const int64_t D = shape.head_dim, end = shape.past + t + 1;
+    const int64_t begin = shape.window && end > shape.window ? end - shape.window : 0;
+    const int kv_head = head / (shape.heads / shape.kv_heads);
+    const float* q = s.qkv.data() + t * s.columns() + head * D;
+    auto load = [&](bool value, int64_t token, int64_t d) {
+        const int32_t page = s.pages[size_t(token / kPageTokens)];
+        const int64_t slot = token % kPageTokens;
+        float scale = 1;
+        if (shape.type == KvType::int8)
+            std::memcpy(
+                &scale,
+                cache.data() + slot * 4 +
+                    (value ? layout.value_scales(page, kv_head) : layout.key_scales(page, kv_head)),
+                4);
+        const size_t at = value ? layout.values(page, kv_head, d / layout.panel()) +
+                                      size_t(layout.value_element(slot, d))
+                                : layout.keys(page, kv_head) + size_t(layout.key_element(slot, d));
+        return double(caches::load_kv(cache.data() + at, shape.type, scale));
+    };
+    std::vector<double> weights;
+    double magnitude = 0, keys = 0, largest_query = 0, top = -INFINITY, sum = 0;
+    for (int64_t d = 0; d < D; ++d)
+        largest_query = std::max(largest_query, std::fabs(double(q[d])));
+    for (int64_t token = begin; token < end; ++token) {
+        double score = 0, size = 0, key_size = 0;
+        for (int64_t d = 0; d < D; ++d) {
+            const double k = load(false, token, d);
+            score += q[d] * k;
+            size += std::fabs(q[d] * k);
+            key_size += std::fabs(k);
+        }
+        magnitude = std::max(magnitude, size * s.scale());
+        keys = std::max(keys, key_size * s.scale());
+        weights.push_back(score * s.scale());
+        top = std::max(top, weights.back());
+    }
+    for (double& w : weights) sum += w = std::exp(w - top);
+
+    // A score is a chain of D fma: off by D eps/2 of its sum of magnitudes, and so, relatively, is
+    // its weight (twice: the maximum's score is off too). exp2 and the sums add a few eps, each
+    // chain of up to 512 weights and the merges the rest.
+    const double n = double(weights.size());
+    const double chain = std::min(n, 512.0) / 2 + n / 512 + 8;
+    double relative = kEps * ((double(D) + 4) * magnitude + 2 * chain);
+    if (shape.type == KvType::int8) relative += largest_query / 32512 * keys;  // half a unit, twice
+    // Queries are rounded alike by all kernels; weights are rounded to eight significant bits.
+    if (shape.type == KvType::bf16) relative += 0x1p-8;
+    if (shape.type != KvType::f32) relative += 2 * 3e-6;  // a shorter polynomial for 2^x
+    std::vector<double> bound(size_t(D), 1e-30);
+    double largest = 0;  // weight times value
+    for (int64_t d = 0; d < D; ++d)
+        for (size_t i = 0; i < weights.size(); ++i) {
+            const double product = weights[i] / sum * std::fabs(load(true, begin + int64_t(i), d));
+            bound[size_t(d)] += relative * product;
+            largest = std::max(largest, product);
+        }
+    if (shape.type == KvType::int8)  // half a unit of the largest in every product
+        for (double& b : bound) b += n * 0.5 * largest / 32512;
+    return bound;
+}
+
+void check_case(Check& c, const std::string& kind, const Case& shape) {
+    const std::string what =
+        cat(kind, ", T ", shape.T, ", past ", shape.past, ", heads ", shape.heads, "/",
+            shape.kv_heads, ", D ", shape.head_dim, ", window ", shape.window);
+    Sequence s(c.numbers, shape);
+    std::vector<std::byte> cache, ref_cache;
+    Floats got = s.attend(c.fast, 2, shape.T, cache);
+    Floats want = s.attend(c.ref, 1, shape.T, ref_cache);
+    c.same(cat(what, ": caches"), cache, ref_cache);
+    std::vector<double> bound;
+    for (int64_t t = 0; t < shape.T; ++t)
+        for (int head = 0; head < shape.heads; ++head)
+            for (double b : row_bounds(s, cache, t, head)) bound.push_back(b);
+    c.near(what, got, want, [&](size_t i) { return bound[i] + kEps * std::fabs(want[i]); });
+    c.digest(kind, got);
+    c.same(cat(what, ": one thread"), s.attend(c.fast, 1, shape.T, cache), got);
+    c.same(cat(what, ": in chunks"), s.attend(c.fast, 3, 7, cache), got);
+}
+
+}  // namespace
+
+void check_attention(Check& c) {
+    const std::pair<KvType, const char*> types[] = {{KvType::f32, "attention f32"},
+                                                    {KvType::bf16, "attention bf16"},
+                                                    {KvType::int8, "attention int8"}};
+    const int64_t windows[] = {1, 31, 100, 512};
+    for (auto [type, kind] : types) {
+        check_case(c, kind, {type, 1, c.numbers.integer(0, 1200), 9, 3, 64, 0});
+        check_case(c, kind, {type, 1, c.numbers.integer(0, 600), 2, 2, 1, 0});
+        check_case(c, kind, {type, 1, c.numbers.integer(500, 520), 5, 1, 128, 0});
+        check_case(c, kind,
+                   {type, c.numbers.integer(2, 40), c.numbers.integer(0, 40), 4, 2, 16, 0});
+        check_case(c, kind,
+                   {type, c.numbers.integer(14, 30), c.numbers.integer(495, 515), 6, 2,
+                    int(c.numbers.integer(1, 80)), 0});
+        check_case(c, kind,
+                   {type, c.numbers.integer(1, 30), c.numbers.integer(0, 700), 4, 2, 24,
+                    windows[c.numbers.integer(0, 3)]});
+        check_case(c, kind, {type, 3, 20, 2, 1, 256, 0});
+    }
+}
+
+}  // namespace genfast
