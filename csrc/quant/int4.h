@@ -3,7 +3,8 @@
 // Choosing the scale: dividing the group by its signed extreme over about -8 turns the asymmetric
 // range to the side that needs it. Of three such divisors the one whose quants explain most of the
 // weights wins (the earlier at a tie); the scale is their least squares fit. On normal weights the
-// squared error is 7 % below that of -8 alone; eleven divisors would gain 2 % more. No STL: per-ISA sources include this file.
+// squared error is 7 % below that of -8 alone; fourteen more divisors would gain 2 %.
+// No STL: per-ISA sources include this file.
 #pragma once
 
 #include "quant/format.h"

@@ -1,4 +1,4 @@
-"""int8 and int4 stay as close to float32 as a peer's formats of the same kind, on the bundled model.
+"""int8 and int4 stay as close to float32 as a peer's formats of their kind, on the bundled model.
 
 The bounds are peers': tests/goldens/quality.json holds their KL divergence from float32 on the same
 tokens of the same weights, as `python bench/quality.py --golden tests/goldens/quality.json`
