@@ -8,7 +8,13 @@ engine lives in a process of its own and sleeps while another is timed. What eac
 checked first: the KL divergence of its next-token distribution from genfast's in float32.
 
 Peers, all optional:
-  pip install torch transformers llama-cpp-python gguf openvino ctranslate2
+  pip install torch transformers llama-cpp-python gguf openvino ctranslate2 \
+    onnxruntime-genai onnx-ir
+
+--isa avx2 shows a machine without AVX-512: genfast is forced to AVX2 and stands beside a
+llama.cpp that was built for it (--llama, a folder of its own):
+  CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON" \
+    pip install --no-deps --no-cache-dir --no-binary :all: --target DIR llama-cpp-python
 """
 
 from __future__ import annotations
@@ -16,99 +22,35 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import multiprocessing
 import os
 import platform
 import statistics
 import sys
 import tempfile
 import time
-import traceback
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from engines import ENGINES, engine_class
+from engines.worker import Worker, installed
 from report import LIMITS, divergence, insert, table
 from shapes import SHAPES, make
 
 _EPILOG = """\
 examples:
   python bench/peers.py --work DIR                       everything; DIR keeps what was converted
+  python bench/peers.py --work DIR --resume              goes on where that was stopped
   python bench/peers.py --shapes 135M --formats int8 int4 --peers llama.cpp
+  python bench/peers.py --work DIR --isa avx2 --llama DIR2
   python bench/peers.py --work DIR --report docs/performance.md
-                         no run: puts the last results of DIR into the page
+                         no run: puts the results of DIR into the page, between the marks
+                         <!-- peers --> and <!-- /peers -->
 """
 _RESULTS = "results.json"
+ISAS = ["", "avx2"]  # none: the best of the machine
 _CHECKED = 6  # prompts whose distributions are compared
-
-
-class Worker:
-    """An engine in a process of its own; its exceptions arrive here with their traceback."""
-
-    def __init__(self, name: str, model: Path, fmt: str, threads: int, work: Path) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self.name = name
-        self._process = context.Process(
-            target=_serve, args=(theirs, name, model, fmt, threads, work), daemon=True
-        )
-        self._process.start()
-        theirs.close()
-        self._answer()
-
-    def __call__(self, method: str, *args: Any) -> Any:
-        self._pipe.send((method, args))
-        return self._answer()
-
-    def _answer(self) -> Any:
-        try:
-            ok, value = self._pipe.recv()
-        except EOFError:
-            self._process.join()
-            raise RuntimeError(f"{self.name} died, exit {self._process.exitcode}") from None
-        if not ok:
-            raise RuntimeError(f"{self.name}:\n{value}")
-        return value
-
-    def close(self) -> None:
-        self._pipe.close()  # its loop ends
-        self._process.join(30)
-        if self._process.is_alive():
-            self._process.kill()
-
-
-def _serve(pipe, name: str, *options: Any) -> None:
-    try:
-        engine = engine_class(name)(*options)
-        pipe.send((True, None))
-    except Exception:
-        pipe.send((False, traceback.format_exc()))
-        return
-    while True:
-        try:
-            method, args = pipe.recv()
-        except (EOFError, KeyboardInterrupt):
-            break
-        try:
-            pipe.send((True, getattr(engine, method)(*args)))
-        except Exception:
-            pipe.send((False, traceback.format_exc()))
-    engine.close()
-
-
-def _installed(names: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Those of the engines that can be imported, and what to do about the others."""
-    from importlib.util import find_spec
-
-    modules = {"llama.cpp": ("llama_cpp", "gguf"), "transformers": ("torch", "transformers")}
-    there, missing = [], {}
-    for name in names:
-        if all(find_spec(m) for m in modules.get(name, (name.lower(),))):
-            there.append(name)
-        else:
-            missing[name] = f"not installed (pip install {ENGINES[name][1]})"
-    return there, missing
 
 
 def _prompt(rng: np.random.Generator, vocabulary: int, length: int) -> list[int]:
@@ -144,7 +86,7 @@ def compare(model: Path, shape: str, fmt: str, args: argparse.Namespace) -> dict
     vocabulary = SHAPES[shape]["vocab_size"]
     rng = np.random.default_rng(1)
     prompts = [_prompt(rng, vocabulary, 24) for _ in range(_CHECKED)]
-    names, missing = _installed(["genfast", *args.peers])
+    names, missing = installed(["genfast", *args.peers])
     names = [name for name in names if fmt in engine_class(name).FORMATS]
     reference = _reference(model, prompts, args)
     workers: dict[str, Worker] = {}
@@ -205,6 +147,11 @@ def _cpu() -> str:
     return platform.processor()
 
 
+def _key(shape: str, fmt: str, isa: str) -> str:
+    """Of a run's results in the file."""
+    return f"{shape} {fmt} {isa}".strip()
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -212,8 +159,9 @@ def _say(text: str) -> None:
 def text_of(results: dict[str, Any]) -> str:
     """The results of all runs as Markdown, a table a shape."""
     parts = []
-    for shape in SHAPES:
-        runs = {f: results[f"{shape} {f}"] for f in LIMITS if f"{shape} {f}" in results}
+    for shape, isa in product(SHAPES, ISAS):
+        keys = {fmt: _key(shape, fmt, isa) for fmt in LIMITS}
+        runs = {fmt: results[key] for fmt, key in keys.items() if key in results}
         if not runs:
             continue
         lines = [["format", "engine", "prefill", "genfast ÷ it", "decode", "genfast ÷ it", "KL"]]
@@ -239,7 +187,8 @@ def text_of(results: dict[str, Any]) -> str:
             for fmt, m in ((fmt, run["machine"]) for fmt, run in runs.items())
         )
         parts.append(
-            f"**{shape}** ({first['cpu']}, {first['threads']} threads, {first['date']}; tokens/s, "
+            f"**{shape}{isa and ', AVX2 alone'}** ({first['cpu']}, {first['threads']} threads, "
+            f"{first['date']}; tokens/s, "
             f"prompt {first['prompt_tokens']}, {first['new_tokens']} new, medians of "
             f"{min(run['rounds'] for run in runs.values())} or more rounds)\n\n"
             f"{table(lines)}\n\nCeilings in those runs: {ceilings}."
@@ -264,15 +213,25 @@ def main() -> None:
     add("--new-tokens", type=int, default=32, metavar="N")
     add("--rounds", type=int, default=5, metavar="N")
     add("--work", type=Path, metavar="DIR", help="keeps models and results (default: temporary)")
+    add("--resume", action="store_true", help="leave out what --work has results of")
     add("--report", type=Path, metavar="FILE", help="write the results of --work there; no run")
+    add("--isa", choices=ISAS[1:], default="", help="the instruction set of all; needs --llama")
+    add("--llama", type=Path, metavar="DIR", help="where to import llama_cpp from")
     args = parser.parse_args()
-    if args.report and not args.work:
-        parser.error("--report needs --work, the folder of an earlier run")
+    if (args.report or args.resume) and not args.work:
+        parser.error("--report and --resume need --work, the folder of an earlier run")
+    if args.isa and not args.llama:
+        parser.error("--isa avx2 needs --llama, a folder with a llama_cpp built for it")
     if min(args.threads, args.prompt_tokens, args.new_tokens, args.rounds) < 1:
         parser.error("--threads, --prompt-tokens, --new-tokens and --rounds start at 1")
     if args.report:
         insert(args.report, "peers", text_of(json.loads((args.work / _RESULTS).read_text())))
         return
+    if args.llama:
+        sys.path.insert(0, str(args.llama))  # the engines' processes take it over
+    if args.isa:
+        os.environ["GENFAST_ISA"] = args.isa
+        args.peers = ["llama.cpp"]
     with tempfile.TemporaryDirectory() as temporary:
         args.work = args.work or Path(temporary)
         args.work.mkdir(parents=True, exist_ok=True)
@@ -282,7 +241,11 @@ def main() -> None:
         for shape in args.shapes:
             model = make(shape, args.work / shape)
             for fmt in args.formats:
-                done[f"{shape} {fmt}"] = compare(model, shape, fmt, args)
+                key = _key(shape, fmt, args.isa)
+                if args.resume and key in results:
+                    _say(f"{key}: there already, of {results[key]['date']}")
+                    continue
+                done[key] = compare(model, shape, fmt, args)
                 kept.write_text(json.dumps(results | done, indent=1))
         print(text_of(done))
 

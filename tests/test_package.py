@@ -95,30 +95,74 @@ def test_the_best_isa_is_the_default():
     assert json.loads(done.stdout)["isa"] == ISAS[-1]
 
 
-def test_no_wide_instruction_outside_the_wide_kernels():
-    """ymm and zmm registers appear only in functions of the namespaces avx2, avx512 and amx, tile
-    registers only in those of amx."""
+@pytest.fixture(scope="module")
+def functions() -> dict[str, list[str]]:
+    """The extension's instructions by function."""
     objdump = shutil.which("objdump")
     if not objdump:
         pytest.skip("needs objdump")
-    library = _core.__file__
-    symbols = subprocess.run(["nm", "-C", library], capture_output=True, text=True).stdout
-    if "genfast::avx2::" not in symbols:
-        pytest.skip("the extension is stripped: build with -C install.strip=false to check it")
     listing = subprocess.run(
-        [objdump, "-d", "-C", "--no-show-raw-insn", library], capture_output=True, text=True
+        [objdump, "-d", "-C", "--no-show-raw-insn", _core.__file__], capture_output=True, text=True
     ).stdout
-    wide, tiles = r"genfast::(avx2|avx512|amx)::", r"genfast::amx::"
-    owner, checked, tiled, wrong = "", 0, 0, set()
+    found: dict[str, list[str]] = {}
     for line in listing.splitlines():
         if line.endswith(">:"):
-            owner = line
-            checked += 1
-        elif re.search(r"%[yz]mm", line) and not re.search(wide, owner):
-            wrong.add(owner)
-        elif re.search(r"%tmm|tilecfg|tilerelease", line):
-            tiled += 1
-            if not re.search(tiles, owner):
-                wrong.add(owner)
-    assert checked > 100 and tiled > 100
+            instructions = found.setdefault(line.split("<", 1)[1][:-2], [])
+        elif "\t" in line:
+            instructions.append(line.split("\t", 1)[1].strip())
+    if not any("genfast::avx2::" in name for name in found):
+        pytest.skip("the extension is stripped: build with -C install.strip=false to check it")
+    return found
+
+
+def test_no_wide_instruction_outside_the_wide_kernels(functions):
+    """ymm and zmm registers appear only in functions of the namespaces avx2, avx512 and amx, tile
+    registers only in those of amx."""
+    assert len(functions) > 100
+
+    def using(registers: str) -> set[str]:
+        return {
+            name
+            for name, instructions in functions.items()
+            if any(re.search(registers, instruction) for instruction in instructions)
+        }
+
+    tiled = using(r"%tmm|tilecfg|tilerelease")
+    assert tiled
+    wrong = {name for name in using(r"%[yz]mm") if not re.search(r"::(avx2|avx512|amx)::", name)}
+    wrong |= {name for name in tiled if "genfast::amx::" not in name}
     assert not wrong, sorted(wrong)[:5]
+
+
+# The largest tile of each kernel that tests/engine/test_kernel_choice.py sees chosen, its
+# instruction, and how many sums it keeps: a register each. avx2's hold two vectors of sixteen.
+TILES = {
+    "int8_vnni": ("avx512::int8_tile<12>", "vpdpbusd", 24),
+    "int4_vnni": ("avx512::int4_tile<6>", "vpdpbusd", 12),
+    "bf16_dot": ("avx512::dot_tile<false, 12>", "vdpbf16ps", 24),
+    "attention bf16_dot": (
+        "avx512::product<genfast::avx512::BFloat16Dot, 12, 2, true>",
+        "vdpbf16ps",
+        24,
+    ),
+    "attention int8_fixed": ("avx512::product_int8<6, 2, true>", "vpdpbusd", 24),
+}
+
+
+@pytest.mark.parametrize("kernel", TILES)
+def test_a_tile_is_its_instruction_and_keeps_its_sums_in_registers(functions, kernel):
+    tile, instruction, sums = TILES[kernel]
+    (body,) = (body for name, body in functions.items() if f"genfast::{tile}(" in name)
+    targets = {line.rsplit("%", 1)[1] for line in body if line.startswith(instruction)}
+    assert len(targets) >= sums
+    spilled = [line for line in body if re.search(r"\(%r[sb]p.*%zmm|%zmm.*\(%r[sb]p", line)]
+    assert not spilled
+
+
+@pytest.mark.parametrize(
+    ("tile", "instruction"),
+    [("int8_tile<6>", "vpmaddwd"), ("int4_tile<6>", "vpmaddubsw")],
+)
+def test_avx2_tiles_are_their_instructions(functions, tile, instruction):
+    (body,) = (body for name, body in functions.items() if f"genfast::avx2::{tile}(" in name)
+    assert sum(line.startswith(instruction) for line in body) >= 24

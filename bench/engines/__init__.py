@@ -5,6 +5,7 @@ An engine is a class in its own module, which imports its package only when it i
     Engine(model, fmt, threads, work)   opens the Llama directory `model` in `fmt`, one of the
                                         class's FORMATS; what it converts lies in `work`, once
     logits(ids) -> float32 [V]          at the last position, from an empty cache
+    all_logits(ids) -> float32 [T, V]   at every position (those that `quality.py` compares)
     prefill(ids) -> seconds             the prompt, up to the logits of its last token
     decode(ids, n) -> seconds           n greedy steps after the prompt, which is not counted
     close()
@@ -15,16 +16,30 @@ FORMATS: what the engine calls each of "f32", "bf16", "int8" and "int4" that it 
 from __future__ import annotations
 
 import importlib
+from typing import NamedTuple
 
-# name: (module, what to install)
+
+class Origin(NamedTuple):
+    """Where an engine comes from: its module here, the modules it imports, how to get them."""
+
+    module: str
+    modules: tuple[str, ...]
+    install: str
+
+
 ENGINES = {
-    "genfast": ("engines.genfast_", "."),
-    "llama.cpp": ("engines.llama_cpp_", "llama-cpp-python gguf"),
-    "transformers": ("engines.torch_", "torch transformers"),
-    "OpenVINO": ("engines.openvino_", "openvino"),
-    "CTranslate2": ("engines.ctranslate2_", "ctranslate2"),
+    "genfast": Origin("genfast_", ("genfast",), "pip install ."),
+    "llama.cpp": Origin("llama_cpp_", ("llama_cpp", "gguf"), "pip install llama-cpp-python gguf"),
+    "transformers": Origin("torch_", ("torch", "transformers"), "pip install torch transformers"),
+    "OpenVINO": Origin("openvino_", ("openvino",), "pip install openvino"),
+    "CTranslate2": Origin("ctranslate2_", ("ctranslate2",), "pip install ctranslate2"),
+    "onnxruntime-genai": Origin(
+        "ort_genai_",
+        ("onnxruntime_genai", "onnx_ir", "torch", "transformers"),
+        "pip install onnxruntime-genai onnx-ir torch transformers",
+    ),
 }
 
 
 def engine_class(name: str) -> type:
-    return importlib.import_module(ENGINES[name][0]).Engine
+    return importlib.import_module(f"engines.{ENGINES[name].module}").Engine

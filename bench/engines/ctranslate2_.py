@@ -77,7 +77,10 @@ class Engine:
         )
 
     def logits(self, ids: list[int]) -> np.ndarray:
-        return np.array(self._generator.forward_batch([ids]))[0, -1]
+        return self.all_logits(ids)[-1]
+
+    def all_logits(self, ids: list[int]) -> np.ndarray:
+        return np.array(self._generator.forward_batch([ids]))[0]
 
     def _generate(self, ids: list[int], n: int) -> list[float]:
         """When each of n tokens came."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -86,6 +87,7 @@ class Engine:
         self._log_callback = llama_cpp.llama_log_callback(self._keep)  # lives as long as this
         llama_cpp.llama_log_set(self._log_callback, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
+        self._check_isa()
         path = self._file(model, fmt, work)
         self.weight_bytes = path.stat().st_size
         params = llama_cpp.llama_model_default_params()
@@ -101,6 +103,12 @@ class Engine:
         )
         vocabulary = llama_cpp.llama_model_get_vocab(self._model)
         self._vocabulary = llama_cpp.llama_vocab_n_tokens(vocabulary)
+
+    def _check_isa(self) -> None:
+        """Beside a genfast that is forced to AVX2 only a build for AVX2 is a peer."""
+        built = self._api.llama_print_system_info().decode()
+        if os.environ.get("GENFAST_ISA") == "avx2" and "AVX512 = 1" in built:
+            raise RuntimeError(f"this llama.cpp was built for AVX-512: {built}")
 
     def _keep(self, level: int, text: bytes, _: object) -> None:
         self._log.append(text.decode(errors="replace"))

@@ -54,6 +54,9 @@ class Source:
         bits = self.float32(name).view(np.uint32)
         return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
+    def all_float32(self) -> dict[str, np.ndarray]:
+        return {name: self.float32(name) for name in self._shapes}
+
     def close(self) -> None:
         self._checkpoint.close()
 

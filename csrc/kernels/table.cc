@@ -15,6 +15,7 @@ const Kernels kernels = {
         matmul_scratch_bytes,
     attention_scratch_bytes,
     matmul_variant,
+    attention_variant,
 };
 
 }  // namespace genfast::GENFAST_ISA

@@ -40,8 +40,10 @@ struct Kernels {
     size_t (*matmul_scratch_bytes)(const Matrix& w, int64_t M, int threads);
     size_t (*attention_scratch_bytes)(const KvLayout& layout, int heads, int64_t T, int threads,
                                       int64_t max_context, int64_t spans);
-    // What a matmul runs as, for dump() and for tests that prove which kernel was chosen.
+    // What a matmul and attention run as, for dump() and for tests that prove which kernel was
+    // chosen.
     const char* (*matmul_variant)(Format format);
+    const char* (*attention_variant)(KvType type);
 };
 
 #ifdef GENFAST_ISA
@@ -53,6 +55,7 @@ size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
 size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int threads,
                                int64_t max_context, int64_t spans);
 const char* matmul_variant(Format format);
+const char* attention_variant(KvType type);
 }  // namespace GENFAST_ISA
 #endif
 

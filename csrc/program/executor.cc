@@ -153,6 +153,16 @@ const float* Executor::value(ValueId id) const {
     return buffers_[id];
 }
 
+// The op, or which of its kernels runs where that depends on a format.
+std::string Executor::kernel_name(const Instruction& instruction) const {
+    const std::string op = instruction.op->name;
+    if (op == "attention")
+        return kernels_.attention_variant(caches_.at(instruction.integer("layer")).layout.type);
+    if (op != "matmul") return op;
+    const Matrix w = program_->values()[instruction.inputs[1]].matrix->view();
+    return cat(kernels_.matmul_variant(w.format), w.gated ? " gated" : "");
+}
+
 std::string Executor::dump() const {
     std::ostringstream text;
     text << program_->instructions().size() << " instructions, " << kernels_.isa << ", arena "
@@ -161,7 +171,6 @@ std::string Executor::dump() const {
     int index = 0;
     for (const Instruction& instruction : program_->instructions()) {
         std::string call = cat(instruction.op->name, "(");
-        std::string kernel = instruction.op->name;
         for (size_t i = 0; i < instruction.inputs.size(); ++i) {
             ValueId id = instruction.inputs[i];
             if (i) call += ", ";
@@ -169,10 +178,7 @@ std::string Executor::dump() const {
                 call += "-";
                 continue;
             }
-            const Value& value = program_->values()[id];
-            call += value.name;
-            if (value.matrix && kernel == "matmul")
-                kernel = kernels_.matmul_variant(value.matrix->view().format);
+            call += program_->values()[id].name;
         }
         for (const auto& [key, value] : instruction.attributes) {
             call += cat(", ", key, "=");
@@ -180,8 +186,8 @@ std::string Executor::dump() const {
         }
         const Value& out = program_->values()[instruction.output];
         text << std::setw(4) << index++ << "  " << out.name << " = " << call << ")  "
-             << program_->shape_text(instruction.output) << "  kernel " << kernel << "  slot "
-             << plan_.slot[instruction.output] << "  " << instruction.where << "\n";
+             << program_->shape_text(instruction.output) << "  kernel " << kernel_name(instruction)
+             << "  slot " << plan_.slot[instruction.output] << "  " << instruction.where << "\n";
     }
     return text.str();
 }

@@ -47,6 +47,7 @@ class Executor {
     bool nothing_to_do(size_t instruction, const Step& step) const;
     bool run_checked(const Step& step, const std::atomic<bool>* cancel);
     void compare(const Instruction& instruction, const Step& step) const;
+    std::string kernel_name(const Instruction& instruction) const;
     std::vector<BoundOp> bind_all(const Kernels& kernels, const std::vector<float*>& outputs) const;
 
     std::shared_ptr<const Program> program_;

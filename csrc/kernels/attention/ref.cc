@@ -89,5 +89,8 @@ size_t attention_scratch_bytes(const KvLayout&, int, int64_t, int threads, int64
                                int64_t) {
     return sizeof(double) * size_t(threads) * size_t(max_context);
 }
+const char* attention_variant(KvType) {
+    return "ref";
+}
 
 }  // namespace genfast::ref

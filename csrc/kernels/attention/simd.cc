@@ -100,19 +100,24 @@ void run_job(const AttentionArgs& a, const Job& job, const Job* next, const Reco
 using RunJob = void (*)(const AttentionArgs&, const Job&, const Job* next, const Records&,
                         const Workspace&);
 
-RunJob job_runner(KvType type) {
+struct Variant {
+    const char* name;
+    RunJob run;
+};
+
+Variant variant_for(KvType type) {
     switch (type) {
         case KvType::f32:
-            return run_job<Float32>;
+            return {"f32", run_job<Float32>};
         case KvType::bf16:
 #if defined(__AVX512F__)
-            if (cpu_has_avx512_bf16()) return run_job<BFloat16Dot>;
+            if (cpu_has_avx512_bf16()) return {"bf16_dot", run_job<BFloat16Dot>};
 #endif
-            return run_job<BFloat16>;
+            return {"bf16", run_job<BFloat16>};
         case KvType::int8:
-            return run_job<Fixed>;
+            return {"int8_fixed", run_job<Fixed>};
     }
-    return nullptr;
+    return {};
 }
 
 void append(const AttentionArgs& a, Team& team) {
@@ -171,7 +176,7 @@ void attention(const AttentionArgs& a, Team& team) {
     if (team.index == 0) make_plan(a, team.count, plan, jobs);
     append(a, team);
     team.sync();
-    RunJob run = job_runner(a.layout.type);
+    const RunJob run = variant_for(a.layout.type).run;
     if (plan->merges == 0) {
         team.each_job(plan->jobs, [&](int64_t job) { run(a, jobs[job], nullptr, split, w); });
         return;
@@ -197,6 +202,10 @@ size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int
     int64_t floats =
         record_floats(sizes.records, layout.stored_dim()) + threads * workspace_floats(layout);
     return sizeof(Plan) + size_t(round_up(sizes.jobs * int64_t(sizeof(Job)), 64) + floats * 4);
+}
+
+const char* attention_variant(KvType type) {
+    return variant_for(type).name;
 }
 
 }  // namespace genfast::GENFAST_ISA
