@@ -136,9 +136,15 @@ void bind_engine(py::module_& m) {
                const SamplingParams& sampling, const std::string& prompt_outputs,
                int64_t outputs_from, bool reuse, int64_t chunk, int64_t priority,
                double deadline_seconds) {
-                RequestSpec spec{std::move(prompt), max_tokens, sampling,
-                                 prompt_outputs_named(prompt_outputs), outputs_from, reuse, chunk,
-                                 priority, deadline(deadline_seconds)};
+                RequestSpec spec{std::move(prompt),
+                                 max_tokens,
+                                 sampling,
+                                 prompt_outputs_named(prompt_outputs),
+                                 outputs_from,
+                                 reuse,
+                                 chunk,
+                                 priority,
+                                 deadline(deadline_seconds)};
                 py::gil_scoped_release release;
                 return engine.submit(std::move(spec));
             },

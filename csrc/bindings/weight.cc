@@ -81,8 +81,7 @@ py::bytes checksum_of(const Bytes& data, int threads) {
         py::gil_scoped_release release;
         sums = checksum(reinterpret_cast<const std::byte*>(data.data()), size_t(data.size()), pool);
     }
-    return py::bytes(reinterpret_cast<const char*>(sums.data()),
-                     sums.size() * sizeof(Digest));
+    return py::bytes(reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(Digest));
 }
 
 FloatArray unpack(const PackedMatrix& weight) {

@@ -278,7 +278,8 @@ class Model:
         these _kept for prompts that begin alike). prompt_tokens; cached_tokens of these came from
         the prefix cache; prefix_hit_rate is their ratio. steps, tokens (computed),
         generated_tokens, tokens_per_second (of busy_seconds). step_ms_p50, _p90, _p99: of the last
-        1,024 steps. planning_us_per_step: between computing. cpu_seconds, bytes_moved, kv_byte_seconds: totals of what `Usage` tells.
+        1,024 steps. planning_us_per_step: processor time between computing. cpu_seconds,
+        bytes_moved, kv_byte_seconds: totals of what `Usage` tells.
         """
         return self._engine.stats()
 
