@@ -48,12 +48,7 @@ static py::dict tap(std::shared_ptr<const Program> program, const std::vector<Kv
 void bind_program(py::module_& m) {
     py::class_<KvLayout>(m, "KvLayout")
         .def(py::init([](const std::string& type, int heads, int head_dim) {
-                 require(type == "float32" || type == "bfloat16" || type == "int8", "kv_dtype='",
-                         type, "' must be one of float32, bfloat16, int8");
-                 KvType kv = type == "float32"    ? KvType::f32
-                             : type == "bfloat16" ? KvType::bf16
-                                                  : KvType::int8;
-                 return KvLayout{kv, heads, head_dim};
+                 return KvLayout{kv_type_named(type), heads, head_dim};
              }),
              py::arg("kv_dtype"), py::arg("heads"), py::arg("head_dim"))
         .def_property_readonly("page_bytes",

@@ -7,13 +7,6 @@
 namespace genfast {
 namespace {
 
-KvType kv_type(const std::string& name) {
-    if (name == "float32") return KvType::f32;
-    if (name == "bfloat16") return KvType::bf16;
-    require(name == "int8", "kv_dtype='", name, "' must be 'float32', 'bfloat16' or 'int8'");
-    return KvType::int8;
-}
-
 // One layer's paged cache, for tests and benches.
 class KvCache {
   public:
@@ -24,7 +17,7 @@ class KvCache {
         require(head_dim >= 1 && head_dim <= kMaxHeadDim, "head_dim=", head_dim, " must be 1 to ",
                 kMaxHeadDim);
         require(pages >= 1 && pages < (int64_t(1) << 31), "pages=", pages, " must be at least 1");
-        layout_ = {kv_type(kv_dtype), kv_heads, head_dim};
+        layout_ = {kv_type_named(kv_dtype), kv_heads, head_dim};
         pages_ = pages;
         storage_ = Buffer(size_t((pages + kRunPages - 1) / kRunPages) * layout_.run_bytes());
     }
@@ -48,8 +41,8 @@ class KvCache {
     }
 
     FloatArray attention(const FloatArray& qkv, const std::vector<Span>& spans,
-                         std::optional<float> scale, int64_t window, const std::string& isa,
-                         int threads) {
+                         std::optional<float> scale, int64_t window, int64_t sinks,
+                         const std::string& isa, int threads) {
         int64_t D = layout_.head_dim, T = qkv.ndim() == 2 ? qkv.shape(0) : 0;
         int64_t heads = qkv.ndim() == 2 ? qkv.shape(1) / D - 2 * layout_.heads : 0;
         require(
@@ -59,6 +52,7 @@ class KvCache {
         float factor = scale ? *scale : 1 / std::sqrt(float(D));
         require(factor > 0 && std::isfinite(factor), "scale=", factor, " must be positive");
         require(window >= 0, "window=", window, " must be 0 (all) or positive");
+        check_sinks(window, sinks);
         require(threads >= 0 && threads <= 1024, "threads=", threads,
                 " must be 0 (default) to 1024");
         std::vector<SequenceSpan> rows;
@@ -90,7 +84,8 @@ class KvCache {
                            T,
                            int(heads),
                            factor,
-                           window};
+                           window,
+                           sinks};
         run_kernel(kernels.attention, args, team);
         return out;
     }
@@ -121,8 +116,8 @@ void bind_attention(py::module_& m) {
         .def("append", &KvCache::append, py::arg("k"), py::arg("v"), py::arg("pages"),
              py::arg("start") = 0)
         .def("attention", &KvCache::attention, py::arg("qkv"), py::arg("spans"),
-             py::arg("scale") = py::none(), py::arg("window") = 0, py::kw_only(),
-             py::arg("isa") = "", py::arg("threads") = 0)
+             py::arg("scale") = py::none(), py::arg("window") = 0, py::arg("sinks") = 0,
+             py::kw_only(), py::arg("isa") = "", py::arg("threads") = 0)
         .def_property_readonly("nbytes", &KvCache::bytes);
 }
 

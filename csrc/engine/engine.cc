@@ -20,16 +20,16 @@ Limits limits_of(const EngineOptions& options) {
     return limits;
 }
 
-// How far back the layers look: 0 when one of them sees everything.
-int64_t window_of(const Program& program) {
-    int64_t widest = 0;
+Sight sight_of(const Program& program) {
+    Sight sight;
     for (const Instruction& instruction : program.instructions()) {
         if (std::string(instruction.op->name) != "attention") continue;
         int64_t window = instruction.integer("window");
-        if (window == 0) return 0;
-        widest = std::max(widest, window);
+        if (window == 0) return {};
+        sight.window = std::max(sight.window, window);
+        sight.sinks = std::max(sight.sinks, instruction.integer("sinks"));
     }
-    return widest;
+    return sight;
 }
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
@@ -45,7 +45,7 @@ Engine::Engine(std::shared_ptr<const Program> program, const std::vector<KvLayou
       cache_(layouts, options_.kv_pages, options_.prefix_cache),
       executor_(program, cache_.layers(), limits_of(options_), pool_,
                 {options_.isa, false, options_.check}),
-      scheduler_(cache_, executor_.limits(), cost_, window_of(*program)),
+      scheduler_(cache_, executor_.limits(), cost_, sight_of(*program)),
       meter_(*program, cache_, pool_),
       owner_process_(getpid()) {
     for (int i = 0; i < pool_.size(); ++i)

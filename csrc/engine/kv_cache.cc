@@ -31,13 +31,12 @@ KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep)
             piece([&](int32_t page) { return layout.keys(page, head); }, layout.page_bytes());
             for (int64_t panel = 0; panel < layout.panels(); ++panel)
                 piece([&](int32_t page) { return layout.values(page, head, panel); },
-                      size_t(kPageTokens) * size_t(layout.panel_width(panel)) *
-                          size_t(layout.itemsize()));
-            if (layout.scale_bytes() == 0) continue;
+                      layout.bytes_of(kPageTokens * layout.panel_width(panel)));
+            if (layout.page_scale_bytes() == 0) continue;
             piece([&](int32_t page) { return layout.key_scales(page, head); },
-                  kPageTokens * sizeof(float));
+                  layout.page_scale_bytes());
             piece([&](int32_t page) { return layout.value_scales(page, head); },
-                  kPageTokens * sizeof(float));
+                  layout.page_scale_bytes());
         }
         bytes += run * runs;
     }
@@ -98,10 +97,11 @@ void KvCache::remember(KvSequence& sequence, const std::vector<int32_t>& tokens,
     }
 }
 
-void KvCache::forget_before(KvSequence& sequence, int64_t token) {
-    for (; (sequence.forgotten + 1) * kPageTokens <= token; ++sequence.forgotten) {
-        unreference(sequence.pages[size_t(sequence.forgotten)]);
-        sequence.pages[size_t(sequence.forgotten)] = -1;
+void KvCache::forget(KvSequence& sequence, int64_t kept, int64_t token) {
+    for (int64_t page = pages_for(kept) + sequence.forgotten; (page + 1) * kPageTokens <= token;
+         ++page, ++sequence.forgotten) {
+        unreference(sequence.pages[size_t(page)]);
+        sequence.pages[size_t(page)] = -1;
     }
 }
 

@@ -22,8 +22,8 @@ namespace genfast {
 
 // The pages of one sequence, and how many of them the prefix tree knows.
 struct KvSequence {
-    std::vector<int32_t> pages;  // -1: given back, see forget_before
-    int64_t forgotten = 0;       // how many are -1: the first ones
+    std::vector<int32_t> pages;  // -1: given back, see forget
+    int64_t forgotten = 0;       // how many are -1: the first ones after sinks
     int64_t entered = 0;
     PrefixTree::Node last = PrefixTree::kRoot;  // of the last page entered
 };
@@ -58,8 +58,9 @@ class KvCache {
     // Lets others find the pages that are complete: the first `cached` tokens are in the cache. A
     // page that holds what another holds already is given back for that one.
     void remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached);
-    // Gives back the pages that hold only tokens before `token`: no layer looks so far back.
-    void forget_before(KvSequence& sequence, int64_t token);
+    // Gives back the pages that hold only tokens from `kept` (the same in every call) on and before
+    // `token`: no layer looks at these.
+    void forget(KvSequence& sequence, int64_t kept, int64_t token);
     void release(KvSequence& sequence);  // gives all pages back
 
     // Its pages, where one that n sequences use counts as 1/n.

@@ -106,7 +106,8 @@ void Scheduler::computed(const Share& share) {
     Request& request = *share.request;
     request.cached = share.start + share.rows;
     cache_.remember(request.kv, request.context, request.cached);
-    if (window_ > 0) cache_.forget_before(request.kv, request.cached - window_ + 1);
+    if (sight_.window > 0)
+        cache_.forget(request.kv, sight_.sinks, request.cached - sight_.window + 1);
 }
 
 void Scheduler::admit() {

@@ -27,13 +27,17 @@ struct Share {
     int64_t start = 0, rows = 0, outputs = 0;
 };
 
+// The tokens that some layer looks at: the last `window` (0: all) and the first `sinks`.
+struct Sight {
+    int64_t window = 0, sinks = 0;
+};
+
 class Scheduler {
   public:
     static constexpr double kStretch = 1.8;
 
-    // window: tokens that any layer looks back, 0 for all.
-    Scheduler(KvCache& cache, const Limits& limits, const CostModel& cost, int64_t window)
-        : cache_(cache), limits_(limits), cost_(cost), window_(window) {}
+    Scheduler(KvCache& cache, const Limits& limits, const CostModel& cost, const Sight& sight)
+        : cache_(cache), limits_(limits), cost_(cost), sight_(sight) {}
 
     void add(std::shared_ptr<Request> request);
     void remove(const std::shared_ptr<Request>& request);  // finished: gives its pages back
@@ -77,7 +81,7 @@ class Scheduler {
     KvCache& cache_;
     const Limits& limits_;
     const CostModel& cost_;
-    const int64_t window_;
+    const Sight sight_;
     std::set<Pointer, Before> waiting_;
     std::vector<Pointer> running_;  // in the same order
     uint64_t arrivals_ = 0;

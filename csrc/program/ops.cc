@@ -228,6 +228,7 @@ Shape check_attention(const Program& p, const Instruction& i) {
             " + 2*", kv, ") * ", dim, " = ", (heads + 2 * kv) * dim);
     require(i.integer("layer", -1) >= 0 && i.integer("window") >= 0,
             "layer and window must not be negative");
+    check_sinks(i.integer("window"), i.integer("sinks"));
     // The kernels keep a head on the stack.
     require(dim <= 256, "head_dim=", dim, " must be at most 256");
     require(i.number("scale") > 0, "scale=", i.number("scale"), " must be positive");
@@ -254,6 +255,7 @@ BoundOp bind_attention(const Binding& b) {
     fixed.heads = int(i.integer("heads"));
     fixed.scale = float(i.number("scale"));
     fixed.window = i.integer("window");
+    fixed.sinks = i.integer("sinks");
     return [=](const Step& step, Team& team) {
         AttentionArgs args = fixed;
         args.spans = step.spans;
@@ -351,6 +353,20 @@ Activation activation_named(const std::string& name) {
     if (name == "gelu_tanh") return Activation::gelu_tanh;
     throw std::invalid_argument(
         cat("activation=\"", name, "\" must be one of none, relu, silu, gelu, gelu_tanh"));
+}
+
+KvType kv_type_named(const std::string& name) {
+    if (name == "float32") return KvType::f32;
+    if (name == "bfloat16") return KvType::bf16;
+    if (name == "int8") return KvType::int8;
+    if (name == "int4") return KvType::int4;
+    throw std::invalid_argument(
+        cat("kv_dtype='", name, "' must be one of float32, bfloat16, int8, int4"));
+}
+
+void check_sinks(int64_t window, int64_t sinks) {
+    require(sinks >= 0 && sinks <= kPageTokens, "sinks=", sinks, " must be 0 to ", kPageTokens);
+    require(sinks == 0 || window > 0, "sinks=", sinks, " without a window: all is seen anyway");
 }
 
 }  // namespace genfast

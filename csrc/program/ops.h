@@ -74,6 +74,10 @@ inline int64_t row_count(int64_t rows, const Step& step) {
     return rows == kTokens ? step.tokens : rows == kOutputs ? step.outputs : rows;
 }
 
-Activation activation_named(const std::string& name);  // throws std::invalid_argument
+// Both throw std::invalid_argument.
+Activation activation_named(const std::string& name);
+KvType kv_type_named(const std::string& name);
+// Sinks belong to a window, and lie in one page.
+void check_sinks(int64_t window, int64_t sinks);
 
 }  // namespace genfast

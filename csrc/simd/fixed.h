@@ -1,9 +1,9 @@
-// Exact products of bytes with 16-bit integers:  sum_k (byte[n][k] - 128) * a[k]  for sixteen n.
+// Exact products of bytes with 16-bit integers:  sum_k (byte[n][k] - zero) * a[k]  for sixteen n.
 //
-// Bytes are stored plus 128, as unsigned; four consecutive k of one n lie in a dword (Bytes:
-// sixteen n). The factors a, of magnitude at most kFixedMost, are packed four k to two dwords in
-// whatever way this instruction set multiplies best. Sums are modulo 2^32, so only the final one
-// has to fit 32 bits.
+// Bytes are unsigned, `zero` (128, or 8 for nibbles) standing for 0; four consecutive k of one n
+// lie in a dword (Bytes: sixteen n). The factors a, of magnitude at most kFixedMost, are packed
+// four k to two dwords in whatever way this instruction set multiplies best. Sums are modulo 2^32,
+// so only the final one has to fit 32 bits.
 #pragma once
 
 #include "simd/vec.h"
@@ -23,6 +23,12 @@ struct FixedSum {
 };
 GENFAST_INLINE Bytes load_bytes(const void* p) {
     return {_mm512_loadu_si512(p)};
+}
+// The low nibble of every byte, and the high one.
+GENFAST_INLINE void load_nibbles(const void* p, Bytes& low, Bytes& high) {
+    __m512i both = _mm512_loadu_si512(p), nibble = _mm512_set1_epi8(15);
+    low.v = _mm512_and_si512(both, nibble);
+    high.v = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
 }
 GENFAST_INLINE FixedSum fixed_start(int32_t start) {
     return {_mm512_setzero_si512(), _mm512_set1_epi32(start)};
@@ -61,6 +67,16 @@ GENFAST_INLINE Bytes load_bytes(const void* p) {
     return {{_mm256_and_si256(both.lo, low), _mm256_and_si256(both.hi, low)},
             {_mm256_srli_epi16(both.lo, 8), _mm256_srli_epi16(both.hi, 8)}};
 }
+GENFAST_INLINE void load_nibbles(const void* p, Bytes& low, Bytes& high) {
+    VecI both = iload(p);
+    __m256i nibble = _mm256_set1_epi16(15), half[2] = {both.lo, both.hi};
+    for (int i = 0; i < 2; ++i) {
+        low.even[i] = _mm256_and_si256(half[i], nibble);
+        high.even[i] = _mm256_and_si256(_mm256_srli_epi16(half[i], 4), nibble);
+        low.odd[i] = _mm256_and_si256(_mm256_srli_epi16(half[i], 8), nibble);
+        high.odd[i] = _mm256_srli_epi16(half[i], 12);
+    }
+}
 GENFAST_INLINE FixedSum fixed_start(int32_t start) {
     return {_mm256_set1_epi32(start), _mm256_set1_epi32(start)};
 }
@@ -84,7 +100,7 @@ GENFAST_INLINE void fixed_pack(VecI a, int32_t* to) {
 
 #else
 
-// sdot multiplies signed by signed bytes: here 128 is taken off the bytes as they are loaded, not
+// sdot multiplies signed by signed bytes: here zero is taken off the bytes as they are loaded, not
 // off the sum. a = 256 high + low, summed apart.
 struct Bytes {
     int8x16_t q[4];
@@ -96,6 +112,14 @@ GENFAST_INLINE Bytes load_bytes(const void* p) {
     VecI bytes = ixor(iload(p), iset(int32_t(0x80808080u)));
     return {{vreinterpretq_s8_u32(bytes.q[0]), vreinterpretq_s8_u32(bytes.q[1]),
              vreinterpretq_s8_u32(bytes.q[2]), vreinterpretq_s8_u32(bytes.q[3])}};
+}
+GENFAST_INLINE void load_nibbles(const void* p, Bytes& low, Bytes& high) {
+    for (int i = 0; i < 4; ++i) {
+        uint8x16_t both = vld1q_u8((const uint8_t*)p + 16 * i);
+        int8x16_t zero = vdupq_n_s8(8);
+        low.q[i] = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15))), zero);
+        high.q[i] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(both, 4)), zero);
+    }
 }
 GENFAST_INLINE FixedSum fixed_start(int32_t) {
     int32x4_t zero = vdupq_n_s32(0);

@@ -16,6 +16,8 @@ def load(
     quantize: str | None = None,
     dtype: str = "auto",
     kv_dtype: str = "auto",
+    window: int | None = None,
+    sinks: int = 0,
     device: str = "auto",
     threads: int | None = None,
     kv_cache_bytes: int | None = None,
@@ -29,7 +31,13 @@ def load(
     path: the directory; None opens the small model that ships with genfast.
     quantize: None, "int8" or "int4": packs the weights in fewer bits while loading.
     dtype: "auto" (as stored), "float32" or "bfloat16": of weights that are not quantised.
-    kv_dtype: "auto" (float32 for float32 weights, else bfloat16), "float32", "bfloat16" or "int8".
+    kv_dtype: of the cached keys and values: "auto" (float32 for float32 weights, else bfloat16),
+        "float32", "bfloat16", "int8" or "int4" (8 and about 4.5 bits a value, scales included).
+    window: every attention layer looks back at the last `window` tokens only, so that a request
+        holds keys and values of no more, however long it gets (but its positions still end at the
+        model's context). This changes the model's answers. None: as the model was made.
+    sinks: with a window, the first `sinks` tokens (0 to 32) stay in sight, without which most
+        models lose the thread once these leave the window (StreamingLLM); 4 is usual.
     device: "auto" or "cpu".
     threads: None for all CPUs this process may use (affinity and cgroup quota).
     kv_cache_bytes: memory for keys and values of all requests; None takes a share of what is free.
@@ -48,7 +56,11 @@ def load(
     """
     _one_of("quantize", quantize, (None, "int8", "int4"))
     _one_of("dtype", dtype, ("auto", "float32", "bfloat16"))
-    _one_of("kv_dtype", kv_dtype, ("auto", "float32", "bfloat16", "int8"))
+    _one_of("kv_dtype", kv_dtype, ("auto", "float32", "bfloat16", "int8", "int4"))
+    window = _integer("window", window, 1, 1 << 40)
+    sinks = _integer("sinks", sinks, 0, 32) or 0
+    if sinks and window is None:
+        raise ValueError(f"sinks={sinks} needs a window: with window=None all tokens are seen")
     _one_of("device", device, ("auto", "cpu"))
     threads = _integer("threads", threads, 1, 1024)
     kv_cache_bytes = _integer("kv_cache_bytes", kv_cache_bytes, 1, 1 << 46)
@@ -62,6 +74,8 @@ def load(
         quantize=quantize,
         dtype=dtype,
         kv_dtype=kv_dtype,
+        window=window,
+        sinks=sinks,
         threads=threads or 0,
         kv_cache_bytes=kv_cache_bytes,
         prefix_cache=prefix_cache,

@@ -38,9 +38,14 @@ class AttentionLayer:
 
 
 class Graph:
-    """Records a program. The ops mean what `genfast.ops` documents; here they are symbolic."""
+    """Records a program. The ops mean what `genfast.ops` documents; here they are symbolic.
 
-    def __init__(self) -> None:
+    window, sinks: with a window, no attention layer looks further back, but for the first `sinks`
+    tokens, whatever the model file says.
+    """
+
+    def __init__(self, window: int = 0, sinks: int = 0) -> None:
+        self._window, self._sinks = window, sinks
         self.program = _core.Program()
         self.token_ids = Tensor(self.program.token_ids, "token_ids", ("T", 1))
         self.positions = Tensor(self.program.positions, "positions", ("T", 1))
@@ -122,19 +127,24 @@ class Graph:
         head_dim: int,
         scale: float | None = None,
         window: int = 0,
+        sinks: int = 0,
         name="attention",
     ) -> Tensor:
         """Causal attention over the KV cache; q, k, v side by side → [T, heads · head_dim].
 
         scale: of the scores, head_dim ** -0.5 by default. window: see only the last `window`
-        positions (0: all). Each call is a layer of the cache of its own.
+        positions (0: all) and the first `sinks`. Each call is a layer of the cache of its own.
         """
+        if self._window:
+            window = min(window or self._window, self._window)
+            sinks = max(sinks, self._sinks)
         attributes = {
             "heads": heads,
             "kv_heads": kv_heads,
             "head_dim": head_dim,
             "scale": float(head_dim**-0.5 if scale is None else scale),
             "window": window,
+            "sinks": sinks,
             "layer": len(self.attention_layers),
         }
         out = self._append("attention", [qkv], attributes, name)

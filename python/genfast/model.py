@@ -54,6 +54,8 @@ class Model:
         quantize: str | None,
         dtype: str,
         kv_dtype: str,
+        window: int | None,
+        sinks: int,
         threads: int,
         kv_cache_bytes: int | None,
         prefix_cache: bool,
@@ -77,16 +79,23 @@ class Model:
         self._sampling_defaults()  # a bad generation_config.json is found now, not at first use
         self._checkpoint = Checkpoint(path)
         try:
-            graph = self._record(module, quantize, dtype, threads, progress, cache_dir)
+            graph = Graph(window or 0, sinks)
+            self._record(graph, module, quantize, dtype, threads, progress, cache_dir)
             self._start(graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit)
         except BaseException:
             self._checkpoint.close()
             raise
-        self.settings = {"quantize": quantize, "dtype": dtype, "kv_dtype": self.kv_dtype}
+        self.settings = {
+            "quantize": quantize,
+            "dtype": dtype,
+            "kv_dtype": self.kv_dtype,
+            "window": window,
+            "sinks": sinks,
+        }
         self.fingerprint = Fingerprint(path, self.tokenizer)
         _open_models.add(self)
 
-    def _record(self, module, quantize, dtype, threads, progress, cache_dir) -> Graph:
+    def _record(self, graph: Graph, module, quantize, dtype, threads, progress, cache_dir) -> None:
         weights = Weights(
             self._checkpoint,
             dtype=dtype,
@@ -95,7 +104,6 @@ class Model:
             progress=progress,
             cache_dir=cache_dir,
         )
-        graph = Graph()
         try:
             logits = module.forward(graph, self._hparams, weights)
             weights.save()
@@ -104,7 +112,6 @@ class Model:
         graph.program.set_output(logits.id)
         self._native_program = graph.program
         self.weight_bytes: int = graph.program.weight_bytes
-        return graph
 
     def _start(
         self, graph: Graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit

@@ -185,6 +185,7 @@ def attention(
     scale: float | None = None,
     kv_dtype: str = "float32",
     window: int = 0,
+    sinks: int = 0,
     chunk: int = 0,
     pages: Sequence[int] | None = None,
     isa: str = "",
@@ -194,8 +195,9 @@ def attention(
 
     q [T, H, D], k and v [T, Hkv, D] float32 (H a multiple of Hkv, D at most 256), past_k and
     past_v [S, Hkv, D]: the tokens before them. Token t sees all of the past and tokens 0 .. t; with
-    window > 0 only the last ``window`` of these. scale: default 1/sqrt(D). kv_dtype: "float32",
-    "bfloat16" or "int8" (a scale per token and head); keys and values are rounded to it first.
+    window > 0 only the last ``window`` of these, and the first ``sinks`` (0 to 32) tokens of all.
+    scale: default 1/sqrt(D). kv_dtype: "float32", "bfloat16", "int8" (a scale per token and head)
+    or "int4" (a scale per token, head and 32 d); keys and values are rounded to it first.
     chunk > 0: that many tokens a step. pages: the page (32 tokens each) that holds every 32 tokens,
     in any order; default consecutive ones. Neither chunk, pages nor threads changes a bit of the
     result.
@@ -227,7 +229,7 @@ def attention(
     for row in range(0, T, chunk or max(T, 1)):
         part = qkv[row : row + chunk] if chunk else qkv
         span = (0, len(part), past + row, pages)
-        step = cache.attention(part, [span], scale, window, isa=isa, threads=threads)
+        step = cache.attention(part, [span], scale, window, sinks, isa=isa, threads=threads)
         out[row : row + len(part)] = step.reshape(-1, H, D)
     return out
 

@@ -29,10 +29,10 @@ _NOT_REPLAYED = ("priority", "deadline_ms", "n", "seed", "max_tokens")  # or giv
 class Receipt:
     """What replays one choice of a generation; `Generation.receipt` makes it.
 
-    settings: quantize, dtype and kv_dtype of the model. config, tokenizer, chat_template: SHA-256
-    of these parts of its directory; tensors: of every tensor, by name. parameters: the sampling.
-    stream: which of the n choices. digests: one a token, 64 bits as hexadecimal, of all logits
-    that it was drawn from.
+    settings: what `genfast.load` was given (quantize, dtype …). config, tokenizer, chat_template:
+    SHA-256 of these parts of its directory; tensors: of every tensor, by name. parameters: the
+    sampling. stream: which of the n choices. digests: one a token, 64 bits as hexadecimal, of all
+    logits that it was drawn from.
     """
 
     genfast: str

@@ -20,9 +20,10 @@ from genfast.config import Fields
 PANEL_ROWS = 32  # rows of a weight that lie together; see csrc/quant/format.h
 INT4_GROUP = 32  # columns that share an int4 scale
 KV_UNIT = 16  # what a head's dimension is padded to in the cache; see attention/kv_layout.h
+KV_GROUP = 32  # of a head's dimensions, that share a scale in an int4 cache
 
 FORMATS = ("float32", "bfloat16", "int8", "int4")
-KV_FORMATS = ("float32", "bfloat16", "int8")
+KV_FORMATS = ("float32", "bfloat16", "int8", "int4")
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,12 @@ class Sizes:
 
     def kv_bytes_per_token(self, fmt: str) -> int:
         """Bytes of keys and values of one token in one of KV_FORMATS."""
-        item = {"float32": 4, "bfloat16": 2, "int8": 1}[fmt]
-        scale = 4 if fmt == "int8" else 0
+        bits = {"float32": 32, "bfloat16": 16, "int8": 8, "int4": 4}[fmt]
         total = 0
         for heads, dim in self.kv_heads:
             stored = -(-dim // KV_UNIT) * KV_UNIT
-            total += 2 * heads * (stored * item + scale)
+            scales = {"int8": 4, "int4": -(-stored // KV_GROUP) * 2}.get(fmt, 0)
+            total += 2 * heads * (stored * bits // 8 + scales)
         return total
 
 

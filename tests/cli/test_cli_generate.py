@@ -21,6 +21,7 @@ def test_generate_streams_to_stdout_and_figures_to_stderr(model, capsys):
 
 def test_generate_options_reach_load_and_generate(model, capsys):
     line = "generate x -m dir --quantize int8 --dtype float32 --kv-dtype int8 --threads 2 -q"
+    line += " --window 64 --sinks 4"
     line += " --max-tokens 9 --temperature 0.5 --top-k 4 --top-p 0.9 --min-p 0.1 --seed 7"
     line += (
         " --cache-dir kept --repetition-penalty 1.1 --presence-penalty 0.2 --frequency-penalty -0.3"
@@ -36,6 +37,8 @@ def test_generate_options_reach_load_and_generate(model, capsys):
                 "quantize": "int8",
                 "dtype": "float32",
                 "kv_dtype": "int8",
+                "window": 64,
+                "sinks": 4,
                 "device": "auto",
                 "threads": 2,
                 "cache_dir": "kept",

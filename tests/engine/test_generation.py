@@ -129,7 +129,10 @@ def test_wrong_arguments_of_load(tiny_dir):
     for wrong in (
         {"quantize": "int3"},
         {"dtype": "float64"},
-        {"kv_dtype": "int4"},
+        {"kv_dtype": "int2"},
+        {"window": 0},
+        {"sinks": 33, "window": 64},
+        {"sinks": 4},
         {"device": "tpu"},
         {"threads": 0},
         {"threads": True},

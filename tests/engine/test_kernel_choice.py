@@ -29,14 +29,14 @@ MATMUL = {
     "avx512": {"bf16": DOT, "int8": "int8_vnni", "int4": "int4_vnni"},
 }
 ATTENTION = {
-    "ref": {"bfloat16": "ref", "int8": "ref"},
-    "avx2": {"bfloat16": "bf16", "int8": "int8_fixed"},
-    "avx512": {"bfloat16": DOT, "int8": "int8_fixed"},
+    "ref": {"bfloat16": "ref", "int8": "ref", "int4": "ref"},
+    "avx2": {"bfloat16": "bf16", "int8": "int8_fixed", "int4": "int4_fixed"},
+    "avx512": {"bfloat16": DOT, "int8": "int8_fixed", "int4": "int4_fixed"},
 }
 OPTIONS = {
     "bf16": {"dtype": "bfloat16"},
     "int8": {"quantize": "int8", "kv_dtype": "int8"},
-    "int4": {"quantize": "int4"},
+    "int4": {"quantize": "int4", "kv_dtype": "int4"},
 }
 
 

@@ -66,7 +66,8 @@ def test_buffers_are_shared(tiny):
 CHECKED = """
 import sys
 import genfast
-for options in ({}, {"quantize": "int8"}, {"quantize": "int4", "kv_dtype": "int8"}):
+for options in ({}, {"quantize": "int8"}, {"quantize": "int4", "kv_dtype": "int8"},
+                {"kv_dtype": "int4", "window": 8, "sinks": 2}):
     with genfast.load(sys.argv[1], **options) as model:
         print(len(model.generate([1, 2, 3], max_tokens=8).token_ids))
 """
@@ -108,7 +109,7 @@ def run_checked(code: str, *args: str) -> str:
 
 
 def test_genfast_check_passes_on_sound_kernels(tiny_dir):
-    assert run_checked(CHECKED, str(tiny_dir)).split() == ["8", "8", "8"]
+    assert run_checked(CHECKED, str(tiny_dir)).split() == ["8"] * 4
 
 
 def test_genfast_check_names_the_first_op_that_differs():

@@ -10,7 +10,7 @@ from genfast import _core, ops
 from quantised import bfloat16
 
 ISAS = genfast.cpu_info()["isas"]
-KV = ["float32", "bfloat16", "int8"]
+KV = ["float32", "bfloat16", "int8", "int4"]
 EPS32 = float(np.finfo(np.float32).eps)
 
 
@@ -21,27 +21,90 @@ def int8(x):
     return np.rint(x * inverse) * (largest / np.float32(127)).astype(np.float64)
 
 
-ROUND = {"float32": lambda x: x, "bfloat16": bfloat16, "int8": int8}
+def rotated(x):
+    """Every whole group of 32 along the last axis times a Hadamard matrix, in float32's order."""
+    x = x.copy()
+    for group in range(x.shape[-1] // 32):
+        part = x[..., 32 * group : 32 * group + 32]
+        for _ in range(5):
+            even, odd = part[..., ::2].copy(), part[..., 1::2].copy()
+            part[..., :16], part[..., 16:] = even + odd, even - odd
+    return x
 
 
-def definition(q, k, v, past=0, scale=None, window=0, kv_dtype="float32"):
+def padded(x):
+    return np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % 16)])
+
+
+def unrotated(x):
+    """The inverse of `rotated`, which squared multiplies every group by 32."""
+    x, whole = rotated(x), x.shape[-1] // 32 * 32
+    x[..., :whole] /= 32
+    return x
+
+
+def group_sums(x):
+    """In float32, halves added to halves."""
+    while x.shape[-1] > 1:
+        x = x[..., : x.shape[-1] // 2] + x[..., x.shape[-1] // 2 :]
+    return x
+
+
+def int4(x):
+    """A float16 scale for every 32 d: of three that put the extreme near -8, the least squares fit
+    of the one that explains most.
+    """
+    D = x.shape[-1]
+    x = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -D % 32)])
+    groups = x.reshape(*x.shape[:-1], -1, 32)
+    low, high = groups.min(-1, keepdims=True), groups.max(-1, keepdims=True)
+    extreme = np.where(-low > high, low, high)
+    best = scale = np.zeros_like(extreme)
+    for divisor in np.float32([-8, -7.4, -8.8]):
+        q = np.rint(np.clip(groups * (divisor / extreme), -8, 7))
+        with_x = group_sums(groups * q)
+        fit = with_x / group_sums(q * q)
+        scale = np.where(with_x * fit > best, fit, scale)
+        best = np.maximum(with_x * fit, best)
+    scale = scale.astype(np.float16).astype(np.float32)
+    q = np.rint(np.clip(groups * (1 / scale), -8, 7))
+    return (q * scale.astype(np.float64)).reshape(x.shape)[..., :D]
+
+
+def int4_keys(k):
+    """Rotated when they are rounded; here turned back."""
+    return unrotated(int4(rotated(padded(k))))[..., : k.shape[-1]]
+
+
+ROUND = {
+    "float32": (lambda x: x, lambda x: x),
+    "bfloat16": (bfloat16, bfloat16),
+    "int8": (int8, int8),
+    "int4": (int4_keys, int4),
+}
+
+
+def definition(q, k, v, past=0, scale=None, window=0, sinks=0, kv_dtype="float32"):
     """Softmax in float64 of the keys each row may see: (out, bound on the error in float32).
 
-    bfloat16: queries are rounded to it, and weights. int8: queries and weights (times value
+    bfloat16: queries are rounded to it, and weights. int8, int4: queries and weights (times value
     scales) become 16-bit integers.
     """
-    fixed = kv_dtype == "int8"
-    k, v = ROUND[kv_dtype](k), ROUND[kv_dtype](v)
+    fixed = kv_dtype in ("int8", "int4")
+    k, v = (rounded(x) for rounded, x in zip(ROUND[kv_dtype], (k, v), strict=True))
     if kv_dtype == "bfloat16":
         q = bfloat16(q)
     q, k, v = (x.astype(np.float64) for x in (q, k, v))
     T, H, D = q.shape
     group = H // k.shape[1]
     scale = D**-0.5 if scale is None else scale
+    # What is multiplied: int4's queries and keys meet rotated.
+    qs, ks = (unrotated(padded(q)), rotated(padded(k))) if kv_dtype == "int4" else (q, k)
     out, bound = np.empty(q.shape), np.empty(q.shape)
     for t in range(T):
         end = past + t + 1
-        seen = slice(max(0, end - window) if window else 0, end)
+        seen = np.arange(end)
+        seen = seen[(seen >= end - window) | (seen < sinks)] if window else seen
         for h in range(H):
             keys, values = k[seen, h // group], v[seen, h // group]
             scores = keys @ q[t, h] * scale
@@ -51,22 +114,24 @@ def definition(q, k, v, past=0, scale=None, window=0, kv_dtype="float32"):
             # A score is a chain of D fma: off by D eps/2 of its sum of magnitudes, and so,
             # relatively, is its weight (twice: the maximum's score is off too). exp2 and the sums
             # add a few eps, each chain of up to 512 weights and the merges the rest.
-            magnitude = (np.abs(keys) @ np.abs(q[t, h])).max() * scale
+            factors, sizes = np.abs(qs[t, h]), np.abs(ks[seen, h // group])
+            magnitude = (sizes @ factors).max() * scale
             chain = min(len(weights), 512) / 2 + len(weights) / 512 + 8
             relative = EPS32 * ((D + 4) * magnitude + 2 * chain)
             if fixed:
                 # Half a unit of the largest |q| in every q; a score moves by that times sum |k|.
-                unit = np.abs(q[t, h]).max() / 32512
-                relative += unit * np.abs(keys).sum(-1).max() * scale
+                unit = factors.max() / 32512
+                relative += unit * sizes.sum(-1).max() * scale
             if kv_dtype == "bfloat16":
                 relative += 2.0**-8  # half a step of 8 significant bits, in each weight
             if kv_dtype != "float32":
                 relative += 2 * 3e-6  # a shorter polynomial for 2^x: in each weight, in their sum
             bound[t, h] = relative * (weights @ np.abs(values)) + 1e-30
             if fixed:
-                # Half a unit of the largest weight times scale, in every product |byte| <= 127.
+                # Half a unit of the largest weight times scale, in every product: |byte| <= 127
+                # where the largest value has 127, |nibble| <= 8 where it has at least 7.
                 largest = (weights * np.abs(values).max(-1)).max()
-                bound[t, h] += len(weights) * 0.5 * largest / 32512
+                bound[t, h] += len(weights) * 0.5 * 8 / 7 * largest / 32512
     return out, bound
 
 
@@ -107,11 +172,22 @@ def test_matches_definition(rng, isa, kv_dtype, T, H, Hkv, D, past):
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("window", [1, 2, 31, 100, 512, 700])
 @pytest.mark.parametrize("T, past", [(1, 1300), (70, 480), (37, 0)])
-def test_window(rng, isa, window, T, past):
+@pytest.mark.parametrize("sinks", [0, 1, 4, 32])
+def test_window(rng, isa, window, sinks, T, past):
+    """With sinks, the first tokens stay in sight: the window may overlap or touch them."""
     q, k, v = random_qkv(rng, T, 4, 2, 16, past)
-    expected, bound = definition(q, k, v, past, window=window)
-    got = run(q, k, v, past, window=window, isa=isa)
+    expected, bound = definition(q, k, v, past, window=window, sinks=sinks)
+    got = run(q, k, v, past, window=window, sinks=sinks, isa=isa)
     assert (np.abs(got - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kv_dtype", KV)
+def test_sinks_of_every_cache(rng, isa, kv_dtype):
+    q, k, v = random_qkv(rng, 20, 6, 2, 72, 600)
+    options = {"window": 50, "sinks": 5, "kv_dtype": kv_dtype}
+    expected, bound = definition(q, k, v, 600, **options)
+    assert (np.abs(run(q, k, v, 600, isa=isa, **options) - expected) <= bound).all()
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -125,11 +201,11 @@ def test_scale_and_large_scores(rng, isa):
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kv_dtype", KV)
-@pytest.mark.parametrize("window", [0, 90])
-def test_chunks_threads_and_pages_do_not_change_bits(rng, isa, kv_dtype, window):
+@pytest.mark.parametrize("window, sinks", [(0, 0), (90, 0), (90, 4)])
+def test_chunks_threads_and_pages_do_not_change_bits(rng, isa, kv_dtype, window, sinks):
     T, past = (130, 470) if isa != "ref" else (40, 490)
     q, k, v = random_qkv(rng, T, 6, 2, 40, past)
-    options = {"kv_dtype": kv_dtype, "window": window, "isa": isa}
+    options = {"kv_dtype": kv_dtype, "window": window, "sinks": sinks, "isa": isa}
     whole = run(q, k, v, past, threads=1, **options).tobytes()
     for chunk in (1, 7, 64):
         assert run(q, k, v, past, chunk=chunk, **options).tobytes() == whole, f"chunk={chunk}"
@@ -219,6 +295,10 @@ def test_wrong_arguments_are_refused(rng):
         ops.attention(q, k, v, scale=0.0)
     with pytest.raises(ValueError, match="window=-1"):
         ops.attention(q, k, v, window=-1)
+    with pytest.raises(ValueError, match="sinks=33 must be 0 to 32"):
+        ops.attention(q, k, v, window=8, sinks=33)
+    with pytest.raises(ValueError, match="sinks=2 without a window"):
+        ops.attention(q, k, v, sinks=2)
     with pytest.raises(ValueError, match="chunk=-1"):
         ops.attention(q, k, v, chunk=-1)
     with pytest.raises(ValueError, match="must list at least one page"):

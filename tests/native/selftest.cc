@@ -219,6 +219,7 @@ int main() {
         engine_under_load(Format::bf16, KvType::bf16, isa);
         engine_under_load(Format::int8, KvType::int8, isa);
         engine_under_load(Format::int4, KvType::bf16, isa);
+        engine_under_load(Format::int8, KvType::int4, isa);
     }
     std::printf("%d failures\n", failures);
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;

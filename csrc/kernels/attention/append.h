@@ -1,19 +1,21 @@
-// Writes one token's keys and values of one head into the cache, rounded to the cache's type.
-// Compiled into the reference and into every instruction set, in plain C++: what a cache holds must
-// not depend on who wrote it.
+// Writes keys and values into the cache, rounded to the cache's type. Compiled into the reference
+// and into every instruction set, in plain C++: what a cache holds must not depend on who wrote it.
 #pragma once
 
-#include "kernels/attention/kv_layout.h"
+#include "core/team.h"
+#include "kernels/attention/attention.h"
+#include "kernels/attention/round_int4.h"
 
 namespace genfast::GENFAST_ISA {
 
-// One row rounded to the cache's type, as bytes in ascending d.
+// One row rounded to the cache's type, as bytes in ascending d (int4: one byte a nibble).
 struct RoundedRow {
     union {
         alignas(64) uint8_t bytes[kMaxHeadDim * 4];
         uint16_t halves[kMaxHeadDim];
     };
-    float scale;  // int8 only: value = (byte - 128) * scale
+    float scale;                              // int8
+    uint16_t scales[kMaxHeadDim / kKvGroup];  // int4: f16, of each group
 };
 
 static inline void round_row_int8(const float* x, int64_t n, RoundedRow* row) {
@@ -42,6 +44,12 @@ static inline void round_row_int8(const float* x, int64_t n, RoundedRow* row) {
         row->bytes[i] = uint8_t(f32_to_bits(x[i] * inverse + 12583040.0f));
 }
 
+// x [Ds, and zeros up to the end of the last group]
+static inline void round_row_int4(const float* x, int64_t Ds, RoundedRow* row) {
+    for (int64_t d = 0; d < Ds; d += kKvGroup)
+        row->scales[d / kKvGroup] = round_group(x + d, row->bytes + d);
+}
+
 static inline void round_row(KvType type, const float* x, int64_t n, RoundedRow* row) {
     switch (type) {
         case KvType::f32:
@@ -53,10 +61,14 @@ static inline void round_row(KvType type, const float* x, int64_t n, RoundedRow*
         case KvType::int8:
             round_row_int8(x, n, row);
             break;
+        case KvType::int4:
+            round_row_int4(x, n, row);
+            break;
     }
 }
 
-static inline float load_kv(const std::byte* p, KvType type, float scale) {
+// Element i along the axis that dwords hold neighbours of.
+static inline float load_kv(const std::byte* p, KvType type, int64_t i, float scale) {
     switch (type) {
         case KvType::f32: {
             float x;
@@ -73,6 +85,11 @@ static inline float load_kv(const std::byte* p, KvType type, float scale) {
             std::memcpy(&byte, p, 1);
             return float(int(byte) - 128) * scale;
         }
+        case KvType::int4: {
+            uint8_t byte;
+            std::memcpy(&byte, p, 1);
+            return float((i & 4 ? byte >> 4 : byte & 15) + kLowest) * scale;
+        }
     }
     return 0;
 }
@@ -87,12 +104,44 @@ static inline void spread(const uint8_t* from, int64_t n, int size, std::byte* t
         for (int64_t i = 0; i < n; ++i) to[4 * i] = std::byte(from[i]);
 }
 
+static inline void append_int4(std::byte* cache, const KvLayout& layout, int32_t page, int64_t s,
+                               int head, const float* k, const float* v) {
+    int64_t D = layout.head_dim, Ds = layout.stored_dim();
+    float padded[2][kMaxHeadDim] = {};
+    std::memcpy(padded[0], k, size_t(D) * 4);
+    std::memcpy(padded[1], v, size_t(D) * 4);
+    for (int64_t d = 0; d + kKvGroup <= Ds; d += kKvGroup) rotate_group(padded[0] + d);
+    RoundedRow keys, values;
+    round_row(KvType::int4, padded[0], Ds, &keys);
+    round_row(KvType::int4, padded[1], Ds, &values);
+    for (int64_t g = 0; g < layout.panels(); ++g) {
+        // As for int8, through the key's scale.
+        uint16_t key_scale = values.scales[g] == kNotFinite ? values.scales[g] : keys.scales[g];
+        size_t at = size_t(g * kPageTokens + s) * 2;
+        std::memcpy(cache + layout.key_scales(page, head) + at, &key_scale, 2);
+        std::memcpy(cache + layout.value_scales(page, head) + at, &values.scales[g], 2);
+    }
+    std::byte* to = cache + layout.keys(page, head) + s * 4;
+    for (int64_t d = 0; d < Ds; d += 8, to += kPageTokens * 4)
+        for (int i = 0; i < 4; ++i)
+            to[i] = std::byte(keys.bytes[d + i] | keys.bytes[d + 4 + i] << 4);
+    // A value shares its byte with that of another token.
+    const int shift = s & 4 ? 4 : 0;
+    for (int64_t panel = 0; panel < layout.panels(); ++panel) {
+        const uint8_t* from = values.bytes + panel * kKvGroup;
+        to = cache + layout.values(page, head, panel) + layout.value_element(s, panel * kKvGroup);
+        for (int64_t d = 0; d < layout.panel_width(panel); ++d, to += 4)
+            *to = (*to & std::byte(0xf0 >> shift)) | std::byte(from[d] << shift);
+    }
+}
+
 // k, v [D] of token s (0 .. 31) of the page. D is padded by zeros in K, where it is summed over; in
 // V the padding lies in lanes that nobody reads.
 static inline void append_token(std::byte* cache, const KvLayout& layout, int32_t page, int64_t s,
                                 int head, const float* k, const float* v) {
+    if (layout.type == KvType::int4) return append_int4(cache, layout, page, s, head, k, v);
     int64_t D = layout.head_dim, panel = layout.panel();
-    int size = layout.itemsize();
+    int size = int(layout.bytes_of(1));
     bool scaled = layout.type == KvType::int8;
     RoundedRow keys, values;
     round_row(layout.type, k, D, &keys);
@@ -112,6 +161,34 @@ static inline void append_token(std::byte* cache, const KvLayout& layout, int32_
     for (int64_t d = 0; d < D; d += panel)
         spread(values.bytes + d * size, D - d < panel ? D - d : panel, size,
                cache + layout.values(page, head, d / panel) + layout.value_element(s, d));
+}
+
+// The step's keys and values. A thread takes whole pages of a head: tokens of one share bytes.
+static inline void append_step(const AttentionArgs& a, Team& team) {
+    int64_t D = a.layout.head_dim, stride = (a.heads + 2 * a.layout.heads) * D;
+    for (int64_t i = 0; i < a.span_count; ++i) {
+        const SequenceSpan& span = a.spans[i];
+        int64_t end = span.start + span.rows, first = span.start / kPageTokens;
+        int64_t pages = (end - 1) / kPageTokens - first + 1;
+        Range mine = share(pages * a.layout.heads, team);
+        for (int64_t unit = mine.begin; unit < mine.end; ++unit) {
+            int head = int(unit / pages);
+            int64_t page = first + unit % pages, position = page * kPageTokens;
+            int64_t stop = position + kPageTokens < end ? position + kPageTokens : end;
+            if (position < span.start) position = span.start;
+            const float* k =
+                a.qkv + (span.row + position - span.start) * stride + (a.heads + head) * D;
+            for (; position < stop; ++position, k += stride) {
+                // Rows lie too far apart for the hardware to guess the next one.
+                for (int64_t d = 0; d < D; d += 16) {
+                    __builtin_prefetch(k + 4 * stride + d);
+                    __builtin_prefetch(k + 4 * stride + a.layout.heads * D + d);
+                }
+                append_token(a.cache, a.layout, span.pages[page], position % kPageTokens, head, k,
+                             k + a.layout.heads * D);
+            }
+        }
+    }
 }
 
 }  // namespace genfast::GENFAST_ISA

@@ -6,16 +6,20 @@
 
 namespace genfast::GENFAST_ISA {
 
+// The pages of keys that the tile's rows see; `groups` dwords of each.
+static Operand keys_of_tile(const Block& block, const Tile& tile, int64_t groups) {
+    return {block.keys,
+            0,
+            kPageTokens * 4,
+            tile.first / kPageTokens,
+            (tile.last + kPageTokens - 1) / kPageTokens,
+            groups};
+}
+
 template <class Source>
 static void scores_of_tile(const KvLayout& layout, const Block& block, const Tile& tile,
                            const float* queries, float* scores) {
-    Operand keys;
-    keys.pages = block.keys;
-    keys.offset = 0;
-    keys.pitch = kPageTokens * 4;
-    keys.begin = tile.first / kPageTokens;
-    keys.end = (tile.last + kPageTokens - 1) / kPageTokens;
-    keys.groups = (layout.head_dim + Source::G - 1) / Source::G;
+    Operand keys = keys_of_tile(block, tile, (layout.head_dim + Source::G - 1) / Source::G);
     multiply<Source, true>(queries, tile.rows, keys, kPageTokens / kLanes, scores, kScoreStride);
 }
 

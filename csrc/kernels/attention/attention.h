@@ -1,7 +1,8 @@
 // attention: appends this step's keys and values to the paged KV cache, then
-//   out[t, h] = sum_s softmax_s(q[t, h] . k[s, h'] * scale) v[s, h'],  s <= position of t,  h' = h
-//   / (H / Hkv) qkv [T, (H + 2 Hkv) D] f32, q, k (already rotated) and v side by side; out [T, H D]
-//   f32
+//   out[t, h] = sum_s softmax_s(q[t, h] . k[s, h'] * scale) v[s, h'],  h' = h / (H / Hkv),
+//   over the tokens s <= position of t, with a window only the last `window` of these and the
+//   first `sinks` of the sequence
+//   qkv [T, (H + 2 Hkv) D] f32, q, k (already rotated) and v side by side; out [T, H D] f32
 //
 // The step's rows belong to sequences: rows [row, row + rows) of a span are tokens start, start +
 // 1, ... of one sequence whose cache pages are listed in `pages`.
@@ -9,10 +10,11 @@
 // Numerics: a row's scores are chains of fma in ascending d (bf16: queries and weights are rounded
 // to bf16 too, and of each pair the second comes first, as in vdpbf16ps); keys are taken in blocks
 // of kRunTokens at absolute positions; each block gives (max, sum, weighted values) from what the
-// row may see of it, and blocks are merged in ascending order. So the result does not depend on
-// chunking, on other rows, on threads or on where pages lie. Masked tokens are never read into a
-// row's result, whatever they hold. The new keys and values are read back from the cache like all
-// others (rounded to its type).
+// row may see of it, and blocks are merged in ascending order. Sinks are a block of their own
+// before all others, which then begin after them. So the result does not depend on chunking, on
+// other rows, on threads or on where pages lie. Masked tokens are never read into a row's result,
+// whatever they hold. The new keys and values are read back from the cache like all others (rounded
+// to its type).
 #pragma once
 
 #include "kernels/attention/kv_layout.h"
@@ -38,6 +40,7 @@ struct AttentionArgs {
     int heads;       // H, a multiple of layout.heads
     float scale;     // > 0
     int64_t window;  // 0: all; else only the last `window` positions, the own one included
+    int64_t sinks;   // with a window: the first positions, at most kPageTokens, seen by all
 };
 
 }  // namespace genfast

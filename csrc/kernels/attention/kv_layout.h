@@ -1,18 +1,32 @@
 // Where the keys and values of a token lie.
 //
 // A page holds 32 tokens. Pages are numbered; sixteen consecutive pages form an aligned run of 512
-// tokens. Storage is one block per (run, KV head): all K of the run, then all V, then (int8) the
-// scales, so that a sequence whose pages are consecutive streams through memory; an allocator
+// tokens. Storage is one block per (run, KV head): all K of the run, then all V, then (int8, int4)
+// the scales, so that a sequence whose pages are consecutive streams through memory; an allocator
 // should therefore give a sequence consecutive pages, but any page list is valid.
 //
 //   K, per page      f32 [Ds][32]       bf16 [Ds/2][32][2]      int8 [Ds/4][32][4]
-//   V, per run       panels of w = 64 d, int8 32 d (the last may be narrower):
+//                    int4 [Ds/8][32][8]
+//   V, per run       panels of w = 64 d, int8 and int4 32 d (the last may be narrower):
 //                    f32 [512][w]       bf16 [256][w][2]        int8 [128][w][4]
-//   scales (int8)    f32 K [512], f32 V [512]: one per token and head, value = (byte - 128) * scale
+//                    int4 [64][w][8]
+//   scales, per run  int8: f32 K [512], f32 V [512]: one per token and head
+//                    int4: f16 K [16][G][32], f16 V [16][G][32]: one per token, head and group of
+//                    32 d (G = Ds / 32, rounded up); all of a page together
 //
 // Ds is D padded to 16, so that sixteen lanes never leave a panel. Whatever the type, a dword holds
-// 4 / itemsize neighbours along the axis that is summed over (d for K, tokens for V), and a vector
-// of 64 bytes holds such a dword for sixteen outputs: one product kernel serves both (product.h).
+// 32 / bits neighbours along the axis that is summed over (d for K, tokens for V), and a vector of
+// 64 bytes holds such a dword for sixteen outputs: one product kernel serves both (product.h).
+// An int8 value is (byte - 128) * scale. An int4 value is (nibble - 8) * scale, rounded by
+// round_int4.h; byte i of a dword holds neighbour i low and neighbour i + 4 high.
+//
+// int4 keys are rotated: each whole group of 32 d is stored times a Hadamard matrix (round_int4.h),
+// and queries are turned likewise. A few channels of keys are far larger than the others, and a
+// group would spend its sixteen levels on them; rotated, all of a group are alike. 4.5 bits a value
+// in all. On the bundled model's keys of Shakespeare the error of attention's output is 5.8 %, 6.3
+// % without rotation; with three channels made 8 to 12 times larger 9.8 % and 25 %. A minimum
+// beside each scale, 5 bits in all, gives 5.8 % too. Values: 6.9 %, 6.5 % with a minimum, 6.8 %
+// rotated.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +37,7 @@
 
 namespace genfast {
 
-enum class KvType : uint8_t { f32, bf16, int8 };
+enum class KvType : uint8_t { f32, bf16, int8, int4 };
 
 constexpr int kPageTokens = 32;
 constexpr int kRunPages = 16;
@@ -40,24 +54,31 @@ struct KvLayout {
     int head_dim = 0;  // D, 1 .. kMaxHeadDim
 
     KV_INLINE int64_t stored_dim() const { return round_up(head_dim, 16); }
-    KV_INLINE int itemsize() const {
-        return type == KvType::f32 ? 4 : type == KvType::bf16 ? 2 : 1;
-    }
-    KV_INLINE int interleave_bits() const {
-        return type == KvType::f32 ? 0 : type == KvType::bf16 ? 1 : 2;
-    }
+    // A dword holds 1 << interleave_bits() neighbours.
+    KV_INLINE int interleave_bits() const { return int(type); }
     KV_INLINE int interleave() const { return 1 << interleave_bits(); }
-    // Bytes of the K (or of the V) of one head: of a page, of a run.
-    KV_INLINE size_t page_bytes() const { return size_t(kPageTokens) * stored_dim() * itemsize(); }
-    KV_INLINE size_t plane_bytes() const { return kRunPages * page_bytes(); }
-    KV_INLINE size_t scale_bytes() const {
-        return type == KvType::int8 ? size_t(kRunTokens) * 8 : 0;
+    KV_INLINE size_t bytes_of(int64_t elements) const {
+        return size_t(elements * 4) >> interleave_bits();
     }
-    KV_INLINE size_t head_bytes() const { return 2 * plane_bytes() + scale_bytes(); }
+    // Bytes of the K (or of the V) of one head: of a page, of a run.
+    KV_INLINE size_t page_bytes() const { return bytes_of(kPageTokens * stored_dim()); }
+    KV_INLINE size_t plane_bytes() const { return kRunPages * page_bytes(); }
+    // Bytes of the scales of the K (or of the V) of one head in a page.
+    KV_INLINE size_t page_scale_bytes() const {
+        return type == KvType::int8   ? kPageTokens * sizeof(float)
+               : type == KvType::int4 ? size_t(kPageTokens) * 2 * size_t(panels())
+                                      : 0;
+    }
+    KV_INLINE size_t head_bytes() const {
+        return 2 * (plane_bytes() + kRunPages * page_scale_bytes());
+    }
     KV_INLINE size_t run_bytes() const { return head_bytes() * heads; }
 
-    // V lies in panels of this many d: what a few rows' accumulators can hold at once.
-    KV_INLINE int64_t panel() const { return type == KvType::int8 ? 32 : 64; }
+    // V lies in panels of this many d: what a few rows' accumulators can hold at once. int4: also
+    // the group of d that shares a scale, in K and V.
+    KV_INLINE int64_t panel() const {
+        return type == KvType::int8 || type == KvType::int4 ? 32 : 64;
+    }
     KV_INLINE int64_t panels() const { return (stored_dim() + panel() - 1) / panel(); }
     KV_INLINE int64_t panel_width(int64_t index) const {
         int64_t left = stored_dim() - index * panel();
@@ -65,7 +86,7 @@ struct KvLayout {
     }
 
     // Byte offsets from the layer's storage: of a page's keys, of its part of a value panel, and of
-    // its 32 key or value scales.
+    // its key or value scales.
     KV_INLINE size_t head_offset(int32_t page, int head) const {
         return size_t(page / kRunPages) * run_bytes() + head * head_bytes();
     }
@@ -74,25 +95,28 @@ struct KvLayout {
     }
     KV_INLINE size_t values(int32_t page, int head, int64_t index) const {
         return head_offset(page, head) + plane_bytes() +
-               size_t(itemsize()) * (index * panel() * kRunTokens +
-                                     page % kRunPages * kPageTokens * panel_width(index));
+               bytes_of(index * panel() * kRunTokens +
+                        page % kRunPages * kPageTokens * panel_width(index));
     }
     KV_INLINE size_t key_scales(int32_t page, int head) const {
-        return head_offset(page, head) + 2 * plane_bytes() +
-               page % kRunPages * kPageTokens * sizeof(float);
+        return head_offset(page, head) + 2 * plane_bytes() + page % kRunPages * page_scale_bytes();
     }
     KV_INLINE size_t value_scales(int32_t page, int head) const {
-        return key_scales(page, head) + kRunTokens * sizeof(float);
+        return key_scales(page, head) + kRunPages * page_scale_bytes();
     }
-    // Of element d of token s (0 .. 31), from keys(page, head) and from values(page, head, d /
-    // panel()).
+    // The byte where element d of token s (0 .. 31) begins, from keys(page, head) and from
+    // values(page, head, d / panel()).
     KV_INLINE int64_t key_element(int64_t s, int64_t d) const {
-        return ((d >> interleave_bits()) * kPageTokens + s) * 4 +
-               (d & (interleave() - 1)) * itemsize();
+        return ((d >> interleave_bits()) * kPageTokens + s) * 4 + neighbour(d);
     }
     KV_INLINE int64_t value_element(int64_t s, int64_t d) const {
         return ((s >> interleave_bits()) * panel_width(d / panel()) + d % panel()) * 4 +
-               (s & (interleave() - 1)) * itemsize();
+               neighbour(s);
+    }
+
+  private:
+    KV_INLINE int64_t neighbour(int64_t i) const {
+        return type == KvType::int4 ? i & 3 : int64_t(bytes_of(i & (interleave() - 1)));
     }
 };
 

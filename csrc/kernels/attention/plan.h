@@ -8,17 +8,33 @@
 #pragma once
 
 #include "core/team.h"
-#include "kernels/attention/softmax.h"
+#include "kernels/attention/rows.h"
 
 namespace genfast::GENFAST_ISA {
 
 constexpr int64_t kJobsPerThread = 8;
 constexpr int64_t kMostRows = 384, kFewestRows = 12;  // of a job
 
+// Blocks [first, last), and before them the sinks.
+struct Blocks {
+    int64_t first, last;
+    bool sinks;
+
+    GENFAST_MEMBER int64_t count() const { return last - first + sinks; }
+    GENFAST_MEMBER int64_t at(int64_t i) const {
+        return sinks && i == 0 ? kSinkBlock : first + i - sinks;
+    }
+    GENFAST_MEMBER Blocks alone(int64_t i) const {
+        int64_t block = at(i);
+        if (block == kSinkBlock) return {0, 0, true};
+        return {block, block + 1, false};
+    }
+};
+
 struct Job {
     int32_t span, head;
     int64_t row, rows;
-    int64_t block, blocks;
+    Blocks blocks;
     int64_t record;  // its first record, or -1: it covers everything
 };
 
@@ -28,16 +44,13 @@ struct Plan {
     int64_t bucket[64];
 };
 
-// The keys rows [row, row + rows) of a span may see: blocks [first, last).
-struct Blocks {
-    int64_t first, last;
-};
+// What rows [row, row + rows) of a span may see.
 static inline Blocks visible_blocks(const AttentionArgs& a, const SequenceSpan& span, int64_t row,
                                     int64_t rows) {
     int64_t group = a.heads / a.layout.heads;
     int64_t oldest = span.start + row / group, newest = span.start + (row + rows - 1) / group;
     int64_t begin = a.window > 0 && oldest >= a.window ? oldest - a.window + 1 : 0;
-    return {begin / kRunTokens, newest / kRunTokens + 1};
+    return {begin / kRunTokens, newest / kRunTokens + 1, a.sinks > 0};
 }
 
 static inline int64_t count_jobs(const AttentionArgs& a, int64_t rows_a_job) {
@@ -57,14 +70,14 @@ GENFAST_INLINE void each_job(const AttentionArgs& a, int64_t rows_a_job, Fn fn) 
             int64_t now = rows - row < rows_a_job ? rows - row : rows_a_job;
             Blocks blocks = visible_blocks(a, a.spans[i], row, now);
             for (int head = 0; head < a.layout.heads; ++head)
-                fn(Job{int32_t(i), head, row, now, blocks.first, blocks.last - blocks.first, -1});
+                fn(Job{int32_t(i), head, row, now, blocks, -1});
         }
     }
 }
 
 // Buckets by size, two a doubling, the largest first: dynamic assignment then ends evenly.
 static inline int job_bucket(const Job& job) {
-    int64_t cost = job.rows * job.blocks;
+    int64_t cost = job.rows * job.blocks.count();
     int log = 63 - __builtin_clzll(uint64_t(cost) | 1);
     int half = log > 0 && (cost >> (log - 1) & 1);
     int bucket = 63 - (2 * log + half);
@@ -82,10 +95,9 @@ static void make_plan(const AttentionArgs& a, int threads, Plan* plan, Job* jobs
     if (count_jobs(a, rows) < enough) {
         int64_t records = 0;
         each_job(a, rows, [&](Job job) {
-            int64_t blocks = job.blocks;
-            for (int64_t i = 0; i < blocks; ++i) {
-                jobs[plan->jobs++] = {job.span,      job.head, job.row, job.rows,
-                                      job.block + i, 1,        records};
+            for (int64_t i = 0; i < job.blocks.count(); ++i) {
+                jobs[plan->jobs++] = {job.span, job.head, job.row, job.rows, job.blocks.alone(i),
+                                      records};
                 records += job.rows;
             }
             ++plan->merges;
@@ -109,7 +121,8 @@ struct ScratchSizes {
 
 static ScratchSizes scratch_sizes(const KvLayout& layout, int heads, int64_t T, int threads,
                                   int64_t max_context, int64_t spans) {
-    int64_t group = heads / layout.heads, blocks = (max_context + kRunTokens - 1) / kRunTokens;
+    int64_t group = heads / layout.heads;
+    int64_t blocks = (max_context + kRunTokens - 1) / kRunTokens + 1;  // and the sinks
     int64_t whole = (T * group / kFewestRows + spans) * layout.heads;
     int64_t split = kJobsPerThread * threads < whole ? kJobsPerThread * threads : whole;
     int64_t split_rows = split * kFewestRows < T * heads ? split * kFewestRows : T * heads;

@@ -42,10 +42,10 @@ constexpr int tile_vectors(int rows) {
 }
 #endif
 
-// How a type of cache is multiplied (int8's: attend_int8.h). Of the G neighbours that a dword of it
-// holds, the j-th step takes `load(p, j)` times float j of the A that the left operand, as `store`
-// wrote it, has for them (`store_weights`: numbers from 2^-80 to 1); `add_some` takes neighbours
-// [begin, end) alone, in the same order.
+// How a type of cache is multiplied (int8's and int4's: product_fixed.h). Of the G neighbours that
+// a dword of it holds, the j-th step takes `load(p, j)` times float j of the A that the left
+// operand, as `store` wrote it, has for them (`store_weights`: numbers from 2^-80 to 1); `add_some`
+// takes neighbours [begin, end) alone, in the same order.
 struct Float32 {
     static constexpr int G = 1, A = 1, kRows = kTileRows, kExpDegree = 5;
     // Sixteen factors of a row from k on.
@@ -107,7 +107,6 @@ struct Operand {
     int64_t pitch;       // bytes from one group of G k to the next
     int64_t begin, end;  // scores: pages wanted; values: groups of G k
     int64_t groups;      // scores: groups of G k
-    int64_t next = 0;    // int8: bytes from here to what this thread reads afterwards
 };
 
 // Adds `groups` groups of k. The rows of a are a_row floats apart, a constant, so that all of them

@@ -31,13 +31,21 @@ struct RowCursor {
     }
 };
 
-// The tokens of a block that a position sees, from the block's start.
+// Sinks are a block of their own: what the other blocks see begins after them.
+constexpr int64_t kSinkBlock = -1;
+static inline int64_t first_page(int64_t block) {
+    return block == kSinkBlock ? 0 : block * kRunPages;
+}
+
+// The tokens of a block that a position sees, from the block's start (none: begin >= end).
 struct Visible {
     int begin, end;
 };
 static inline Visible visible(const AttentionArgs& a, int64_t position, int64_t block) {
+    if (block == kSinkBlock) return {0, int(position < a.sinks ? position + 1 : a.sinks)};
     int64_t end = position + 1 - block * kRunTokens, begin = 0;
     if (a.window > 0 && end > a.window) begin = end - a.window;
+    if (begin + block * kRunTokens < a.sinks) begin = a.sinks - block * kRunTokens;
     if (end > kRunTokens) end = kRunTokens;
     if (end < 0) end = 0;
     return {int(begin < kRunTokens ? begin : kRunTokens), int(end)};

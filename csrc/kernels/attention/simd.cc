@@ -3,6 +3,7 @@
 // that were split by block are merged.
 #include "core/cpu_flags.h"
 #include "kernels/attention/append.h"
+#include "kernels/attention/attend_int4.h"
 #include "kernels/attention/attend_int8.h"
 #include "kernels/attention/plan.h"
 #include "kernels/table.h"
@@ -16,17 +17,17 @@ struct Workspace {
     Records records;  // a job's
     Records tile;     // one tile's and block's
     float* scores;    // [tile rows][kScoreStride]
-    float* scales;    // int8: [2][512]
-    int32_t* packed;  // int8: factors as integers
+    float* scales;    // int8, int4: [2][512]
+    int32_t* packed;  // int8, int4: factors as integers
 };
 
-constexpr int64_t kInt8Floats =
-    2 * kRunTokens + kInt8Rows * (kFixedQueryStride + kFixedWeightStride);
+constexpr int64_t kFixedFloats =
+    2 * kRunTokens + kFixedTileRows * (kFixedQueryStride + kFixedWeightStride);
 
 int64_t workspace_floats(const KvLayout& layout) {
     int64_t Ds = layout.stored_dim(), floats = kTileRows * (kQueryStride + kScoreStride) +
                                                record_floats(kMostRows, Ds) + record_floats(16, Ds);
-    if (layout.type == KvType::int8) floats += kInt8Floats;
+    if (layout.page_scale_bytes() > 0) floats += kFixedFloats;
     return floats;
 }
 
@@ -57,19 +58,22 @@ void attend(const AttentionArgs& a, const Block& block, const Tile& tile, const 
             const Records& records) {
     if constexpr (kScaled<Source>)
         attend_tile_int8(a, block, tile, w.queries, w.packed, w.scales, w.scores, records);
+    else if constexpr (__is_same(Source, Nibbles))
+        attend_tile_int4(a, block, tile, w.queries, w.packed, w.scales, w.scores, records);
     else
         attend_tile<Source>(a, block, tile, w.queries, w.scores, records);
 }
 
 // Of a job's first block, from the cache.
 int64_t block_start(const AttentionArgs& a, const Job& job) {
-    return int64_t(a.layout.keys(a.spans[job.span].pages[job.block * kRunPages], job.head));
+    int64_t page = first_page(job.blocks.at(0));
+    return int64_t(a.layout.keys(a.spans[job.span].pages[page], job.head));
 }
 
 template <class Source>
 void run_job(const AttentionArgs& a, const Job& job, const Job* next, const Records& split,
              const Workspace& w) {
-    constexpr int most_rows = kScaled<Source> ? kInt8Rows : Source::kRows;
+    constexpr int most_rows = kScaled<Source> ? kFixedTileRows : Source::kRows;
     const SequenceSpan& span = a.spans[job.span];
     int64_t Ds = a.layout.stored_dim();
     bool whole = job.record < 0;
@@ -77,7 +81,8 @@ void run_job(const AttentionArgs& a, const Job& job, const Job* next, const Reco
 
     int64_t oldest = span.start + RowCursor(a, job.row).token;
     int64_t newest = span.start + RowCursor(a, job.row + job.rows - 1).token;
-    for (int64_t b = job.block; b < job.block + job.blocks; ++b) {
+    for (int64_t i = 0; i < job.blocks.count(); ++i) {
+        int64_t b = job.blocks.at(i);
         int begin = visible(a, oldest, b).begin, end = visible(a, newest, b).end;
         Block block;
         block.next = next ? block_start(a, *next) - block_start(a, job) : 0;
@@ -116,28 +121,10 @@ Variant variant_for(KvType type) {
             return {"bf16", run_job<BFloat16>};
         case KvType::int8:
             return {"int8_fixed", run_job<Fixed>};
+        case KvType::int4:
+            return {"int4_fixed", run_job<Nibbles>};
     }
     return {};
-}
-
-void append(const AttentionArgs& a, Team& team) {
-    int64_t D = a.layout.head_dim, stride = (a.heads + 2 * a.layout.heads) * D;
-    for (int64_t i = 0; i < a.span_count; ++i) {
-        const SequenceSpan& span = a.spans[i];
-        Range mine = share(span.rows * a.layout.heads, team);
-        for (int64_t j = mine.begin; j < mine.end; ++j) {
-            int64_t t = j % span.rows, position = span.start + t;
-            int head = int(j / span.rows);
-            const float* k = a.qkv + (span.row + t) * stride + (a.heads + head) * D;
-            // Rows lie too far apart for the hardware to guess the next one.
-            for (int64_t d = 0; d < D; d += 16) {
-                __builtin_prefetch(k + 4 * stride + d);
-                __builtin_prefetch(k + 4 * stride + a.layout.heads * D + d);
-            }
-            append_token(a.cache, a.layout, span.pages[position / kPageTokens],
-                         position % kPageTokens, head, k, k + a.layout.heads * D);
-        }
-    }
 }
 
 // Puts together the records of jobs that were split by block; each thread takes some of the jobs.
@@ -147,11 +134,11 @@ void merge_split(const AttentionArgs& a, const Plan& plan, const Records& split,
     each_job(a, plan.rows_a_job, [&](Job job) {
         if (index++ % team.count == team.index) {
             clear(rows, job.rows, Ds);
-            for (int64_t b = 0; b < job.blocks; ++b)
+            for (int64_t b = 0; b < job.blocks.count(); ++b)
                 merge(rows, split.from(record + b * job.rows, Ds), int(job.rows), Ds);
             write_output(a, a.spans[job.span], job.head, job.row, job.rows, rows);
         }
-        record += job.blocks * job.rows;
+        record += job.blocks.count() * job.rows;
     });
 }
 
@@ -174,18 +161,19 @@ void attention(const AttentionArgs& a, Team& team) {
     Workspace w = workspace(a.layout, memory);
 
     if (team.index == 0) make_plan(a, team.count, plan, jobs);
-    append(a, team);
+    append_step(a, team);
     team.sync();
     const RunJob run = variant_for(a.layout.type).run;
     if (plan->merges == 0) {
         team.each_job(plan->jobs, [&](int64_t job) { run(a, jobs[job], nullptr, split, w); });
         return;
     }
-    // int8 computes about as long as it reads: a job is drawn while the one before is still to be
-    // done, and that one asks for its keys and values (attend_int8.h). Not so the last ones: nobody
-    // should hold a job back while another has none. Others only wait for memory: asking costs.
+    // int8 and int4 compute about as long as they read: a job is drawn while the one before is
+    // still to be done, and that one asks for its keys and values (product_fixed.h). Not so the
+    // last ones: nobody should hold a job back while another has none. Others only wait for memory:
+    // asking costs.
     const Job* held = nullptr;
-    int64_t last = a.layout.type == KvType::int8 ? plan->jobs - 2 * team.count : 0;
+    int64_t last = a.layout.page_scale_bytes() > 0 ? plan->jobs - 2 * team.count : 0;
     team.each_job(plan->jobs, [&](int64_t job) {
         if (held) run(a, *held, &jobs[job], split, w);
         held = job < last ? &jobs[job] : nullptr;

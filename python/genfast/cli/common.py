@@ -67,9 +67,15 @@ def add_model(
     group.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     group.add_argument(
         "--kv-dtype",
-        choices=["auto", "float32", "bfloat16", "int8"],
+        choices=["auto", "float32", "bfloat16", "int8", "int4"],
         default="auto",
         help="type of the KV cache",
+    )
+    group.add_argument(
+        "--window", type=int, metavar="N", help="look back N tokens only; changes the answers"
+    )
+    group.add_argument(
+        "--sinks", type=int, metavar="N", default=0, help="with a window: keep the first N in sight"
     )
     group.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     if threads:
@@ -88,7 +94,8 @@ def open_model(args: argparse.Namespace) -> Any:
 
 def load_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keywords for `genfast.load` but for the directory and the threads."""
-    return {name: getattr(args, name) for name in ("quantize", "dtype", "kv_dtype", "device")}
+    names = ("quantize", "dtype", "kv_dtype", "window", "sinks", "device")
+    return {name: getattr(args, name) for name in names}
 
 
 # (flag, name of the keyword, type, help)

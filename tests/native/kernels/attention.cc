@@ -16,7 +16,7 @@ struct Case {
     KvType type;
     int64_t T, past;
     int heads, kv_heads, head_dim;
-    int64_t window;
+    int64_t window, sinks = 0;
 };
 
 // One sequence in a cache of its own, whose pages lie anywhere.
@@ -68,7 +68,8 @@ struct Sequence {
                                now,
                                shape.heads,
                                scale(),
-                               shape.window};
+                               shape.window,
+                               shape.sinks};
             run(kernels.attention, args, threads);
         }
         return out;
@@ -84,6 +85,15 @@ std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& 
     const int64_t begin = shape.window && end > shape.window ? end - shape.window : 0;
     const int kv_head = head / (shape.heads / shape.kv_heads);
     const float* q = s.qkv.data() + t * s.columns() + head * D;
+    // An int4 cache's keys are rotated: so are the queries here, by their inverse.
+    const int64_t keys_dim = shape.type == KvType::int4 ? layout.stored_dim() : D;
+    std::vector<double> query(size_t(layout.stored_dim()), 0.0);
+    std::copy_n(q, D, query.begin());
+    if (shape.type == KvType::int4)
+        for (int64_t d = 0; d + caches::kKvGroup <= keys_dim; d += caches::kKvGroup) {
+            caches::rotate_group(query.data() + d);
+            for (int64_t i = d; i < d + caches::kKvGroup; ++i) query[size_t(i)] /= caches::kKvGroup;
+        }
     auto load = [&](bool value, int64_t token, int64_t d) {
         const int32_t page = s.pages[size_t(token / kPageTokens)];
         const int64_t slot = token % kPageTokens;
@@ -94,21 +104,32 @@ std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& 
                 cache.data() + slot * 4 +
                     (value ? layout.value_scales(page, kv_head) : layout.key_scales(page, kv_head)),
                 4);
+        if (shape.type == KvType::int4) {
+            uint16_t half;
+            std::memcpy(
+                &half,
+                cache.data() + (d / caches::kKvGroup * kPageTokens + slot) * 2 +
+                    (value ? layout.value_scales(page, kv_head) : layout.key_scales(page, kv_head)),
+                2);
+            scale = f16_to_f32(half);
+        }
         const size_t at = value ? layout.values(page, kv_head, d / layout.panel()) +
                                       size_t(layout.value_element(slot, d))
                                 : layout.keys(page, kv_head) + size_t(layout.key_element(slot, d));
-        return double(caches::load_kv(cache.data() + at, shape.type, scale));
+        return double(caches::load_kv(cache.data() + at, shape.type, value ? slot : d, scale));
     };
     std::vector<double> weights;
+    std::vector<int64_t> tokens;
     double magnitude = 0, keys = 0, largest_query = 0, top = -INFINITY, sum = 0;
-    for (int64_t d = 0; d < D; ++d)
-        largest_query = std::max(largest_query, std::fabs(double(q[d])));
-    for (int64_t token = begin; token < end; ++token) {
+    for (double x : query) largest_query = std::max(largest_query, std::fabs(x));
+    for (int64_t token = 0; token < end; ++token) {
+        if (token < begin && token >= shape.sinks) continue;
+        tokens.push_back(token);
         double score = 0, size = 0, key_size = 0;
-        for (int64_t d = 0; d < D; ++d) {
+        for (int64_t d = 0; d < keys_dim; ++d) {
             const double k = load(false, token, d);
-            score += q[d] * k;
-            size += std::fabs(q[d] * k);
+            score += query[size_t(d)] * k;
+            size += std::fabs(query[size_t(d)] * k);
             key_size += std::fabs(k);
         }
         magnitude = std::max(magnitude, size * s.scale());
@@ -124,7 +145,8 @@ std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& 
     const double n = double(weights.size());
     const double chain = std::min(n, 512.0) / 2 + n / 512 + 8;
     double relative = kEps * ((double(D) + 4) * magnitude + 2 * chain);
-    if (shape.type == KvType::int8) relative += largest_query / 32512 * keys;  // half a unit, twice
+    const bool fixed = shape.type == KvType::int8 || shape.type == KvType::int4;
+    if (fixed) relative += largest_query / 32512 * keys;  // half a unit, twice
     // Queries are rounded alike by all kernels; weights are rounded to eight significant bits.
     if (shape.type == KvType::bf16) relative += 0x1p-8;
     if (shape.type != KvType::f32) relative += 2 * 3e-6;  // a shorter polynomial for 2^x
@@ -132,19 +154,19 @@ std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& 
     double largest = 0;  // weight times value
     for (int64_t d = 0; d < D; ++d)
         for (size_t i = 0; i < weights.size(); ++i) {
-            const double product = weights[i] / sum * std::fabs(load(true, begin + int64_t(i), d));
+            const double product = weights[i] / sum * std::fabs(load(true, tokens[i], d));
             bound[size_t(d)] += relative * product;
             largest = std::max(largest, product);
         }
-    if (shape.type == KvType::int8)  // half a unit of the largest in every product
-        for (double& b : bound) b += n * 0.5 * largest / 32512;
+    if (fixed)  // half a unit of the largest in every product; int4: 8 for its 7 at least
+        for (double& b : bound) b += n * 0.5 * 8 / 7 * largest / 32512;
     return bound;
 }
 
 void check_case(Check& c, const std::string& kind, const Case& shape) {
-    const std::string what =
-        cat(kind, ", T ", shape.T, ", past ", shape.past, ", heads ", shape.heads, "/",
-            shape.kv_heads, ", D ", shape.head_dim, ", window ", shape.window);
+    const std::string what = cat(kind, ", T ", shape.T, ", past ", shape.past, ", heads ",
+                                 shape.heads, "/", shape.kv_heads, ", D ", shape.head_dim,
+                                 ", window ", shape.window, ", sinks ", shape.sinks);
     Sequence s(c.numbers, shape);
     std::vector<std::byte> cache, ref_cache;
     Floats got = s.attend(c.fast, 2, shape.T, cache);
@@ -165,7 +187,8 @@ void check_case(Check& c, const std::string& kind, const Case& shape) {
 void check_attention(Check& c) {
     const std::pair<KvType, const char*> types[] = {{KvType::f32, "attention f32"},
                                                     {KvType::bf16, "attention bf16"},
-                                                    {KvType::int8, "attention int8"}};
+                                                    {KvType::int8, "attention int8"},
+                                                    {KvType::int4, "attention int4"}};
     const int64_t windows[] = {1, 31, 100, 512};
     for (auto [type, kind] : types) {
         check_case(c, kind, {type, 1, c.numbers.integer(0, 1200), 9, 3, 64, 0});
@@ -179,6 +202,9 @@ void check_attention(Check& c) {
         check_case(c, kind,
                    {type, c.numbers.integer(1, 30), c.numbers.integer(0, 700), 4, 2, 24,
                     windows[c.numbers.integer(0, 3)]});
+        check_case(c, kind,
+                   {type, c.numbers.integer(1, 30), c.numbers.integer(0, 700), 4, 2, 40,
+                    windows[c.numbers.integer(0, 3)], c.numbers.integer(1, 32)});
         check_case(c, kind, {type, 3, 20, 2, 1, 256, 0});
     }
 }
