@@ -198,6 +198,7 @@ bool Engine::plan_step() {
     Clock::time_point now = Clock::now();
     end_overdue(now);
     shares_ = scheduler_.next_step(now);
+    for (const auto& request : scheduler_.take_exhausted()) finish(request, FinishReason::length);
     abort_step_.store(false);
     meter_.planned(thread_cpu_seconds() - begin);
     return true;

@@ -136,6 +136,10 @@ void Scheduler::admit() {
 
 bool Scheduler::start(const Pointer& request) {
     int64_t context = int64_t(request->context.size());
+    if (pages_for(context) > cache_.pages()) {
+        exhausted_.push_back(request);
+        return false;
+    }
     request->cached =
         cache_.attach(request->kv, request->context, reusable(request->spec, context));
     if (!cache_.grow(request->kv, context)) {
@@ -181,6 +185,10 @@ bool Scheduler::make_room(const Pointer& request, const std::vector<Share>& step
         Pointer victim;
         for (const Pointer& other : running_)
             if (!in_step(other)) victim = other;
+        if (victim == request && running_.size() == 1) {
+            exhausted_.push_back(request);
+            return false;
+        }
         preempt(victim);  // there is one: the request itself is not in the step
         if (victim == request) return false;
     }

@@ -12,6 +12,7 @@
 
 #include <memory>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "engine/cost_model.h"
@@ -43,6 +44,8 @@ class Scheduler {
     void remove(const std::shared_ptr<Request>& request);  // finished: gives its pages back
     std::vector<Share> next_step(Clock::time_point now);
     void computed(const Share& share);  // its keys and values are in the cache
+    // Requests that need more pages than there are, all others gone: they can only end.
+    std::vector<std::shared_ptr<Request>> take_exhausted() { return std::exchange(exhausted_, {}); }
 
     // How long until a new request of this kind had its first token, by the cost model.
     double first_token_seconds(const RequestSpec& spec) const;
@@ -84,6 +87,7 @@ class Scheduler {
     const Sight sight_;
     std::set<Pointer, Before> waiting_;
     std::vector<Pointer> running_;  // in the same order
+    std::vector<Pointer> exhausted_;
     uint64_t arrivals_ = 0;
     int64_t tokens_left_ = 0, outputs_left_ = 0;
 };

@@ -70,6 +70,15 @@ def test_a_full_queue_says_so_and_loses_nothing(narrow, rng):
     assert len(narrow.generate([1, 2, 3], **options).token_ids) == 100
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_cache_too_small_for_one_request_ends_it_with_length(narrow, rng, count):
+    prompts = [long_prompt(narrow, rng) for _ in range(count)]
+    for out in narrow.generate(prompts, max_tokens=400, ignore_eos=True):
+        assert out.finish_reason == "length"
+        assert len(out.token_ids) == 512 - 300 + 1  # the last one needs no place
+    assert narrow.generate([1, 2], max_tokens=5, ignore_eos=True).finish_reason == "length"
+
+
 def test_a_deadline_ends_what_runs_with_what_there_is(tiny, prompt):
     out = cut_short(tiny, prompt)
     assert len(out.token_ids) < 1000
