@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from genfast.atomic_file import written_whole
 from genfast.errors import LoadError
 
 if TYPE_CHECKING:
@@ -39,20 +40,15 @@ def _identity(model: Model) -> dict[str, str]:
 
 def save(path: str | os.PathLike, model: Model, tokens: list[int], pages: np.ndarray) -> int:
     """Writes the pages of the first tokens; returns of how many. Atomic: a new file or the old."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save as to_bytes
 
-    path = Path(path)
     count = pages.size // model.kv_page_bytes
     arrays = {
         "tokens": np.asarray(tokens[: count * PAGE_TOKENS], np.int32),
         "pages": pages.reshape(count, model.kv_page_bytes),
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        save_file(arrays, part, metadata=_identity(model))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with written_whole(Path(path)) as out:
+        out.write(to_bytes(arrays, metadata=_identity(model)))
     return count * PAGE_TOKENS
 
 
