@@ -39,13 +39,17 @@ uint16_t* place_of(const KvCache& cache, const Sequence& s, int64_t token) {
                                        kLayout.key_element(token % kPageTokens, 0));
 }
 
+// But for the pages that were given back.
 bool holds_its_tokens(const KvCache& cache, const Sequence& s) {
-    for (int64_t i = s.kv.forgotten * kPageTokens; i < s.cached; ++i)
-        if (*place_of(cache, s, i) != mark_of(s.tokens, i)) return false;
+    if (s.kv.forgotten != std::count(s.kv.pages.begin(), s.kv.pages.end(), -1)) return false;
+    for (int64_t i = 0; i < s.cached; ++i)
+        if (s.kv.pages[size_t(i / kPageTokens)] >= 0 &&
+            *place_of(cache, s, i) != mark_of(s.tokens, i))
+            return false;
     return true;
 }
 
-void random_sequences(uint64_t seed, bool keep, int64_t window) {
+void random_sequences(uint64_t seed, bool keep, int64_t window, int64_t sinks) {
     Dice dice{seed};
     KvCache cache({kLayout}, 48, keep);
     std::vector<std::vector<int32_t>> heads(3);
@@ -76,7 +80,11 @@ void random_sequences(uint64_t seed, bool keep, int64_t window) {
             for (; more > 0; --more, ++s.cached)
                 *place_of(cache, s, s.cached) = mark_of(s.tokens, s.cached);
             cache.remember(s.kv, s.tokens, s.cached);
-            if (window > 0) cache.forget_before(s.kv, s.cached - window);
+            if (window > 0) cache.forget(s.kv, sinks, s.cached - window);
+            // Sinks stay, and so does the window.
+            for (int64_t i = 0; i < s.cached; ++i)
+                if (i < sinks || i >= s.cached - window)
+                    right = right && s.kv.pages[size_t(i / kPageTokens)] >= 0;
         } else {
             size_t index = size_t(dice.below(int64_t(running.size())));
             cache.release(running[index].kv);
@@ -119,9 +127,10 @@ void runs_are_kept_whole() {
 
 void kv_cache() {
     for (uint64_t seed = 1; seed <= 4; ++seed) {
-        random_sequences(seed, true, 0);
-        random_sequences(seed, false, 0);
-        random_sequences(seed, true, 70);
+        random_sequences(seed, true, 0, 0);
+        random_sequences(seed, false, 0, 0);
+        random_sequences(seed, true, 70, 0);
+        random_sequences(seed, true, 70, 5);
     }
     runs_are_kept_whole();
 }
