@@ -57,7 +57,7 @@ std::vector<Share> Scheduler::next_step(Clock::time_point now) {
     std::vector<Pointer> running = running_;  // room for one may be made by another's leaving
     StepSize size;
     for (const Pointer& request : running) {
-        if (!decodes(*request) || !make_room(request, step)) continue;
+        if (!decodes(*request) || !make_room(request, 1, step)) continue;
         size.add(request->cached, 1);
         take(request, 1, step);
     }
@@ -75,6 +75,7 @@ std::vector<Share> Scheduler::next_step(Clock::time_point now) {
         rows = cost_.rows_within(soon, size, request->cached, rows);
         if (i + 1 < prompts.size()) rows = std::min(rows, std::max(rows / 2, kFewRows));
         if (step.size() > decoding && rows < std::min(kFewRows, missing(*request))) break;
+        if (!make_room(request, rows, step)) continue;
         size.add(request->cached, rows);
         take(request, rows, step);
     }
@@ -136,13 +137,16 @@ void Scheduler::admit() {
 
 bool Scheduler::start(const Pointer& request) {
     int64_t context = int64_t(request->context.size());
-    if (pages_for(context) > cache_.pages()) {
+    // With a window, pages come back while a prompt is prefilled: it gets them step by step.
+    bool whole = sight_.window == 0;
+    if (whole && pages_for(context) > cache_.pages()) {
         exhausted_.push_back(request);
         return false;
     }
     request->cached =
         cache_.attach(request->kv, request->context, reusable(request->spec, context));
-    if (!cache_.grow(request->kv, context)) {
+    int64_t tokens = whole ? context : std::min(context, request->cached + limits_.tokens);
+    if (!cache_.grow(request->kv, tokens)) {
         cache_.release(request->kv);
         request->cached = 0;
         return false;
@@ -174,10 +178,10 @@ bool Scheduler::is_being_computed(const Request& request) const {
     return false;
 }
 
-// A page for the next token, if need be the last one's in order. False: the request itself left.
-bool Scheduler::make_room(const Pointer& request, const std::vector<Share>& step) {
+// Pages for the next rows, if need be those of the last in order. False: the request itself left.
+bool Scheduler::make_room(const Pointer& request, int64_t rows, const std::vector<Share>& step) {
     if (request->kv.pages.empty()) return false;
-    while (!cache_.grow(request->kv, request->cached + 1)) {
+    while (!cache_.grow(request->kv, request->cached + rows)) {
         auto in_step = [&](const Pointer& other) {
             return std::any_of(step.begin(), step.end(),
                                [&](const Share& share) { return share.request == other; });

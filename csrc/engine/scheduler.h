@@ -1,11 +1,12 @@
 // Decides what the next step computes: which requests, and how many tokens of each.
 //
 // The order is that of priorities, then of arrival. A request joins when it can have the pages of
-// its whole context; one of a lower priority gives its own back for it. Running requests that
-// decode come first, one token each. Then prompts are prefilled with what is left of the step:
-// while others decode, as much as makes the step at most kStretch times as long (cost_model.h), and
-// of that at most half while more prompts wait. When pages run out, the last in order gives its own
-// back and is recomputed later, from what the prefix tree still knows then.
+// its whole context (with a window, of its first step); one of a lower priority gives its own back
+// for it. Running requests that decode come first, one token each. Then prompts are prefilled with
+// what is left of the step: while others decode, as much as makes the step at most kStretch times
+// as long (cost_model.h), and of that at most half while more prompts wait. When pages run out, the
+// last in order gives its own back and is recomputed later, from what the prefix tree still knows
+// then.
 //
 // None of this changes any result: a row's bits do not depend on what else is in its step.
 #pragma once
@@ -78,7 +79,7 @@ class Scheduler {
     bool start(const Pointer& request);  // false: pages are short
     bool is_being_computed(const Request& request) const;
     void take(const Pointer& request, int64_t rows, std::vector<Share>& step);
-    bool make_room(const Pointer& request, const std::vector<Share>& step);
+    bool make_room(const Pointer& request, int64_t rows, const std::vector<Share>& step);
     void preempt(Pointer victim);
 
     KvCache& cache_;
