@@ -145,7 +145,16 @@ TILES = {
         "vdpbf16ps",
         24,
     ),
-    "attention int8_fixed": ("avx512::product_int8<6, 2, true>", "vpdpbusd", 24),
+    "attention int8_fixed": (
+        "avx512::product_fixed<genfast::avx512::ByteCells, 6, 2, true>",
+        "vpdpbusd",
+        24,
+    ),
+    "attention int4_fixed": (  # of values; that of scores spills
+        "avx512::product_fixed<genfast::avx512::NibbleCells, 6, 2, false>",
+        "vpdpbusd",
+        24,
+    ),
 }
 
 

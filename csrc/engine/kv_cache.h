@@ -43,6 +43,7 @@ class KvCache {
     int64_t available() const { return free_ + int64_t(kept_.size()); }
     int64_t kept() const { return int64_t(kept_.size()); }
     int64_t in_use() const { return pages() - available(); }
+    bool keeps() const { return keep_; }
     int64_t bytes() const { return int64_t(memory_.size()); }
     int64_t page_bytes() const { return bytes() / pages(); }
 

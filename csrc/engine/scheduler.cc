@@ -123,7 +123,7 @@ void Scheduler::admit() {
             preempt(running_.back());
         }
         bool started = start(request);
-        while (!started && !running_.empty() &&
+        while (!started && exhausted_.empty() && !running_.empty() &&
                running_.back()->spec.priority < request->spec.priority) {
             preempt(running_.back());
             started = start(request);
@@ -162,7 +162,7 @@ bool Scheduler::start(const Pointer& request) {
 // there now: then it is worth waiting for.
 bool Scheduler::is_being_computed(const Request& request) const {
     int64_t limit = reusable(request.spec, int64_t(request.context.size()));
-    if (limit < kPageTokens) return false;
+    if (!cache_.keeps() || limit < kPageTokens) return false;
     int64_t known = -1;
     for (const Pointer& other : running_) {
         if (decodes(*other)) continue;
