@@ -197,8 +197,15 @@ def finish_all(runs: Sequence[Run]) -> None:
 
 
 def stream_all(runs: Sequence[Run]) -> Iterator[Chunk]:
-    """Chunks of all runs as they come; closing the generator cancels what still runs."""
+    """Chunks of all runs as they come; closing the iterator cancels what still runs."""
+    chunks = _chunks(runs)
+    next(chunks)  # into its `try`: one that is closed before it was read cancels too
+    return chunks
+
+
+def _chunks(runs: Sequence[Run]) -> Iterator[Chunk]:
     try:
+        yield Chunk("")
         pending = list(runs)
         while pending:
             for run in list(pending):

@@ -7,6 +7,6 @@ import time
 
 def wait_until_idle(model, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
-    while model.stats()["running"] or model.stats()["kv_pages_used"]:
+    while any(model.stats()[name] for name in ("running", "waiting", "kv_pages_used")):
         assert time.monotonic() < deadline, model.stats()
         time.sleep(0.005)

@@ -39,6 +39,14 @@ def test_a_closed_stream_cancels_its_request(tiny, prompt):
     wait_until_idle(tiny)
 
 
+def test_a_stream_closed_before_it_was_read_cancels_its_request(tiny, prompt):
+    before = tiny.stats()["generated_tokens"]
+    for _ in range(5):
+        tiny.stream(prompt, max_tokens=900, ignore_eos=True).close()
+    wait_until_idle(tiny)
+    assert tiny.stats()["generated_tokens"] - before < 5 * 900
+
+
 def test_astream_and_cancelled_tasks(tiny, prompt):
     async def main():
         whole = tiny.generate(prompt, max_tokens=10).token_ids
