@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "core/cpu.h"
-#include "core/digest.h"
 #include "core/error.h"
 
 namespace genfast {
@@ -45,11 +44,10 @@ Engine::Engine(std::shared_ptr<const Program> program, const std::vector<KvLayou
       cache_(layouts, options_.kv_pages, options_.prefix_cache),
       executor_(program, cache_.layers(), limits_of(options_), pool_,
                 {options_.isa, false, options_.check}),
+      decoder_(pool_, executor_.kernels(), options_.vocabulary, options_.context),
       scheduler_(cache_, executor_.limits(), cost_, sight_of(*program)),
       meter_(*program, cache_, pool_),
       owner_process_(getpid()) {
-    for (int i = 0; i < pool_.size(); ++i)
-        sample_scratch_.emplace_back(sampler_scratch_bytes(options_.vocabulary));
     thread_ = std::thread([this] { loop(); });
 }
 
@@ -254,7 +252,7 @@ void Engine::collect(double seconds) {
         else
             complete.push_back(share.request);
     }
-    draw_tokens(draws);
+    decoder_.draw(draws);
 
     std::lock_guard lock(mutex_);
     double begin = thread_cpu_seconds();
@@ -267,7 +265,11 @@ void Engine::collect(double seconds) {
     cost_.record(size, attention, seconds - attention);
     meter_.step(shares_, scheduler_.running(), seconds, attention);
     for (const auto& request : complete) finish(request, FinishReason::length);
-    for (Draw& draw : draws) accept(draw);
+    for (Draw& draw : draws) {
+        Outcome outcome = decoder_.accept(draw);
+        if (outcome.reason != FinishReason::none)
+            finish(draw.request, outcome.reason, outcome.error);
+    }
     meter_.planned(thread_cpu_seconds() - begin);
 }
 
@@ -287,58 +289,8 @@ void Engine::prompt_outputs(const Share& share, const float* logits) {
     for (int64_t i = 0; i < share.outputs; ++i) {
         size_t next = size_t(share.start + i + 1);
         if (next >= prompt.size()) break;
-        request.prompt_logprobs[next - 1] =
-            token_logprobs(logits + size_t(i) * v, options_.vocabulary, prompt[next], 0,
-                           executor_.kernels(), sample_scratch_[0].data())
-                .logprob;
+        request.prompt_logprobs[next - 1] = decoder_.logprob(logits + size_t(i) * v, prompt[next]);
     }
-}
-
-void Engine::draw_tokens(std::vector<Draw>& draws) {
-    auto work = [&](Team& team) {
-        Range mine = share(int64_t(draws.size()), team);
-        for (int64_t i = mine.begin; i < mine.end; ++i) {
-            Draw& draw = draws[size_t(i)];
-            Request& request = *draw.request;
-            draw.digest = digest64(draw.logits, size_t(options_.vocabulary) * sizeof(float));
-            draw.token = request.sampler.next(
-                draw.logits, options_.vocabulary, int64_t(request.context.size()),
-                executor_.kernels(), sample_scratch_[size_t(team.index)].data(), &draw.logprobs);
-        }
-    };
-    Team alone;
-    if (draws.size() > 1)
-        pool_.run(work);
-    else
-        work(alone);
-}
-
-void Engine::accept(Draw& draw) {
-    Request& request = *draw.request;
-    if (draw.token < 0)
-        return finish(draw.request, FinishReason::error,
-                      "the model's logits hold no finite number: its weights or inputs overflow "
-                      "(try dtype=\"float32\")");
-    const RequestSpec& spec = request.spec;
-    request.sampler.accept(draw.token);
-    request.context.push_back(draw.token);
-    FinishReason reason = FinishReason::none;
-    {
-        std::lock_guard lock(request.mutex);
-        if (request.tokens.empty()) request.first_token = Clock::now();
-        request.tokens.push_back(draw.token);
-        request.digests.push_back(draw.digest);
-        if (spec.sampling.logprobs >= 0) request.logprobs.push_back(std::move(draw.logprobs));
-        const std::vector<int32_t>& stops = spec.sampling.stop_ids;
-        if (std::find(stops.begin(), stops.end(), draw.token) != stops.end())
-            reason = FinishReason::stop;
-        else if (int64_t(request.tokens.size()) >= spec.max_tokens ||
-                 int64_t(request.context.size()) >
-                     options_.context)  // the last token needs no place
-            reason = FinishReason::length;
-        if (reason == FinishReason::none) request.notify();
-    }
-    if (reason != FinishReason::none) finish(draw.request, reason);
 }
 
 // Needs the mutex.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/cost_model.h"
+#include "engine/decoder.h"
 #include "engine/kv_cache.h"
 #include "engine/meter.h"
 #include "engine/request.h"
@@ -57,23 +58,12 @@ class Engine {
     const Kernels& kernels() const { return executor_.kernels(); }
 
   private:
-    // A row of logits from which a token is drawn.
-    struct Draw {
-        std::shared_ptr<Request> request;
-        float* logits;
-        int32_t token = -1;
-        uint64_t digest = 0;
-        TokenLogprobs logprobs{};
-    };
-
     void loop();
     bool plan_step();  // false when the engine closes
     void end_overdue(Clock::time_point now);
     void run_step();
     void collect(double seconds);
     void prompt_outputs(const Share& share, const float* logits);
-    void draw_tokens(std::vector<Draw>& draws);
-    void accept(Draw& draw);
     void finish(const std::shared_ptr<Request>& request, FinishReason reason,
                 const std::string& error = "");
 
@@ -81,6 +71,7 @@ class Engine {
     ThreadPool pool_;
     KvCache cache_;
     Executor executor_;
+    Decoder decoder_;
     CostModel cost_;
     Scheduler scheduler_;
     Meter meter_;
@@ -89,7 +80,6 @@ class Engine {
     std::vector<Share> shares_;
     std::vector<int32_t> token_ids_, positions_, output_rows_;
     std::vector<SequenceSpan> spans_;
-    std::vector<Buffer> sample_scratch_;  // a thread
 
     // Guards cache, cost model, scheduler, meter and what follows. Before a request's own mutex.
     mutable std::mutex mutex_;

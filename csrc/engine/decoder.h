@@ -1,0 +1,54 @@
+// From a step's logits to tokens: the draws of all requests at once, on all threads, and what each
+// draw makes of its request.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/thread_pool.h"
+#include "engine/request.h"
+
+namespace genfast {
+
+// A token, and what is told of it.
+struct DrawnToken {
+    int32_t id = -1;
+    uint64_t digest = 0;  // of the logits it was drawn from
+    TokenLogprobs logprobs{};
+};
+
+// The logits that continue a request, and the tokens drawn from them.
+struct Draw {
+    std::shared_ptr<Request> request;
+    float* logits;  // [V]
+    std::vector<DrawnToken> tokens{};
+};
+
+// What accepting a draw means for the request.
+struct Outcome {
+    FinishReason reason = FinishReason::none;
+    const char* error = "";
+};
+
+class Decoder {
+  public:
+    Decoder(ThreadPool& pool, const Kernels& kernels, int64_t vocabulary, int64_t context);
+
+    // Without the engine's mutex: nobody else touches a sampler.
+    void draw(std::vector<Draw>& draws);
+    // Appends what was drawn and wakes those who wait for it.
+    Outcome accept(Draw& draw) const;
+    // Of a token the prompt holds already.
+    float logprob(const float* logits, int32_t token);
+
+  private:
+    DrawnToken next_token(Request& request, float* logits, std::byte* scratch) const;
+
+    ThreadPool& pool_;
+    const Kernels& kernels_;
+    const int64_t vocabulary_, context_;
+    std::vector<Buffer> scratch_;  // a thread
+};
+
+}  // namespace genfast
