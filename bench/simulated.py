@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests/models"))
 import numpy_model
+import quantised
 
 Array = np.ndarray
 Divisors = tuple[float, ...]
@@ -77,34 +79,26 @@ def unsigned8(x: Array) -> Array:
     return (np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale
 
 
-def rotate(x: Array, size: int = 64) -> Array:
-    """Every `size` columns by a Hadamard matrix, which is its own inverse; the rest by smaller
-    ones. Rotated weights times rotated activations give the same product, and neither has
-    outliers left."""
-    out, at = x.copy(), 0
-    while at < x.shape[1]:
-        size = min(size, 1 << (x.shape[1] - at).bit_length() - 1)
-        count = (x.shape[1] - at) // size
-        part = slice(at, at + count * size)
-        matrix = np.ones((1, 1))
-        while len(matrix) < size:
-            matrix = np.kron(matrix, [[1, 1], [1, -1]])
-        blocks = x[:, part].reshape(len(x), count, size)
-        out[:, part] = (blocks @ matrix).reshape(len(x), -1) / np.sqrt(size)
-        at += count * size
-    return out
-
-
 def rotated(rounding: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    return lambda x: rotate(rounding(rotate(x)))
+    """Rounded once rotated (quant/rotation.h), and rotated back."""
+    return lambda x: quantised.rotated(rounding(quantised.rotated(x)))[:, : x.shape[1]]
+
+
+int8 = rotated(bits8)
 
 
 class Choice(NamedTuple):
-    """How the weights of matmuls, those that give the logits, and activations are rounded."""
+    """How weights and activations of matmuls are rounded; of the one that gives the logits, the
+    head, apart."""
 
     weights: Callable[[Array], Array]
-    head: Callable[[Array], Array] = bits8
-    activations: Callable[[Array], Array] = bits8
+    activations: Callable[[Array], Array]
+    head: Callable[[Array], Array] = int8
+    head_activations: Callable[[Array], Array] = int8
+
+
+def _all(weights: Callable[[Array], Array], activations: Callable[[Array], Array]) -> Choice:
+    return Choice(weights, activations, weights, activations)
 
 
 def _groups(size: int) -> Callable[[Array], Array]:
@@ -120,29 +114,27 @@ def _four(size: int, divisors: Divisors, fit: bool = True) -> Callable[[Array], 
 
 
 CHOICES = {
-    "int8, a scale a row; activations a row (genfast)": Choice(bits8),
-    "int8, a scale a row; activations in groups of 128": Choice(bits8, bits8, _groups(128)),
-    "int8, a scale a row; activations in groups of 32": Choice(bits8, bits8, _groups(32)),
-    "int8, a scale a row; activations exact": Choice(bits8, bits8, exact),
-    "int8, a scale a row; activations a row, unsigned": Choice(bits8, bits8, unsigned8),
-    "int8, a scale a row; activations a row; rotated": Choice(*[rotated(bits8)] * 3),
-    "int8, a scale a row; activations in groups of 64; rotated": Choice(
-        rotated(bits8), rotated(bits8), rotated(_groups(64))
-    ),
-    "int8 in groups of 64; activations in groups of 64": Choice(*[_groups(64)] * 3),
-    "int8 in groups of 32; activations a row": Choice(_q8, _q8),
-    "int8 in groups of 32; activations in groups of 32 (Q8_0)": Choice(_q8, _q8, _groups(32)),
-    "int4 G 32, search; activations a row (genfast)": Choice(_four(32, SEARCH)),
-    "int4 G 32, extreme / -8; activations a row": Choice(_four(32, EXTREME, False)),
-    "int4 G 32, extreme / -8 fitted; activations a row": Choice(_four(32, EXTREME)),
-    "int4 G 32, search of eleven; activations a row": Choice(_four(32, WIDE)),
-    "int4 G 64, search; activations a row": Choice(_four(64, SEARCH)),
-    "int4 G 128, search; activations a row": Choice(_four(128, SEARCH)),
-    "int4 G 32, search; activations in groups of 32": Choice(_four(32, SEARCH), bits8, _groups(32)),
-    "int4 G 32, search; activations exact": Choice(_four(32, SEARCH), bits8, exact),
-    "int4 G 32, search, logits too; activations a row": Choice(
-        _four(32, SEARCH), _four(32, SEARCH)
-    ),
+    "int8, a scale a row, rotated; activations alike (genfast)": _all(int8, int8),
+    "int8, a scale a row, rotated; activations in groups of 64": _all(int8, rotated(_groups(64))),
+    "int8, a scale a row, rotated; activations exact": _all(int8, exact),
+    "exact; activations int8, a scale a row, rotated": _all(exact, int8),
+    "int8, a scale a row; activations alike": _all(bits8, bits8),
+    "int8, a scale a row; activations unsigned": _all(bits8, unsigned8),
+    "int8, a scale a row; activations in groups of 32": _all(bits8, _groups(32)),
+    "int8, a scale a row; activations exact": _all(bits8, exact),
+    "int8 in groups of 64; activations alike": _all(_groups(64), _groups(64)),
+    "int8 in groups of 32; activations a row": _all(_q8, bits8),
+    "int8 in groups of 32; activations alike (Q8_0)": _all(_q8, _groups(32)),
+    "int4 G 32, search; activations a row (genfast)": Choice(_four(32, SEARCH), bits8),
+    "int4 G 32, search, rotated; activations alike": Choice(rotated(_four(32, SEARCH)), int8),
+    "int4 G 32, extreme / -8; activations a row": Choice(_four(32, EXTREME, False), bits8),
+    "int4 G 32, extreme / -8 fitted; activations a row": Choice(_four(32, EXTREME), bits8),
+    "int4 G 32, search of eleven; activations a row": Choice(_four(32, WIDE), bits8),
+    "int4 G 64, search; activations a row": Choice(_four(64, SEARCH), bits8),
+    "int4 G 128, search; activations a row": Choice(_four(128, SEARCH), bits8),
+    "int4 G 32, search; activations in groups of 32": Choice(_four(32, SEARCH), _groups(32)),
+    "int4 G 32, search; activations exact": Choice(_four(32, SEARCH), exact),
+    "int4 G 32, search, logits too; activations a row": _all(_four(32, SEARCH), bits8),
 }
 
 
@@ -163,7 +155,8 @@ class Rounding(numpy_model.Exact):
         return self._weight(w, head=True) if tied else w
 
     def matmul(self, x: Array, w: Array, head: bool = False) -> Array:
-        return self.choice.activations(x) @ self._weight(w, head).T
+        activations = self.choice.head_activations if head else self.choice.activations
+        return activations(x) @ self._weight(w, head).T
 
 
 class Simulation:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from quantised import rotated
+
 EPS32 = 2.0**-23  # twice the unit roundoff of float32
 BF16_STEP = 2.0**-7  # the gap between neighbours in [1, 2): 8 significant bits
 
@@ -42,6 +44,11 @@ def bf16_step(x: np.ndarray) -> np.ndarray:
 def row_step(x: np.ndarray, levels: int) -> np.ndarray:
     """The gap of symmetric quantisation, one scale a row: max|row| / levels."""
     return np.abs(x).max(-1, keepdims=True) / levels
+
+
+def rotated_step(x: np.ndarray) -> np.ndarray:
+    """int8's gap. Rotated back, errors of a row's numbers are as large, in every direction."""
+    return row_step(rotated(x), 127)
 
 
 def group_step(w: np.ndarray, levels: int, group: int = 32) -> np.ndarray:
@@ -78,7 +85,7 @@ class RandomRounding:
         if self.weights == "bfloat16":
             return self._noise(w, bf16_step(w))
         if self.weights == "int8" or head:
-            return self._noise(w, row_step(w, 127))
+            return self._noise(w, rotated_step(w))
         # int4: 7 levels either side; the scale itself is rounded to float16
         w = w * (1 + self.rng.uniform(-0.5, 0.5, w.shape) * 2.0**-10)
         return self._noise(w, group_step(w, 7))
@@ -87,8 +94,11 @@ class RandomRounding:
         return self._weight(w, head=True) if tied else w
 
     def matmul(self, x: np.ndarray, w: np.ndarray, head: bool = False) -> np.ndarray:
-        x = self._noise(x, bf16_step(x) if self.weights == "bfloat16" else row_step(x, 127))
-        return x @ self._weight(w, head).T
+        if self.weights == "bfloat16":
+            step = bf16_step(x)
+        else:
+            step = rotated_step(x) if self.weights == "int8" or head else row_step(x, 127)
+        return self._noise(x, step) @ self._weight(w, head).T
 
     def kv(self, x: np.ndarray) -> np.ndarray:
         return self._noise(x, bf16_step(x)) if self.kv_dtype == "bfloat16" else x

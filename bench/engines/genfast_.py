@@ -20,7 +20,7 @@ class Engine:
     FORMATS: ClassVar = {
         "f32": "f32",
         "bf16": "bf16",
-        "int8": "int8, a scale a row",
+        "int8": "int8, rotated rows",
         "int4": "int4, G 32",
     }
 

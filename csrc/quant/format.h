@@ -16,7 +16,8 @@
 // so that both halves of an output meet in one: a matmul over it gives activation(gate) * up.
 //
 // Rows beyond N and columns beyond K are zeros. Symmetric quantisation: w = scale * q with q in
-// [-127, 127] (int8, one scale a row) or [-8, 7] (int4, one scale a row and group).
+// [-127, 127] (int8, one scale a row, rotated: rotation.h) or [-8, 7] (int4, one scale a row and
+// group).
 #pragma once
 
 #include <cstddef>
@@ -30,7 +31,7 @@ enum class Format : uint8_t { f32, f16, bf16, int8, int4 };
 
 // Of the packed bytes, as the packed cache keeps them: raise it whenever a weight packs to other
 // bytes than before (panels, choice of scales, rounding), or old caches would be taken for good.
-constexpr int kLayoutVersion = 1;
+constexpr int kLayoutVersion = 2;
 
 constexpr int kPanelRows = 32;
 constexpr int kGroup = 32;  // int4: columns that share a scale

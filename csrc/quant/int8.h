@@ -1,5 +1,6 @@
-// int8: one scale a row. scale = max|w| / 127, q = w / scale rounded to nearest even, w ~ scale *
-// q.
+// int8: rows are rotated (rotation.h), then one scale a row. scale = max|w| / 127, q = w / scale
+// rounded to nearest even, w ~ scale * q. Activations are rotated and quantised alike, so that
+// their products need no rotation back.
 //
 // The panel ends with the 32 scales and the 32 row sums. A kernel whose dot product takes unsigned
 // activations (a + 128) subtracts 128 * sum(q) with them, exactly.
@@ -7,6 +8,7 @@
 #pragma once
 
 #include "quant/format.h"
+#include "quant/rotation.h"
 
 namespace genfast {
 
@@ -44,7 +46,7 @@ static inline const int32_t* row_sums(const std::byte* panel, int64_t K) {
     return row_sums(const_cast<std::byte*>(panel), K);
 }
 
-// rows [32, K] f32, finite
+// rows [32, K] f32, rotated, finite
 static inline void pack_panel(const float* rows, int64_t K, std::byte* panel) {
     int8_t* quants = reinterpret_cast<int8_t*>(panel);
     int64_t padded = padded_k(Format::int8, K);
@@ -67,13 +69,19 @@ static inline void pack_panel(const float* rows, int64_t K, std::byte* panel) {
     }
 }
 
-// Columns [begin, end) of a row.
+// Columns [begin, end) of a row, rotated back; begin is a multiple of 64.
 static inline void unpack_row(const std::byte* panel, int row, int64_t K, int64_t begin,
                               int64_t end, float* out) {
     const int8_t* quants = reinterpret_cast<const int8_t*>(panel);
-    float scale = scales(panel, K)[row];
-    for (int64_t k = begin; k < end; ++k)
-        out[k - begin] = float(quants[index_in_panel(row, k)]) * scale;
+    const float scale = scales(panel, K)[row];
+    float block[kRotation];
+    for (int64_t k = begin; k < end; k += kRotation) {
+        const int64_t columns = K - k < kRotation ? K - k : kRotation;
+        for (int64_t i = 0; i < columns; ++i)
+            block[i] = float(quants[index_in_panel(row, k + i)]) * scale;
+        rotate(block, columns);
+        for (int64_t i = 0; i < columns && k + i < end; ++i) out[k + i - begin] = block[i];
+    }
 }
 
 }  // namespace int8

@@ -7,7 +7,7 @@
 
 namespace genfast {
 
-// Columns [begin, end) of row n.
+// Columns [begin, end) of row n; begin is a multiple of 64.
 static inline void unpack_row(const Matrix& matrix, int64_t n, int64_t begin, int64_t end,
                               float* out) {
     const int64_t K = matrix.K;

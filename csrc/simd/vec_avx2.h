@@ -65,6 +65,29 @@ GENFAST_INLINE Vec vround(Vec a) {
     constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     return {_mm256_round_ps(a.lo, nearest), _mm256_round_ps(a.hi, nearest)};
 }
+template <int distance>
+GENFAST_INLINE __m256 butterfly8(__m256 a) {
+    __m256 other, sign;
+    if constexpr (distance == 1) {
+        other = _mm256_permute_ps(a, 0xb1);
+        sign = _mm256_setr_ps(1, -1, 1, -1, 1, -1, 1, -1);
+    } else if constexpr (distance == 2) {
+        other = _mm256_permute_ps(a, 0x4e);
+        sign = _mm256_setr_ps(1, 1, -1, -1, 1, 1, -1, -1);
+    } else {
+        other = _mm256_permute2f128_ps(a, a, 1);
+        sign = _mm256_setr_ps(1, 1, 1, 1, -1, -1, -1, -1);
+    }
+    return _mm256_fmadd_ps(a, sign, other);  // rounds once, as an addition does
+}
+// Lanes i and i + distance, where i lacks that bit, become their sum and their difference.
+template <int distance>
+GENFAST_INLINE Vec vbutterfly(Vec a) {
+    if constexpr (distance == 8)
+        return {_mm256_add_ps(a.lo, a.hi), _mm256_sub_ps(a.lo, a.hi)};
+    else
+        return {butterfly8<distance>(a.lo), butterfly8<distance>(a.hi)};
+}
 // a < b ? x : y, lane by lane
 GENFAST_INLINE Vec vselect_lt(Vec a, Vec b, Vec x, Vec y) {
     return {_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(a.lo, b.lo, _CMP_LT_OQ)),

@@ -68,6 +68,21 @@ GENFAST_INLINE Vec vand(Vec a, Vec b) {
 GENFAST_INLINE Vec vround(Vec a) {
     return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
+// Lanes i and i + distance, where i lacks that bit, become their sum and their difference.
+template <int distance>
+GENFAST_INLINE Vec vbutterfly(Vec a) {
+    constexpr __mmask16 upper = distance == 1   ? 0xaaaa
+                                : distance == 2 ? 0xcccc
+                                : distance == 4 ? 0xf0f0
+                                                : 0xff00;
+    __m512 other;
+    if constexpr (distance < 4)
+        other = _mm512_permute_ps(a.v, distance == 1 ? 0xb1 : 0x4e);
+    else
+        other = _mm512_shuffle_f32x4(a.v, a.v, distance == 4 ? 0xb1 : 0x4e);
+    __m512 sign = _mm512_mask_blend_ps(upper, _mm512_set1_ps(1), _mm512_set1_ps(-1));
+    return {_mm512_fmadd_ps(a.v, sign, other)};  // rounds once, as an addition does
+}
 // a < b ? x : y, lane by lane
 GENFAST_INLINE Vec vselect_lt(Vec a, Vec b, Vec x, Vec y) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};

@@ -145,6 +145,27 @@ GENFAST_INLINE uint32_t lane_mask(VecI lanes) {
     for (int i = 0; i < 3; ++i) bits = vpaddq_u8(bits, bits);
     return vgetq_lane_u16(vreinterpretq_u16_u8(bits), 0);
 }
+// Lanes i and i + distance, where i lacks that bit, become their sum and their difference.
+template <int distance>
+GENFAST_INLINE Vec vbutterfly(Vec a) {
+    Vec out;
+    if constexpr (distance < 4) {
+        const float32x4_t sign =
+            distance == 1 ? float32x4_t{1, -1, 1, -1} : float32x4_t{1, 1, -1, -1};
+        for (int i = 0; i < 4; ++i) {
+            float32x4_t q = a.q[i];
+            float32x4_t other = distance == 1 ? vrev64q_f32(q) : vextq_f32(q, q, 2);
+            out.q[i] = vfmaq_f32(other, q, sign);  // rounds once, as an addition does
+        }
+    } else {
+        for (int i = 0; i < 4; ++i) {
+            constexpr int step = distance / 4;
+            out.q[i] = i & step ? vsubq_f32(a.q[i - step], a.q[i])
+                                : vaddq_f32(a.q[i], a.q[(i + step) & 3]);
+        }
+    }
+    return out;
+}
 // a < b ? x : y, lane by lane
 GENFAST_INLINE Vec vselect_lt(Vec a, Vec b, Vec x, Vec y) {
     return choose(lanes_lt(a, b), x, y);

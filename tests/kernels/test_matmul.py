@@ -5,7 +5,7 @@ import pytest
 
 import genfast
 from genfast import _core, ops
-from quantised import bfloat16, group_sums, symmetric8
+from quantised import bfloat16, group_sums, rotated, symmetric8
 
 ISAS = genfast.cpu_info()["isas"]
 FORMATS = ["f32", "f16", "bf16", "int8", "int4"]
@@ -37,11 +37,16 @@ def expected_and_bound(x, packed):
         # A chain of K fmas: each rounds a partial sum of at most sum |x w|.
         bound = x.shape[1] * EPS32 * (np.abs(x).astype(np.float64) @ np.abs(w.T))
         return exact, bound
-    q, scale = symmetric8(x)
     if packed.format == "int8":
-        exact = (q.astype(np.float64) @ w.T) * scale
-        # The sum is exact, w = q * scale rounds once; float(sum), two scales, two products more.
-        return exact, 4 * EPS32 * (np.abs(q) @ np.abs(w.T)) * scale
+        q, scale = symmetric8(rotated(x))
+        w = rotated(w).astype(np.float64)
+        exact = (q @ w.T) * scale
+        # The sum is exact; float(sum), two scales, two products are rounded. w = q * scale is
+        # rounded once, then rotated back and here forth again: six stages, half an ulp of the norm
+        # each.
+        norms = np.linalg.norm(q, axis=1)[:, None] * np.linalg.norm(w, axis=1)
+        return exact, EPS32 * (4 * (np.abs(q) @ np.abs(w.T)) + 7 * norms) * scale
+    q, scale = symmetric8(x)
     sums = group_sums(q, w)
     exact = sums.sum(-1) * scale
     # Weights unpack with one rounding; a chain of an fma per group; one product with the scale.
@@ -167,8 +172,11 @@ def test_integer_sums_do_not_saturate(isa, format):
     for sign in (1, -1):
         x = np.full((3, K), 5, np.float32)
         w = np.full((40, K), 8 * sign, np.float32)
+        if format == "int8":  # which rotates them back
+            x, w = rotated(x), rotated(w)
         packed = pack(w, format)
-        assert (np.abs(packed.unpack()) == 8).all()
+        kept = rotated(packed.unpack()) if format == "int8" else packed.unpack()
+        assert (np.abs(kept) == 8).all()
         got = ops.matmul(x, packed, isa=isa)
         np.testing.assert_allclose(got, sign * 40.0 * K, rtol=1e-6)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genfast._core import Weight
-from quantised import GROUP, symmetric8
+from quantised import GROUP, rotated, symmetric8
 
 SHAPES = [(1, 1), (3, 5), (32, 32), (33, 64), (70, 100), (64, 577)]
 
@@ -53,13 +53,29 @@ def test_special_values_survive_dense_packing():
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
 @pytest.mark.parametrize("N, K", SHAPES)
-def test_int8_is_one_scale_a_row(rng, N, K, dtype):
+def test_int8_is_one_scale_a_rotated_row(rng, N, K, dtype):
     data, values = stored(rng.normal(size=(N, K)), dtype)
     values[0] = 0
     data = stored(values, dtype)[0]
-    q, scale = symmetric8(values)
+    q, scale = symmetric8(rotated(values))
     got = Weight("int8", [(data, dtype, N, K, False)]).unpack()
-    assert got.tobytes() == (q.astype(np.float32) * scale).tobytes()
+    assert got.tobytes() == rotated(q.astype(np.float32) * scale)[:, :K].tobytes()
+
+
+@pytest.mark.parametrize("K", [1, 4, 15, 64, 172, 576])
+def test_rotation_keeps_products_and_spreads_outliers(rng, K):
+    x, w = rng.normal(size=(2, 20, K)).astype(np.float32)
+    exact = x.astype(np.float64) @ w.T.astype(np.float64)
+    got = rotated(x).astype(np.float64) @ rotated(w).T.astype(np.float64)
+    # Norms stay; each of six stages rounds by at most half an ulp, on both sides.
+    norms = np.linalg.norm(x, axis=1)[:, None] * np.linalg.norm(w, axis=1)
+    assert (np.abs(got - exact) <= 6 * np.finfo(np.float32).eps * norms).all()
+    if K % 64 == 0:  # one weight a hundred times the others costs them little
+        w[:, 3] = 100
+        step = np.abs(w).max(1) / 127
+        kept = Weight("int8", [(w.reshape(-1).view(np.uint8), "F32", 20, K, False)]).unpack()
+        error = np.sqrt(((kept - w).astype(np.float64) ** 2).mean(1))
+        assert (error < step / np.sqrt(12) / 4).all()
 
 
 @pytest.mark.parametrize("N, K", SHAPES)

@@ -1,12 +1,13 @@
 // Activations as the microkernels want them (Layout in tiles.h), a row and 64 columns at a time.
 //
-// Quantised rows have one scale, max|x| / 127. A row that is not finite gets a NaN scale, so that
-// what comes of it is NaN, not a plausible number.
+// Quantised rows have one scale, max|x| / 127; int8's are rotated before (quant/rotation.h). A row
+// that is not finite gets a NaN scale, so that what comes of it is NaN, not a plausible number.
 #pragma once
 
 #include "kernels/matmul/tiles.h"
 #include "quant/int8.h"
 #include "simd/fixed.h"
+#include "simd/rotation.h"
 
 namespace genfast::GENFAST_ISA {
 
@@ -27,6 +28,26 @@ static RowScale row_scale(const float* x, int64_t K) {
     }
     float max = vmaxall(largest);
     return {int8::scale_of(max) + vsum(poison), int8::inverse_of(max)};
+}
+
+// out [K] = the row as int8 quantises it
+static void rotate_row(const float* x, int64_t K, float* out) {
+    Vec v[kRotatedVecs];
+    int64_t k = 0;
+    for (; k + kRotation <= K; k += kRotation) {
+        for (int i = 0; i < kRotatedVecs; ++i) v[i] = vload(x + k + i * kLanes);
+        rotate_chunk(v, kRotation);
+        for (int i = 0; i < kRotatedVecs; ++i) vstore(out + k + i * kLanes, v[i]);
+    }
+    if (k == K) return;
+    const int columns = int(K - k);
+    for (int i = 0; i < kRotatedVecs; ++i) {
+        const int n = columns - i * kLanes;
+        v[i] = n > 0 ? vload_n(x + k + i * kLanes, n) : vzero();
+    }
+    rotate_chunk(v, columns);
+    for (int i = 0; i * kLanes < columns; ++i)
+        vstore_n(out + k + i * kLanes, v[i], columns - i * kLanes);
 }
 
 // Consecutive dwords to places `stride` bytes apart: a tile holds a dword of each token in turn.

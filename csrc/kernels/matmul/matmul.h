@@ -1,8 +1,8 @@
 // matmul: out = f(x @ w^T + bias) + residual
 //   x [M, K] f32; w a packed matrix [N, K] (quant/format.h); bias [N] f32; residual, out [M, N] f32
 //   A gated w [2F, K] holds gate and up: out [M, F] = f(x @ gate^T + ...) * (x @ up^T + ...) +
-//   residual int8 and int4 quantise each row of x to 8 bits with one scale: max|x| / 127, ties to
-//   even.
+//   residual. int8 and int4 quantise each row of x to 8 bits with one scale: max|x| / 127, ties to
+//   even; int8 rotates it first (quant/rotation.h), as its weights are.
 //
 // Numerics: the order in which an output adds up over k depends on K alone, not on M or the thread
 //   f32, f16   acc = fma(x[k], w[k], acc) in float, k = 0, 1, 2, 3 ...

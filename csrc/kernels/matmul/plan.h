@@ -19,6 +19,7 @@ struct Plan {
     // Scratch, in bytes from its start. For one token each thread packs its own copy instead of
     // waiting for another's, `private_bytes` apart.
     size_t tile_bytes, scales, partial, partial_bytes, private_bytes;
+    size_t rotated_floats;  // at the end of a thread's partial sums: a row of activations, for int8
     size_t bytes;
 };
 
@@ -42,8 +43,10 @@ static inline Plan make_plan(const Tiles& kernels, const Matrix& w, int64_t M, i
     p.private_bytes = M == 1 ? acts + scales : 0;
     p.scales = acts;
     p.partial = M == 1 ? p.private_bytes * size_t(threads) : acts + scales;
+    p.rotated_floats = w.format == Format::int8 ? size_t(round_up(p.K, 16)) : 0;
     p.partial_bytes =
-        align64(size_t(blocked ? p.block : 1) * size_t(p.MT) * kPanelRows * sizeof(float));
+        align64(size_t(blocked ? p.block : 1) * size_t(p.MT) * kPanelRows * sizeof(float)) +
+        p.rotated_floats * sizeof(float);
     p.bytes = p.partial + p.partial_bytes * size_t(threads);
     return p;
 }

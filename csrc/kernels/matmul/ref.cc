@@ -26,15 +26,18 @@ double activate(Activation kind, double x) {
 }
 
 // q = x * (127 / max|x|), ties to even; returns the scale, NaN for a row that is not finite.
-float quantise_row(const float* x, int64_t K, int8_t* q) {
+// x [K] is rotated first where the format is int8.
+float quantise_row(Format format, const float* row, int64_t K, int8_t* q) {
+    std::vector<float> x(row, row + K);
+    if (format == Format::int8) rotate(x.data(), K);
     float largest = 0, poison = 0;
     for (int64_t k = 0; k < K; ++k) {
-        largest = std::fmax(largest, std::fabs(x[k]));
-        poison += x[k] - x[k];
+        largest = std::fmax(largest, std::fabs(x[size_t(k)]));
+        poison += x[size_t(k)] - x[size_t(k)];
     }
     if (poison != 0) return NAN;
     float inverse = int8::inverse_of(largest);
-    for (int64_t k = 0; k < K; ++k) q[k] = int8_t(round_to_int(x[k] * inverse));
+    for (int64_t k = 0; k < K; ++k) q[k] = int8_t(round_to_int(x[size_t(k)] * inverse));
     return int8::scale_of(largest);
 }
 
@@ -75,10 +78,10 @@ void matmul(const MatmulArgs& a, Team& team) {
     std::vector<float> x_scales(size_t(a.M), 1.0f), w(size_t(K), 0.0f);
     if (quantised)
         for (int64_t m = 0; m < a.M; ++m)
-            x_scales[size_t(m)] = quantise_row(a.x + m * K, K, quants.data() + m * K);
+            x_scales[size_t(m)] = quantise_row(a.w.format, a.x + m * K, K, quants.data() + m * K);
     auto product = [&](int64_t m, int64_t n) {
         const auto [panel, row] = place_of(a.w, n);
-        unpack_row(a.w, n, 0, K, w.data());
+        if (!quantised) unpack_row(a.w, n, 0, K, w.data());
         double sum =
             dot(a, a.w.data + size_t(panel) * bytes, row, a.x + m * K,
                 quants.data() + (quants.empty() ? 0 : m * K), x_scales[size_t(m)], w.data());

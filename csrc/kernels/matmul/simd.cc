@@ -39,13 +39,18 @@ static const Tiles& tiles_for(Format format, [[maybe_unused]] int64_t M) {
 }
 
 // Columns [begin, end) of the tokens of tiles [first, last); their scales too, unless null.
+// `rotated`: space for a row of int8.
 static void pack(const MatmulArgs& a, const Plan& p, Layout layout, int64_t first, int64_t last,
-                 int64_t begin, int64_t end, std::byte* acts, float* scales) {
+                 int64_t begin, int64_t end, std::byte* acts, float* scales, float* rotated) {
     for (int64_t t = first; t < last; ++t)
         for (int j = 0; j < p.MT; ++j) {
             const int64_t m = t * p.MT + j;
             const float* x = a.x + m * a.w.K;
             const int64_t K = m < a.M ? a.w.K : 0;  // tokens that fill up the last tile are zeros
+            if (a.w.format == Format::int8 && K) {
+                rotate_row(x, K, rotated);
+                x = rotated;
+            }
             RowScale scale = is_quantised(layout) ? row_scale(x, K) : RowScale{1, 1};
             if (scales) scales[m] = scale.scale;
             for (int64_t k = begin; k < end; k += kChunk)
@@ -160,19 +165,20 @@ void matmul(const MatmulArgs& a, Team& team) {
     float* scales = reinterpret_cast<float*>(packed + p.scales);
     float* partial =
         reinterpret_cast<float*>(a.scratch + p.partial + p.partial_bytes * size_t(team.index));
+    float* rotated = partial + p.partial_bytes / sizeof(float) - p.rotated_floats;
     const std::byte* acts = packed;
     if (alone && kernels.layout == Layout::f32 && p.K == a.w.K) {
         acts = reinterpret_cast<const std::byte*>(a.x);  // as packed already
     } else if (alone) {
-        pack(a, p, kernels.layout, 0, 1, 0, p.K, packed, scales);
+        pack(a, p, kernels.layout, 0, 1, 0, p.K, packed, scales, rotated);
     } else if (p.tiles >= team.count) {
         Range mine = share(p.tiles, team);
-        pack(a, p, kernels.layout, mine.begin, mine.end, 0, p.K, packed, scales);
+        pack(a, p, kernels.layout, mine.begin, mine.end, 0, p.K, packed, scales, rotated);
         team.sync();
     } else {
         Range mine = share(p.K, team, 2 * kChunk);
         pack(a, p, kernels.layout, 0, p.tiles, mine.begin, mine.end, packed,
-             team.index == 0 ? scales : nullptr);
+             team.index == 0 ? scales : nullptr, rotated);
         team.sync();
     }
 

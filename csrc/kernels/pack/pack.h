@@ -5,8 +5,9 @@
 //   int8 and int4 choose their scales as quant/int8.h and quant/int4.h say, to the same bits on
 //   every instruction set.
 //
-// A weight that is not finite is kept by the dense formats. A quantised one cannot: not_finite gets
-// the first row of each thread's that holds one, and the panels are worthless.
+// A weight that is not finite (for int8: once rotated) is kept by the dense formats. A quantised
+// one cannot: not_finite gets the first row of each thread's that holds one, and the panels are
+// worthless.
 #pragma once
 
 #include "core/dtype.h"

@@ -5,13 +5,13 @@
 
 namespace genfast::ref {
 
-// The row as float; true when all of it is finite.
-static bool load_row(const SourceRow& row, int64_t K, float* out) {
-    bool finite = true;
-    for (int64_t k = 0; k < K; ++k) {
+// The row as float, rotated where the format is int8; true when all of it is finite.
+static bool load_row(const SourceRow& row, const Matrix& w, float* out) {
+    for (int64_t k = 0; k < w.K; ++k)
         out[k] = row.data ? load_element(row.data, row.dtype, k * row.step) : 0.0f;
-        finite &= out[k] - out[k] == 0;
-    }
+    if (w.format == Format::int8) rotate(out, w.K);
+    bool finite = true;
+    for (int64_t k = 0; k < w.K; ++k) finite &= out[k] - out[k] == 0;
     return finite;
 }
 
@@ -22,7 +22,7 @@ void pack(const PackArgs& a, Team& team) {
         const int64_t p = a.first_panel + job;
         for (int i = 0; i < kPanelRows; ++i) {
             const int64_t n = row_at(a.w, {p, i});
-            if (!load_row(source_row(a.sources, n), K, rows + i * K) &&
+            if (!load_row(source_row(a.sources, n), a.w, rows + i * K) &&
                 n < a.not_finite[team.index])
                 a.not_finite[team.index] = n;
         }

@@ -6,11 +6,13 @@
 #include "quant/int4.h"
 #include "quant/int8.h"
 #include "simd/fixed.h"
+#include "simd/rotation.h"
 #include "simd/vec.h"
 
 namespace genfast::GENFAST_ISA {
 
 constexpr int64_t kColumns = kPackColumns;
+static_assert(kColumns % kRotation == 0);
 constexpr int kHalf = kPanelRows / 2;
 
 template <DType dtype>
@@ -81,9 +83,23 @@ struct Int8Row {
     bool finite;
 };
 
+// fn(k, sixteen rotated columns from k on) over [begin, end) of a row; begin is a multiple of 64.
+template <class Fn>
+GENFAST_INLINE void each_rotated(const SourceRow& row, int64_t begin, int64_t end, Fn fn) {
+    Vec chunk[kRotatedVecs];
+    for (int64_t at = begin; at < end; at += kRotation) {
+        const int64_t last = end - at < kRotation ? end : at + kRotation;
+        for (Vec& v : chunk) v = vzero();
+        each_vector(row, at, last,
+                    [&](int64_t k, Vec x) GENFAST_MEMBER { chunk[(k - at) / kLanes] = x; });
+        rotate_chunk(chunk, int(last - at));
+        for (int64_t k = at; k < last; k += kLanes) fn(k, chunk[(k - at) / kLanes]);
+    }
+}
+
 static Int8Row measure(const SourceRow& row, int64_t K) {
     Vec zeros = vzero(), largest = vzero();
-    each_vector(row, 0, K, [&](int64_t, Vec x) GENFAST_MEMBER {
+    each_rotated(row, 0, K, [&](int64_t, Vec x) GENFAST_MEMBER {
         zeros = vfma(x, vzero(), zeros);
         largest = vmax(largest, vabs(x));
     });
@@ -94,7 +110,7 @@ static Int8Row measure(const SourceRow& row, int64_t K) {
 static int32_t convert_int8(const SourceRow& row, int64_t begin, int64_t end, float inverse,
                             int8_t* out) {
     VecI sums = izero();
-    each_vector(row, begin, end, [&](int64_t k, Vec x) GENFAST_MEMBER {
+    each_rotated(row, begin, end, [&](int64_t k, Vec x) GENFAST_MEMBER {
         VecI q = vtoi(vmul(x, vset(inverse)));
         sums = iadd(sums, q);
         istore_i8(out + (k - begin), q);

@@ -171,6 +171,11 @@ void check_exact_sums(Check& c, Format format) {
         for (int64_t m = 0; m < M; ++m) x[size_t(m * K)] = 127;
         for (int64_t i = 0; i < N * K; i += kGroup)  // a row's, or group's, extreme
             w[size_t(i)] = format == Format::int8 ? 127.0f : mode == 1 ? 8.0f : -8.0f;
+        Floats integers = w, factors = x;
+        if (format == Format::int8) {  // which rotates them back, exactly
+            rotate(w.data(), N * K);
+            rotate(x.data(), M * K);
+        }
         PackedMatrix packed = PackedMatrix::pack(format, {{w.data(), DType::f32, N, K, false}},
                                                  false, shared_pool(1), c.fast);
         Floats row(static_cast<size_t>(K)), want;
@@ -184,7 +189,8 @@ void check_exact_sums(Check& c, Format format) {
             for (int64_t n = 0; n < N; ++n) {
                 int64_t sum = 0;
                 for (int64_t k = 0; k < K; ++k)
-                    sum += int64_t(x[size_t(m * K + k)]) * int64_t(w[size_t(n * K + k)]);
+                    sum +=
+                        int64_t(factors[size_t(m * K + k)]) * int64_t(integers[size_t(n * K + k)]);
                 want.push_back(float(sum));
             }
         c.same(cat("exact sums, ", traits(format).name, ", mode ", mode),

@@ -24,6 +24,23 @@ def symmetric8(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(rows * inverse).astype(np.int64), scale
 
 
+def rotated(rows: np.ndarray) -> np.ndarray:
+    """int8's rotation of rows [M, K], in their own precision: Hadamard blocks of 64, and of 16, 4
+    and 1 for the rest. Its own inverse but for rounding."""
+    x = rows.copy()
+    at = 0
+    while at < x.shape[1]:
+        order = next(n for n in (64, 16, 4, 1) if at + n <= x.shape[1])
+        block = x[:, at : at + order]
+        for stage in range(order.bit_length() - 1):
+            pairs = block.reshape(len(x), -1, 2, 1 << stage)
+            a, b = pairs[:, :, :1], pairs[:, :, 1:]
+            block = np.concatenate([a + b, a - b], 2).reshape(len(x), order)
+        x[:, at : at + order] = block / x.dtype.type(np.sqrt(order))
+        at += order
+    return x
+
+
 def group_sums(q: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Each group's share [M, N, G] of q [M, K] @ weights [N, K].T, in float64."""
     N, K = weights.shape
