@@ -22,7 +22,7 @@ Array = np.ndarray
 Divisors = tuple[float, ...]
 
 EXTREME: Divisors = (-8.0,)
-SEARCH: Divisors = (-8.0, -7.2, -8.6)  # quant/int4.h
+SEARCH: Divisors = (-8.0, -8.45)  # quant/int4.h
 WIDE: Divisors = tuple(-x / 10 for x in range(60, 101, 4))
 
 

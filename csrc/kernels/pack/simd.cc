@@ -12,7 +12,6 @@
 namespace genfast::GENFAST_ISA {
 
 constexpr int64_t kColumns = kPackColumns;
-static_assert(kColumns % kRotation == 0);
 constexpr int kHalf = kPanelRows / 2;
 
 template <DType dtype>
@@ -83,38 +82,32 @@ struct Int8Row {
     bool finite;
 };
 
-// fn(k, sixteen rotated columns from k on) over [begin, end) of a row; begin is a multiple of 64.
-template <class Fn>
-GENFAST_INLINE void each_rotated(const SourceRow& row, int64_t begin, int64_t end, Fn fn) {
-    Vec chunk[kRotatedVecs];
-    for (int64_t at = begin; at < end; at += kRotation) {
-        const int64_t last = end - at < kRotation ? end : at + kRotation;
+// out [K, rounded up to 64] = the row rotated
+static Int8Row rotate_row(const SourceRow& row, int64_t K, float* out) {
+    Vec zeros = vzero(), largest = vzero(), chunk[kRotatedVecs];
+    for (int64_t begin = 0; begin < K; begin += kRotation) {
+        const int64_t end = K - begin < kRotation ? K : begin + kRotation;
         for (Vec& v : chunk) v = vzero();
-        each_vector(row, at, last,
-                    [&](int64_t k, Vec x) GENFAST_MEMBER { chunk[(k - at) / kLanes] = x; });
-        rotate_chunk(chunk, int(last - at));
-        for (int64_t k = at; k < last; k += kLanes) fn(k, chunk[(k - at) / kLanes]);
+        each_vector(row, begin, end,
+                    [&](int64_t k, Vec x) GENFAST_MEMBER { chunk[(k - begin) / kLanes] = x; });
+        rotate_chunk(chunk, int(end - begin));
+        for (int i = 0; i < kRotatedVecs; ++i) {
+            zeros = vfma(chunk[i], vzero(), zeros);
+            largest = vmax(largest, vabs(chunk[i]));
+            vstore(out + begin + i * kLanes, chunk[i]);
+        }
     }
-}
-
-static Int8Row measure(const SourceRow& row, int64_t K) {
-    Vec zeros = vzero(), largest = vzero();
-    each_rotated(row, 0, K, [&](int64_t, Vec x) GENFAST_MEMBER {
-        zeros = vfma(x, vzero(), zeros);
-        largest = vmax(largest, vabs(x));
-    });
     return {vmaxall(largest), all_finite(zeros)};
 }
 
 // -> the sum of the quants
-static int32_t convert_int8(const SourceRow& row, int64_t begin, int64_t end, float inverse,
-                            int8_t* out) {
+static int32_t quantise_row(const float* row, int64_t columns, float inverse, int8_t* out) {
     VecI sums = izero();
-    each_rotated(row, begin, end, [&](int64_t k, Vec x) GENFAST_MEMBER {
-        VecI q = vtoi(vmul(x, vset(inverse)));
+    for (int64_t k = 0; k < columns; k += kLanes) {
+        VecI q = vtoi(vmul(vload(row + k), vset(inverse)));
         sums = iadd(sums, q);
-        istore_i8(out + (k - begin), q);
-    });
+        istore_i8(out + k, q);
+    }
     return isum(sums);
 }
 
@@ -165,15 +158,22 @@ GENFAST_INLINE Vec choose_scale(const VecI* w) {
         extreme = vselect_lt(largest, magnitude, vbits(w[k]), extreme);
         largest = vmax(largest, magnitude);
     }
-    Vec best = vzero(), chosen = vzero();
-    for (float divisor : int4::kDivisors) {
-        Vec inverse = vdiv(vset(divisor), extreme), with_w = vzero(), squared = vzero();
-        for (int k = 0; k < kGroup; ++k) {
-            Vec q = quantise(vbits(w[k]), inverse);
-            with_w = vfma(vbits(w[k]), q, with_w);
-            squared = vfma(q, q, squared);
+    // The divisors side by side: each of their sums is one long chain.
+    constexpr int count = sizeof(int4::kDivisors) / sizeof(float);
+    Vec inverse[count], with_w[count], squared[count];
+    for (int i = 0; i < count; ++i) {
+        inverse[i] = vdiv(vset(int4::kDivisors[i]), extreme);
+        with_w[i] = squared[i] = vzero();
+    }
+    for (int k = 0; k < kGroup; ++k)
+        for (int i = 0; i < count; ++i) {
+            Vec q = vround(vmin(vmul(vbits(w[k]), inverse[i]), vset(float(int4::kHigh))));
+            with_w[i] = vfma(vbits(w[k]), q, with_w[i]);
+            squared[i] = vfma(q, q, squared[i]);
         }
-        Vec scale = vdiv(with_w, squared), explained = vmul(with_w, scale);
+    Vec best = vzero(), chosen = vzero();
+    for (int i = 0; i < count; ++i) {
+        Vec scale = vdiv(with_w[i], squared[i]), explained = vmul(with_w[i], scale);
         chosen = vselect_lt(best, explained, scale, chosen);
         best = vselect_lt(best, explained, explained, best);
     }
@@ -206,7 +206,6 @@ static void store_int4(const char* const* rows, int64_t at, int half, std::byte*
 
 struct Panel {
     SourceRow rows[kPanelRows];
-    float inverse[kPanelRows];  // int8
     std::byte* out;
     float* scratch;
     const char* converted[kPanelRows];  // each row's columns as transposition takes them
@@ -217,6 +216,15 @@ struct Panel {
         return reinterpret_cast<T*>(scratch + i * kColumns);
     }
 };
+
+// Rows lie far apart, and the hardware guesses within a page only: asks for the row after the next.
+static void prefetch_after(const Panel& p, int i, int64_t begin, int64_t end) {
+    if (i + 2 >= kPanelRows) return;
+    const SourceRow& row = p.rows[i + 2];
+    const int64_t size = itemsize(row.dtype);
+    if (!row.data || row.step != 1) return;
+    for (int64_t at = begin * size; at < end * size; at += 64) __builtin_prefetch(row.data + at);
+}
 
 // Whether whole vectors of these columns can be taken from the file as they are.
 static bool is_ready(const SourceRow& row, Format format, int64_t columns) {
@@ -242,30 +250,25 @@ static void pack_dense(Panel& p, Format format, int64_t begin, int64_t end) {
         store_dwords(p.converted, format == Format::bf16 ? (columns + 1) / 2 : columns, out);
 }
 
-// -> whether all rows are finite: no others have quants
-static bool begin_int8(Panel& p, int64_t K, bool* finite) {
-    bool all = true;
-    for (int i = 0; i < kPanelRows; ++i) {
-        Int8Row found = measure(p.rows[i], K);
-        finite[i] = found.finite;
-        all &= found.finite;
-        p.inverse[i] = int8::inverse_of(found.largest);
+// Whole rows, one after the other: a row's scale depends on all of it.
+static void pack_int8(Panel& p, int64_t K, bool* finite) {
+    const int64_t columns = round_up(K, kRotation);
+    int8_t* quants = reinterpret_cast<int8_t*>(p.scratch);
+    float* rotated = p.scratch + kPanelRows * columns / int64_t(sizeof(float));
+    for (int i = 0; i < kPanelRows; ++i, quants += columns) {
+        const Int8Row found = rotate_row(p.rows[i], K, rotated);
+        finite[i] = found.finite;  // no others have quants
+        const float inverse = found.finite ? int8::inverse_of(found.largest) : 0;
         int8::scales(p.out, K)[i] = int8::scale_of(found.largest);
-        int8::row_sums(p.out, K)[i] = 0;
+        int8::row_sums(p.out, K)[i] = quantise_row(rotated, columns, inverse, quants);
+        p.converted[i] = reinterpret_cast<const char*>(quants);
     }
-    return all;
-}
-
-static void pack_int8(Panel& p, int64_t K, int64_t begin, int64_t end) {
-    for (int i = 0; i < kPanelRows; ++i) {
-        int8_t* row = p.scratch_row<int8_t>(i);
-        int8::row_sums(p.out, K)[i] += convert_int8(p.rows[i], begin, end, p.inverse[i], row);
-    }
-    store_dwords(p.converted, (end - begin + 3) / 4, p.out + begin * kPanelRows);
+    store_dwords(p.converted, (K + 3) / 4, p.out);
 }
 
 static void pack_int4(Panel& p, int64_t begin, int64_t end, bool* finite) {
     for (int i = 0; i < kPanelRows; ++i) {
+        prefetch_after(p, i, begin, end);
         float* row = p.scratch_row<float>(i);
         finite[i] &= convert_f32(p.rows[i], begin, end, row);
         for (int64_t k = round_up(end - begin, kLanes); k < round_up(end - begin, kGroup); ++k)
@@ -288,12 +291,10 @@ void pack(const PackArgs& a, Team& team) {
             finite[i] = true;
         }
         p.out = a.panels + size_t(index) * panel_bytes(a.w.format, K);
-        const bool usable = a.w.format != Format::int8 || begin_int8(p, K, finite);
-        for (int64_t begin = 0; usable && begin < K; begin += kColumns) {
+        if (a.w.format == Format::int8) pack_int8(p, K, finite);
+        for (int64_t begin = 0; a.w.format != Format::int8 && begin < K; begin += kColumns) {
             const int64_t end = begin + kColumns < K ? begin + kColumns : K;
-            if (a.w.format == Format::int8)
-                pack_int8(p, K, begin, end);
-            else if (a.w.format == Format::int4)
+            if (a.w.format == Format::int4)
                 pack_int4(p, begin, end, finite);
             else
                 pack_dense(p, a.w.format, begin, end);
