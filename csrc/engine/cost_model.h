@@ -20,8 +20,18 @@ struct StepSize {
     // four rows' arithmetic on it costs.
     void add(int64_t start, int64_t sequence_rows) {
         rows += sequence_rows;
+        attended += keys_visited(start, sequence_rows);
+    }
+    // One that was added with so many rows gets more.
+    void extend(int64_t start, int64_t from_rows, int64_t to_rows) {
+        rows += to_rows - from_rows;
+        attended += keys_visited(start, to_rows) - keys_visited(start, from_rows);
+    }
+
+  private:
+    static int64_t keys_visited(int64_t start, int64_t sequence_rows) {
         int64_t keys = start + (sequence_rows + 1) / 2;
-        attended += keys * (sequence_rows > 4 ? sequence_rows : 4) / 4;
+        return keys * (sequence_rows > 4 ? sequence_rows : 4) / 4;
     }
 };
 

@@ -284,8 +284,9 @@ class Model:
         running, waiting: requests. kv_pages: of 32 tokens, in all; _used by requests, _free (of
         these _kept for prompts that begin alike). prompt_tokens; cached_tokens of these came from
         the prefix cache; prefix_hit_rate is their ratio. steps, tokens (computed),
-        generated_tokens, tokens_per_second (of busy_seconds). step_ms_p50, _p90, _p99: of the last
-        1,024 steps. planning_us_per_step: processor time between computing. cpu_seconds,
+        generated_tokens, tokens_per_second (of busy_seconds). draft_tokens were guessed in drafts,
+        accepted_tokens of these right, accepted_per_draft on average. step_ms_p50, _p90, _p99: of
+        the last 1,024 steps. planning_us_per_step: processor time between computing. cpu_seconds,
         bytes_moved, kv_byte_seconds: totals of what `Usage` tells.
         """
         return self._engine.stats()
