@@ -123,6 +123,8 @@ void bind_engine(py::module_& m) {
                                })
         .def_property_readonly("prompt", [](const Request& r) { return r.spec.prompt; });
 
+    py::class_<DraftModel, std::shared_ptr<DraftModel>>(m, "DraftModel");
+
     m.def("waiters", [] { return waiters.load(); });
 
     py::class_<Engine, std::unique_ptr<Engine, EngineDeleter>>(m, "Engine")
@@ -145,7 +147,8 @@ void bind_engine(py::module_& m) {
             [](Engine& engine, std::vector<int32_t> prompt, int64_t max_tokens,
                const SamplingParams& sampling, const std::string& prompt_outputs,
                int64_t outputs_from, bool reuse, int64_t chunk, int64_t priority,
-               double deadline_seconds, const std::string& speculate) {
+               double deadline_seconds, const std::string& speculate,
+               std::shared_ptr<DraftModel> draft_model) {
                 RequestSpec spec{std::move(prompt),
                                  max_tokens,
                                  sampling,
@@ -155,14 +158,18 @@ void bind_engine(py::module_& m) {
                                  chunk,
                                  priority,
                                  deadline(deadline_seconds),
-                                 speculate_named(speculate)};
+                                 speculate_named(speculate),
+                                 std::move(draft_model)};
                 py::gil_scoped_release release;
                 return engine.submit(std::move(spec));
             },
             py::arg("prompt"), py::arg("max_tokens"), py::arg("sampling") = SamplingParams{},
             py::kw_only(), py::arg("prompt_outputs") = "", py::arg("outputs_from") = 0,
             py::arg("reuse") = true, py::arg("chunk") = 0, py::arg("priority") = 0,
-            py::arg("deadline_seconds") = INFINITY, py::arg("speculate") = "never")
+            py::arg("deadline_seconds") = INFINITY, py::arg("speculate") = "never",
+            py::arg("draft_model") = nullptr)
+        .def("draft_model", &Engine::draft_model, py::arg("program"), py::arg("layouts"),
+             py::arg("context"), py::call_guard<py::gil_scoped_release>())
         .def("export_kv",
              [](Engine& engine, const std::vector<int32_t>& tokens) {
                  std::vector<std::byte> bytes;

@@ -42,8 +42,9 @@ void bind_speculation(py::module_& m) {
             [](Speculation& speculation, const std::vector<int32_t>& context, int64_t most,
                const CostModel& cost, int64_t requests) {
                 int64_t start = int64_t(context.size()) - 1;
-                Draft draft = speculation.draft(context, most, cost, step_of(requests, start, 1),
-                                                start, requests);
+                StepSize step = step_of(requests, start, 1);
+                Draft draft =
+                    speculation.draft(context, most, {cost, step, start, requests}, nullptr);
                 return std::make_pair(draft.tokens, draft.source);
             },
             py::arg("context"), py::arg("most"), py::arg("cost"), py::arg("requests") = 1)

@@ -49,12 +49,14 @@ class CostModel {
   private:
     struct Average {
         double rows = 0, seconds = 0, steps = 0;
+        int64_t last = 0;  // the last step that was recorded here
     };
     double other_seconds(int64_t rows) const;
 
     std::array<Average, 24> by_doubling_{};
     double attended_ = 0, attention_seconds_ = 0;
     bool known_ = false;
+    int64_t recorded_ = 0;  // steps
 };
 
 }  // namespace genfast

@@ -160,6 +160,16 @@ int64_t Engine::import_kv(const std::vector<int32_t>& tokens, const std::byte* p
     return count;
 }
 
+std::shared_ptr<DraftModel> Engine::draft_model(std::shared_ptr<const Program> program,
+                                                const std::vector<KvLayout>& layouts,
+                                                int64_t context) {
+    Limits limits = executor_.limits();
+    limits.context = context;
+    return std::make_shared<DraftModel>(std::move(program), layouts, options_.kv_pages, limits,
+                                        options_.vocabulary, pool_,
+                                        ExecutorOptions{options_.isa, false, options_.check});
+}
+
 std::map<std::string, double> Engine::stats() const {
     std::lock_guard lock(mutex_);
     std::map<std::string, double> stats;
@@ -217,7 +227,27 @@ void Engine::end_overdue(Clock::time_point now) {
                request->cancelled.load() ? FinishReason::cancelled : FinishReason::deadline);
 }
 
+// The tokens that were planned to be guessed by other models; how long that took.
+double Engine::ask_draft_models() {
+    std::map<DraftModel*, std::vector<DraftJob>> jobs;
+    for (Share& share : shares_) {
+        Request& request = *share.request;
+        if (share.draft.by_model)
+            jobs[request.spec.draft_model.get()].push_back(
+                {request.draft_context, request.context, share.draft.tokens});
+    }
+    if (jobs.empty()) return 0;
+    Clock::time_point begin = Clock::now();
+    for (auto& [model, asked] : jobs) model->guess(asked, &abort_step_);
+    for (Share& share : shares_) {
+        if (!share.draft.by_model) continue;
+        share.rows = share.outputs = 1 + std::ssize(share.draft.tokens);
+    }
+    return seconds_between(begin, Clock::now());
+}
+
 void Engine::run_step() {
+    double drafting = ask_draft_models();
     token_ids_.clear();
     positions_.clear();
     output_rows_.clear();
@@ -238,11 +268,11 @@ void Engine::run_step() {
               int64_t(output_rows_.size()), output_rows_.data(), spans_.data(),
               int64_t(spans_.size())};
     Clock::time_point begin = Clock::now();
-    if (executor_.run(step, &abort_step_)) collect(seconds_between(begin, Clock::now()));
+    if (executor_.run(step, &abort_step_)) collect(seconds_between(begin, Clock::now()), drafting);
 }
 
 // Takes the step's logits to those who asked for them.
-void Engine::collect(double seconds) {
+void Engine::collect(double seconds, double drafting_seconds) {
     float* logits = const_cast<float*>(executor_.output());
     std::vector<Draw> draws;
     for (const Share& share : shares_) {
@@ -263,7 +293,7 @@ void Engine::collect(double seconds) {
     for (const Share& share : shares_) size.add(share.start, share.rows);
     double attention = executor_.attention_seconds();
     cost_.record(size, attention, seconds - attention);
-    meter_.step(shares_, scheduler_.running(), seconds, attention);
+    meter_.step(shares_, scheduler_.running(), drafting_seconds + seconds, attention);
     auto draw = draws.begin();
     for (const Share& share : shares_) {
         Outcome outcome;

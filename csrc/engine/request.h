@@ -7,6 +7,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ struct RequestSpec {
     int64_t priority = 0;      // the higher ones first
     Clock::time_point deadline = Clock::time_point::max();
     Speculate speculate = Speculate::never;
+    std::shared_ptr<DraftModel> draft_model{};  // of the same engine; may be null
 };
 
 // What a request took of the machine. Steps are shared: so are their costs, by rows and keys.
@@ -76,6 +78,7 @@ class Request {
     // ----------------------------------------------------------------
     Sampler sampler;
     Speculation speculation;
+    DraftContext draft_context;
     KvSequence kv;
     std::vector<int32_t> context;  // prompt and generated tokens
     int64_t cached = 0;            // tokens of the context whose keys and values are in the cache

@@ -40,6 +40,7 @@ void Scheduler::add(Pointer request) {
 
 void Scheduler::remove(const Pointer& request) {
     cache_.release(request->kv);
+    if (request->spec.draft_model) request->spec.draft_model->release(request->draft_context);
     std::erase(running_, request);
     auto place = waiting_.find(request);
     if (place != waiting_.end()) waiting_.erase(place);
@@ -111,8 +112,8 @@ void Scheduler::speculate(Share& share, int64_t requests, StepSize& size) {
     int64_t known = int64_t(request.context.size());
     int64_t wanted = spec.max_tokens - (known - int64_t(spec.prompt.size())) - 1;
     int64_t most = std::min({wanted, limits_.context - known, outputs_left_, tokens_left_});
-    Draft draft =
-        request.speculation.draft(request.context, most, cost_, size, share.start, requests);
+    Draft draft = request.speculation.draft(
+        request.context, most, {cost_, size, share.start, requests}, spec.draft_model.get());
     if (!cache_.grow(request.kv, known + int64_t(draft.tokens.size()))) {
         int64_t room = int64_t(request.kv.pages.size()) * kPageTokens - known;
         draft.tokens.resize(size_t(room));

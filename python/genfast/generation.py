@@ -35,6 +35,7 @@ class Run:
         stop_ids: Sequence[int],
         index: int,
         make_receipt: Callable[[Run], Receipt],
+        draft: _core.DraftModel | None = None,
     ) -> None:
         self.index = index
         self.sampling = sampling
@@ -58,6 +59,7 @@ class Run:
             priority=sampling.priority,
             deadline_seconds=math.inf if deadline is None else deadline / 1e3,
             speculate=_SPECULATE[sampling.speculate],
+            draft_model=draft,
         )
         self._state: dict = {}
 

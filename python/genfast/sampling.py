@@ -269,7 +269,6 @@ assert set(_CHECKS) == {f.name for f in fields(Sampling)}
 _LATER: dict[str, tuple[Any, ...]] = {
     "num_beams": (1,),
     "length_penalty": (1.0,),
-    "draft": (),
     "json_schema": (),
     "regex": (),
     "grammar": (),
@@ -303,7 +302,7 @@ def _refuse(name: str, value: Any) -> None:
             return
         also = f"; allowed: {', '.join(map(repr, (None, *harmless)))}"
         raise NotSupportedYet(f"{name}={value!r:.60} is not supported yet{also}")
-    known = [*_CHECKS, *_LATER]
+    known = [*_CHECKS, "draft", *_LATER]  # draft is a model, and no setting
     near = [_ALIASES[name]] if name in _ALIASES else difflib.get_close_matches(str(name), known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
     raise ValueError(f"unknown keyword {name!r}{hint}")
