@@ -82,35 +82,53 @@ def make(name: str, directory: Path, seed: int = 0) -> Path:
         return directory
     directory.mkdir(parents=True, exist_ok=True)
     cfg = config(name)
+    write(directory / "model.safetensors", tensors(cfg), seed)
+    (directory / "config.json").write_text(json.dumps(cfg, indent=1))
+    return directory
+
+
+def write(
+    path: Path,
+    shapes: dict[str, tuple[int, ...]],
+    seed: int = 0,
+    given: dict[str, np.ndarray] | None = None,
+) -> None:
+    """A safetensors file in bfloat16: noise, ones for norms, and what is given."""
+    given = given or {}
     rng = np.random.default_rng(seed)
     # Noise is cut out of one pool at random places: gigabytes of fresh normals take minutes.
-    pool = (rng.normal(size=1 << 24).astype(np.float32) * 0.02).view(np.uint32)
-    pool = ((pool + 0x8000) >> 16).astype(np.uint16)
-    one = np.uint16(0x3F80)  # 1.0 in bfloat16
+    pool = bfloat16(rng.normal(size=1 << 24).astype(np.float32) * 0.02)
 
     header, at = {}, 0
-    for tensor, shape in tensors(cfg).items():
+    for tensor, shape in shapes.items():
         size = 2 * math.prod(shape)
         header[tensor] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 64)
-    partial = directory / "model.safetensors.partial"
+    partial = path.with_suffix(".partial")
     with open(partial, "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text)
-        for tensor, shape in tensors(cfg).items():
+        for tensor, shape in shapes.items():
             left = math.prod(shape)
-            if tensor.endswith("norm.weight"):
-                f.write(np.full(left, one).tobytes())
+            if tensor in given:
+                f.write(bfloat16(given[tensor]).tobytes())
+                continue
+            if len(shape) == 1 and tensor.endswith(".weight"):  # a norm's
+                f.write(bfloat16(np.ones(left, np.float32)).tobytes())
                 continue
             while left:
                 start = int(rng.integers(0, pool.size - 1))
                 piece = pool[start : start + left]
                 f.write(piece.tobytes())
                 left -= piece.size
-    partial.rename(directory / "model.safetensors")
-    (directory / "config.json").write_text(json.dumps(cfg, indent=1))
-    return directory
+    partial.rename(path)
+
+
+def bfloat16(values: np.ndarray) -> np.ndarray:
+    """The bits of float32 values, rounded half up."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x8000) >> 16).astype(np.uint16)
 
 
 def main() -> None:

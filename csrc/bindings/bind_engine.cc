@@ -56,6 +56,8 @@ static py::dict snapshot(Request& request, size_t start) {
     state["cached_tokens"] = request.prompt_cached;
     state["cost"] = py::make_tuple(request.cost.cpu_seconds, request.cost.bytes_moved,
                                    request.cost.kv_byte_seconds);
+    state["drafts"] =
+        py::make_tuple(request.drafts.drafts, request.drafts.tokens, request.drafts.accepted);
     state["prefill_s"] = seconds(request.started, request.first_token);
     state["ttft_s"] = seconds(request.submitted, request.first_token);
     state["decode_s"] = seconds(request.first_token, request.finished);
@@ -77,6 +79,14 @@ static PromptOutputs prompt_outputs_named(const std::string& name) {
     if (name == "logprobs") return PromptOutputs::logprobs;
     require(name.empty(), "prompt_outputs='", name, "' must be '', 'logits' or 'logprobs'");
     return PromptOutputs::none;
+}
+
+static Speculate speculate_named(const std::string& name) {
+    if (name == "never") return Speculate::never;
+    if (name == "always") return Speculate::always;
+    require(name == "when_it_pays", "speculate='", name,
+            "' must be 'never', 'when_it_pays' or 'always'");
+    return Speculate::when_it_pays;
 }
 
 static Clock::time_point deadline(double seconds) {
@@ -113,6 +123,8 @@ void bind_engine(py::module_& m) {
                                })
         .def_property_readonly("prompt", [](const Request& r) { return r.spec.prompt; });
 
+    py::class_<DraftModel, std::shared_ptr<DraftModel>>(m, "DraftModel");
+
     m.def("waiters", [] { return waiters.load(); });
 
     py::class_<Engine, std::unique_ptr<Engine, EngineDeleter>>(m, "Engine")
@@ -135,7 +147,8 @@ void bind_engine(py::module_& m) {
             [](Engine& engine, std::vector<int32_t> prompt, int64_t max_tokens,
                const SamplingParams& sampling, const std::string& prompt_outputs,
                int64_t outputs_from, bool reuse, int64_t chunk, int64_t priority,
-               double deadline_seconds) {
+               double deadline_seconds, const std::string& speculate,
+               std::shared_ptr<DraftModel> draft_model) {
                 RequestSpec spec{std::move(prompt),
                                  max_tokens,
                                  sampling,
@@ -144,14 +157,19 @@ void bind_engine(py::module_& m) {
                                  reuse,
                                  chunk,
                                  priority,
-                                 deadline(deadline_seconds)};
+                                 deadline(deadline_seconds),
+                                 speculate_named(speculate),
+                                 std::move(draft_model)};
                 py::gil_scoped_release release;
                 return engine.submit(std::move(spec));
             },
             py::arg("prompt"), py::arg("max_tokens"), py::arg("sampling") = SamplingParams{},
             py::kw_only(), py::arg("prompt_outputs") = "", py::arg("outputs_from") = 0,
             py::arg("reuse") = true, py::arg("chunk") = 0, py::arg("priority") = 0,
-            py::arg("deadline_seconds") = INFINITY)
+            py::arg("deadline_seconds") = INFINITY, py::arg("speculate") = "never",
+            py::arg("draft_model") = nullptr)
+        .def("draft_model", &Engine::draft_model, py::arg("program"), py::arg("layouts"),
+             py::arg("context"), py::call_guard<py::gil_scoped_release>())
         .def("export_kv",
              [](Engine& engine, const std::vector<int32_t>& tokens) {
                  std::vector<std::byte> bytes;

@@ -15,6 +15,7 @@ void bind_rope(py::module_&);
 void bind_sample(py::module_&);
 void bind_sampler(py::module_&);
 void bind_softmax(py::module_&);
+void bind_speculation(py::module_&);
 void bind_swiglu(py::module_&);
 void bind_weight(py::module_&);
 
@@ -42,6 +43,7 @@ PYBIND11_MODULE(_core, m) {
     bind_program(m);
     bind_sampler(m);
     bind_engine(m);
+    bind_speculation(m);
     py::module_ ops = m.def_submodule("ops", "each kernel alone, on numpy arrays");
     bind_activation(ops);
     bind_attention(ops);

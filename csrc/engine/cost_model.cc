@@ -6,7 +6,7 @@
 namespace genfast {
 namespace {
 
-constexpr double kForget = 0.1;  // the weight of the newest step
+constexpr double kForget = 0.1, kForgetAtOnce = 0.5;  // the weight of the newest step
 constexpr double kFlatRows = 8;  // where nothing is known: cost is flat so far, then proportional
 
 }  // namespace
@@ -18,7 +18,10 @@ void CostModel::record(StepSize step, double attention_seconds, double other_sec
         std::min(by_doubling_.size() - 1, size_t(std::bit_width(uint64_t(step.rows))) - 1);
     Average& average = by_doubling_[bucket];
     average.steps += 1;
-    double weight = std::max(kForget, 1 / average.steps);
+    // Where steps of a size are rare, older ones tell less of the machine as it is now.
+    double rare = std::min(kForgetAtOnce, kForget * double(++recorded_ - average.last));
+    double weight = std::max(rare, 1 / average.steps);
+    average.last = recorded_;
     average.rows += weight * (double(step.rows) - average.rows);
     average.seconds += weight * (other_seconds - average.seconds);
     attended_ += kForget * (double(step.attended) - attended_);

@@ -20,8 +20,18 @@ struct StepSize {
     // four rows' arithmetic on it costs.
     void add(int64_t start, int64_t sequence_rows) {
         rows += sequence_rows;
+        attended += keys_visited(start, sequence_rows);
+    }
+    // One that was added with so many rows gets more.
+    void extend(int64_t start, int64_t from_rows, int64_t to_rows) {
+        rows += to_rows - from_rows;
+        attended += keys_visited(start, to_rows) - keys_visited(start, from_rows);
+    }
+
+  private:
+    static int64_t keys_visited(int64_t start, int64_t sequence_rows) {
         int64_t keys = start + (sequence_rows + 1) / 2;
-        attended += keys * (sequence_rows > 4 ? sequence_rows : 4) / 4;
+        return keys * (sequence_rows > 4 ? sequence_rows : 4) / 4;
     }
 };
 
@@ -39,12 +49,14 @@ class CostModel {
   private:
     struct Average {
         double rows = 0, seconds = 0, steps = 0;
+        int64_t last = 0;  // the last step that was recorded here
     };
     double other_seconds(int64_t rows) const;
 
     std::array<Average, 24> by_doubling_{};
     double attended_ = 0, attention_seconds_ = 0;
     bool known_ = false;
+    int64_t recorded_ = 0;  // steps
 };
 
 }  // namespace genfast

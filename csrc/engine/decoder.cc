@@ -5,6 +5,14 @@
 #include "core/digest.h"
 
 namespace genfast {
+namespace {
+
+bool is_stop(const Request& request, int32_t token) {
+    const std::vector<int32_t>& stops = request.spec.sampling.stop_ids;
+    return std::find(stops.begin(), stops.end(), token) != stops.end();
+}
+
+}  // namespace
 
 Decoder::Decoder(ThreadPool& pool, const Kernels& kernels, int64_t vocabulary, int64_t context)
     : pool_(pool), kernels_(kernels), vocabulary_(vocabulary), context_(context) {
@@ -14,11 +22,8 @@ Decoder::Decoder(ThreadPool& pool, const Kernels& kernels, int64_t vocabulary, i
 void Decoder::draw(std::vector<Draw>& draws) {
     auto work = [&](Team& team) {
         Range mine = share(int64_t(draws.size()), team);
-        for (int64_t i = mine.begin; i < mine.end; ++i) {
-            Draw& draw = draws[size_t(i)];
-            draw.tokens.push_back(
-                next_token(*draw.request, draw.logits, scratch_[size_t(team.index)].data()));
-        }
+        for (int64_t i = mine.begin; i < mine.end; ++i)
+            draw_rows(draws[size_t(i)], scratch_[size_t(team.index)].data());
     };
     Team alone;
     if (draws.size() > 1)
@@ -27,32 +32,55 @@ void Decoder::draw(std::vector<Draw>& draws) {
         work(alone);
 }
 
-DrawnToken Decoder::next_token(Request& request, float* logits, std::byte* scratch) const {
+// Row after row, as long as what is drawn is what the next row was computed for. The state of the
+// request's sampler moves on between rows, so each token is the one that a step of its own would
+// have given.
+void Decoder::draw_rows(Draw& draw, std::byte* scratch) const {
+    Request& request = *draw.request;
+    for (size_t row = 0;; ++row) {
+        float* logits = draw.logits + int64_t(row) * vocabulary_;
+        int64_t position = int64_t(request.context.size() + row);
+        const DrawnToken& drawn =
+            draw.tokens.emplace_back(next_token(request, logits, position, scratch));
+        if (drawn.id < 0) return;
+        request.sampler.accept(drawn.id);
+        bool held = row < draw.draft.size() && draw.draft[row] == drawn.id;
+        if (!held || is_stop(request, drawn.id)) return;
+    }
+}
+
+DrawnToken Decoder::next_token(Request& request, float* logits, int64_t position,
+                               std::byte* scratch) const {
     DrawnToken drawn;
     drawn.digest = digest64(logits, size_t(vocabulary_) * sizeof(float));
-    drawn.id = request.sampler.next(logits, vocabulary_, int64_t(request.context.size()), kernels_,
-                                    scratch, &drawn.logprobs);
+    drawn.id =
+        request.sampler.next(logits, vocabulary_, position, kernels_, scratch, &drawn.logprobs);
     return drawn;
 }
 
 Outcome Decoder::accept(Draw& draw) const {
     Request& request = *draw.request;
     const RequestSpec& spec = request.spec;
-    const std::vector<int32_t>& stops = spec.sampling.stop_ids;
     Outcome outcome;
+    // Each drawn token but the first has the row of one that held.
+    int64_t drafted = std::ssize(draw.draft), held = std::ssize(draw.tokens) - 1;
+    outcome.rejected = drafted - held;
     std::lock_guard lock(request.mutex);
+    if (drafted > 0) request.drafts.add(drafted, held);
     if (request.tokens.empty()) request.first_token = Clock::now();
     for (DrawnToken& token : draw.tokens) {
-        if (token.id < 0)
-            return {FinishReason::error,
-                    "the model's logits hold no finite number: its weights or inputs overflow "
-                    "(try dtype=\"float32\")"};
-        request.sampler.accept(token.id);
+        if (token.id < 0) {
+            outcome.reason = FinishReason::error;
+            outcome.error =
+                "the model's logits hold no finite number: its weights or inputs overflow "
+                "(try dtype=\"float32\")";
+            return outcome;
+        }
         request.context.push_back(token.id);
         request.tokens.push_back(token.id);
         request.digests.push_back(token.digest);
         if (spec.sampling.logprobs >= 0) request.logprobs.push_back(std::move(token.logprobs));
-        if (std::find(stops.begin(), stops.end(), token.id) != stops.end())
+        if (is_stop(request, token.id))
             outcome.reason = FinishReason::stop;
         else if (int64_t(request.tokens.size()) >= spec.max_tokens ||
                  int64_t(request.context.size()) > context_)  // the last token needs no place

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "core/buffer.h"
@@ -18,10 +19,12 @@ struct DrawnToken {
     TokenLogprobs logprobs{};
 };
 
-// The logits that continue a request, and the tokens drawn from them.
+// The logits that continue a request, and the tokens drawn from them: one, and one more for each
+// drafted token that proved right.
 struct Draw {
     std::shared_ptr<Request> request;
-    float* logits;  // [V]
+    float* logits;  // [1 + draft, V]
+    std::span<const int32_t> draft{};
     std::vector<DrawnToken> tokens{};
 };
 
@@ -29,6 +32,7 @@ struct Draw {
 struct Outcome {
     FinishReason reason = FinishReason::none;
     const char* error = "";
+    int64_t rejected = 0;  // of the drafted tokens
 };
 
 class Decoder {
@@ -43,7 +47,9 @@ class Decoder {
     float logprob(const float* logits, int32_t token);
 
   private:
-    DrawnToken next_token(Request& request, float* logits, std::byte* scratch) const;
+    void draw_rows(Draw& draw, std::byte* scratch) const;
+    DrawnToken next_token(Request& request, float* logits, int64_t position,
+                          std::byte* scratch) const;
 
     ThreadPool& pool_;
     const Kernels& kernels_;

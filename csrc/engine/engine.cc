@@ -31,6 +31,11 @@ Sight sight_of(const Program& program) {
     return sight;
 }
 
+// Whether a share computes all that its request knows: what comes next is then drawn.
+bool reaches_end(const Share& share) {
+    return share.start + share.rows >= int64_t(share.request->context.size());
+}
+
 double seconds_between(Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration<double>(to - from).count();
 }
@@ -155,6 +160,16 @@ int64_t Engine::import_kv(const std::vector<int32_t>& tokens, const std::byte* p
     return count;
 }
 
+std::shared_ptr<DraftModel> Engine::draft_model(std::shared_ptr<const Program> program,
+                                                const std::vector<KvLayout>& layouts,
+                                                int64_t context) {
+    Limits limits = executor_.limits();
+    limits.context = context;
+    return std::make_shared<DraftModel>(std::move(program), layouts, options_.kv_pages, limits,
+                                        options_.vocabulary, pool_,
+                                        ExecutorOptions{options_.isa, false, options_.check});
+}
+
 std::map<std::string, double> Engine::stats() const {
     std::lock_guard lock(mutex_);
     std::map<std::string, double> stats;
@@ -212,7 +227,27 @@ void Engine::end_overdue(Clock::time_point now) {
                request->cancelled.load() ? FinishReason::cancelled : FinishReason::deadline);
 }
 
+// The tokens that were planned to be guessed by other models; how long that took.
+double Engine::ask_draft_models() {
+    std::map<DraftModel*, std::vector<DraftJob>> jobs;
+    for (Share& share : shares_) {
+        Request& request = *share.request;
+        if (share.draft.by_model)
+            jobs[request.spec.draft_model.get()].push_back(
+                {request.draft_context, request.context, share.draft.tokens});
+    }
+    if (jobs.empty()) return 0;
+    Clock::time_point begin = Clock::now();
+    for (auto& [model, asked] : jobs) model->guess(asked, &abort_step_);
+    for (Share& share : shares_) {
+        if (!share.draft.by_model) continue;
+        share.rows = share.outputs = 1 + std::ssize(share.draft.tokens);
+    }
+    return seconds_between(begin, Clock::now());
+}
+
 void Engine::run_step() {
+    double drafting = ask_draft_models();
     token_ids_.clear();
     positions_.clear();
     output_rows_.clear();
@@ -221,10 +256,11 @@ void Engine::run_step() {
         Request& request = *share.request;
         int64_t row = int64_t(token_ids_.size());
         spans_.push_back({row, share.rows, share.start, request.kv.pages.data()});
-        for (int64_t i = 0; i < share.rows; ++i) {
-            token_ids_.push_back(request.context[size_t(share.start + i)]);
-            positions_.push_back(int32_t(share.start + i));
-        }
+        const std::vector<int32_t>& draft = share.draft.tokens;
+        auto context = request.context.begin() + share.start;
+        token_ids_.insert(token_ids_.end(), context, context + (share.rows - std::ssize(draft)));
+        token_ids_.insert(token_ids_.end(), draft.begin(), draft.end());
+        for (int64_t i = 0; i < share.rows; ++i) positions_.push_back(int32_t(share.start + i));
         for (int64_t i = share.rows - share.outputs; i < share.rows; ++i)
             output_rows_.push_back(int32_t(row + i));
     }
@@ -232,43 +268,43 @@ void Engine::run_step() {
               int64_t(output_rows_.size()), output_rows_.data(), spans_.data(),
               int64_t(spans_.size())};
     Clock::time_point begin = Clock::now();
-    if (executor_.run(step, &abort_step_)) collect(seconds_between(begin, Clock::now()));
+    if (executor_.run(step, &abort_step_)) collect(seconds_between(begin, Clock::now()), drafting);
 }
 
 // Takes the step's logits to those who asked for them.
-void Engine::collect(double seconds) {
+void Engine::collect(double seconds, double drafting_seconds) {
     float* logits = const_cast<float*>(executor_.output());
     std::vector<Draw> draws;
-    std::vector<std::shared_ptr<Request>> complete;
     for (const Share& share : shares_) {
         const Request& request = *share.request;
         if (share.outputs > 0 && request.spec.prompt_outputs != PromptOutputs::none &&
             share.start < int64_t(request.spec.prompt.size()))
             prompt_outputs(share, logits);
         logits += share.outputs * options_.vocabulary;
-        if (share.start + share.rows < int64_t(request.context.size())) continue;
-        if (request.spec.max_tokens > 0)
-            draws.push_back({share.request, logits - options_.vocabulary});
-        else
-            complete.push_back(share.request);
+        if (request.spec.max_tokens == 0 || !reaches_end(share)) continue;
+        int64_t rows = 1 + std::ssize(share.draft.tokens);
+        draws.push_back({share.request, logits - rows * options_.vocabulary, share.draft.tokens});
     }
     decoder_.draw(draws);
 
     std::lock_guard lock(mutex_);
     double begin = thread_cpu_seconds();
     StepSize size;
-    for (const Share& share : shares_) {
-        size.add(share.start, share.rows);
-        scheduler_.computed(share);
-    }
+    for (const Share& share : shares_) size.add(share.start, share.rows);
     double attention = executor_.attention_seconds();
     cost_.record(size, attention, seconds - attention);
-    meter_.step(shares_, scheduler_.running(), seconds, attention);
-    for (const auto& request : complete) finish(request, FinishReason::length);
-    for (Draw& draw : draws) {
-        Outcome outcome = decoder_.accept(draw);
+    meter_.step(shares_, scheduler_.running(), drafting_seconds + seconds, attention);
+    auto draw = draws.begin();
+    for (const Share& share : shares_) {
+        Outcome outcome;
+        if (draw != draws.end() && draw->request == share.request)
+            outcome = decoder_.accept(*draw++);
+        else if (reaches_end(share))
+            outcome.reason = FinishReason::length;
+        share.request->speculation.verified(share.draft, outcome.rejected);
+        scheduler_.computed(share, outcome.rejected);
         if (outcome.reason != FinishReason::none)
-            finish(draw.request, outcome.reason, outcome.error);
+            finish(share.request, outcome.reason, outcome.error);
     }
     meter_.planned(thread_cpu_seconds() - begin);
 }

@@ -53,6 +53,10 @@ class Engine {
     std::vector<std::byte> export_kv(const std::vector<int32_t>& tokens);
     int64_t import_kv(const std::vector<int32_t>& tokens, const std::byte* pages, size_t bytes);
 
+    // For requests of this engine: a model that guesses for them, with keys and values of its own.
+    std::shared_ptr<DraftModel> draft_model(std::shared_ptr<const Program> program,
+                                            const std::vector<KvLayout>& layouts, int64_t context);
+
     std::map<std::string, double> stats() const;
     std::string dump() const { return executor_.dump(); }
     const Kernels& kernels() const { return executor_.kernels(); }
@@ -61,8 +65,9 @@ class Engine {
     void loop();
     bool plan_step();  // false when the engine closes
     void end_overdue(Clock::time_point now);
+    double ask_draft_models();
     void run_step();
-    void collect(double seconds);
+    void collect(double seconds, double drafting_seconds);
     void prompt_outputs(const Share& share, const float* logits);
     void finish(const std::shared_ptr<Request>& request, FinishReason reason,
                 const std::string& error = "");

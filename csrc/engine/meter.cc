@@ -71,6 +71,9 @@ void Meter::finished(const Request& request) {
     prompt_tokens_ += double(request.spec.prompt.size());
     cached_tokens_ += double(request.prompt_cached);
     generated_ += double(request.tokens.size());
+    drafts_.drafts += request.drafts.drafts;
+    drafts_.tokens += request.drafts.tokens;
+    drafts_.accepted += request.drafts.accepted;
 }
 
 void Meter::report(std::map<std::string, double>& stats) const {
@@ -83,6 +86,11 @@ void Meter::report(std::map<std::string, double>& stats) const {
     stats["prompt_tokens"] = prompt_tokens_;
     stats["cached_tokens"] = cached_tokens_;
     stats["prefix_hit_rate"] = prompt_tokens_ > 0 ? cached_tokens_ / prompt_tokens_ : 0;
+    stats["drafts"] = double(drafts_.drafts);
+    stats["draft_tokens"] = double(drafts_.tokens);
+    stats["accepted_tokens"] = double(drafts_.accepted);
+    stats["accepted_per_draft"] =
+        drafts_.drafts > 0 ? double(drafts_.accepted) / double(drafts_.drafts) : 0;
     stats["cpu_seconds"] = total_.cpu_seconds;
     stats["bytes_moved"] = total_.bytes_moved;
     stats["kv_byte_seconds"] = total_.kv_byte_seconds;

@@ -42,6 +42,7 @@ class Meter {
 
     double steps_ = 0, tokens_ = 0, generated_ = 0, busy_seconds_ = 0, planning_seconds_ = 0;
     double prompt_tokens_ = 0, cached_tokens_ = 0;
+    DraftCounts drafts_;
     RequestCost total_;
     std::array<float, kRemembered> step_seconds_{};  // a ring
 };

@@ -8,6 +8,7 @@ Request::Request(RequestSpec request)
     : spec(std::move(request)),
       submitted(Clock::now()),
       sampler(spec.sampling, spec.prompt),
+      speculation(spec.speculate, spec.prompt),
       context(spec.prompt) {}
 
 bool Request::wait(int64_t wanted, double seconds) {

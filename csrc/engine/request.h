@@ -7,12 +7,14 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "engine/kv_cache.h"
 #include "engine/sampler.h"
+#include "engine/speculation.h"
 
 namespace genfast {
 
@@ -33,6 +35,8 @@ struct RequestSpec {
     int64_t chunk = 0;         // most prompt tokens a step; 0: as many as fit
     int64_t priority = 0;      // the higher ones first
     Clock::time_point deadline = Clock::time_point::max();
+    Speculate speculate = Speculate::never;
+    std::shared_ptr<DraftModel> draft_model{};  // of the same engine; may be null
 };
 
 // What a request took of the machine. Steps are shared: so are their costs, by rows and keys.
@@ -67,11 +71,14 @@ class Request {
     std::string error;
     int64_t prompt_cached = 0;  // prompt tokens that came from the prefix cache
     RequestCost cost;
+    DraftCounts drafts;
     Clock::time_point submitted, started, first_token, finished;
 
     // ---- the engine's thread alone
     // ----------------------------------------------------------------
     Sampler sampler;
+    Speculation speculation;
+    DraftContext draft_context;
     KvSequence kv;
     std::vector<int32_t> context;  // prompt and generated tokens
     int64_t cached = 0;            // tokens of the context whose keys and values are in the cache

@@ -40,6 +40,7 @@ void Scheduler::add(Pointer request) {
 
 void Scheduler::remove(const Pointer& request) {
     cache_.release(request->kv);
+    if (request->spec.draft_model) request->spec.draft_model->release(request->draft_context);
     std::erase(running_, request);
     auto place = waiting_.find(request);
     if (place != waiting_.end()) waiting_.erase(place);
@@ -61,6 +62,7 @@ std::vector<Share> Scheduler::next_step(Clock::time_point now) {
         size.add(request->cached, 1);
         take(request, 1, step);
     }
+    for (Share& share : step) speculate(share, int64_t(step.size()), size);
     std::vector<Pointer> prompts;
     for (const Pointer& request : running_)
         if (!decodes(*request)) prompts.push_back(request);
@@ -103,9 +105,32 @@ void Scheduler::take(const Pointer& request, int64_t rows, std::vector<Share>& s
     outputs_left_ -= outputs;
 }
 
-void Scheduler::computed(const Share& share) {
+// More rows for what may come next, as far as there is room that nobody else needs now.
+void Scheduler::speculate(Share& share, int64_t requests, StepSize& size) {
     Request& request = *share.request;
-    request.cached = share.start + share.rows;
+    const RequestSpec& spec = request.spec;
+    int64_t known = int64_t(request.context.size());
+    int64_t wanted = spec.max_tokens - (known - int64_t(spec.prompt.size())) - 1;
+    int64_t most = std::min({wanted, limits_.context - known, outputs_left_, tokens_left_});
+    Draft draft = request.speculation.draft(
+        request.context, most, {cost_, size, share.start, requests}, spec.draft_model.get());
+    if (!cache_.grow(request.kv, known + int64_t(draft.tokens.size()))) {
+        int64_t room = int64_t(request.kv.pages.size()) * kPageTokens - known;
+        draft.tokens.resize(size_t(room));
+    }
+    if (draft.tokens.empty()) return;
+    int64_t rows = int64_t(draft.tokens.size());
+    size.extend(share.start, share.rows, share.rows + rows);
+    share.rows += rows;
+    share.outputs += rows;
+    share.draft = std::move(draft);
+    tokens_left_ -= rows;
+    outputs_left_ -= rows;
+}
+
+void Scheduler::computed(const Share& share, int64_t rejected) {
+    Request& request = *share.request;
+    request.cached = share.start + share.rows - rejected;
     cache_.remember(request.kv, request.context, request.cached);
     if (sight_.window > 0)
         cache_.forget(request.kv, sight_.sinks, request.cached - sight_.window + 1);

@@ -6,7 +6,8 @@
 // what is left of the step: while others decode, as much as makes the step at most kStretch times
 // as long (cost_model.h), and of that at most half while more prompts wait. When pages run out, the
 // last in order gives its own back and is recomputed later, from what the prefix tree still knows
-// then.
+// then. A request that decodes may get more rows than its one, for tokens that are only guessed
+// (speculation.h).
 //
 // None of this changes any result: a row's bits do not depend on what else is in its step.
 #pragma once
@@ -22,11 +23,12 @@
 
 namespace genfast {
 
-// A request's part of a step: `rows` tokens of its context from `start`, the last `outputs` of
-// which give logits.
+// A request's part of a step: `rows` tokens from `start`, of its context and then of the draft, the
+// last `outputs` of which give logits.
 struct Share {
     std::shared_ptr<Request> request;
     int64_t start = 0, rows = 0, outputs = 0;
+    Draft draft{};
 };
 
 // The tokens that some layer looks at: the last `window` (0: all) and the first `sinks`.
@@ -44,7 +46,8 @@ class Scheduler {
     void add(std::shared_ptr<Request> request);
     void remove(const std::shared_ptr<Request>& request);  // finished: gives its pages back
     std::vector<Share> next_step(Clock::time_point now);
-    void computed(const Share& share);  // its keys and values are in the cache
+    // Its keys and values are in the cache, those of the last `rejected` tokens in vain.
+    void computed(const Share& share, int64_t rejected);
     // Requests that need more pages than there are, all others gone: they can only end.
     std::vector<std::shared_ptr<Request>> take_exhausted() { return std::exchange(exhausted_, {}); }
 
@@ -79,6 +82,7 @@ class Scheduler {
     bool start(const Pointer& request);  // false: pages are short
     bool is_being_computed(const Request& request) const;
     void take(const Pointer& request, int64_t rows, std::vector<Share>& step);
+    void speculate(Share& share, int64_t requests, StepSize& size);
     bool make_room(const Pointer& request, int64_t rows, const std::vector<Share>& step);
     void preempt(Pointer victim);
 

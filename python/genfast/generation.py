@@ -18,6 +18,7 @@ from genfast.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from genfast.receipt import Receipt
 
+_SPECULATE = {False: "never", "auto": "when_it_pays", True: "always"}
 _POLL_SECONDS = 0.05  # how long a wait may keep Python from seeing Ctrl-C
 
 
@@ -34,6 +35,7 @@ class Run:
         stop_ids: Sequence[int],
         index: int,
         make_receipt: Callable[[Run], Receipt],
+        draft: _core.DraftModel | None = None,
     ) -> None:
         self.index = index
         self.sampling = sampling
@@ -56,6 +58,8 @@ class Run:
             _native_sampling(sampling, seed, stop_ids, index),
             priority=sampling.priority,
             deadline_seconds=math.inf if deadline is None else deadline / 1e3,
+            speculate=_SPECULATE[sampling.speculate],
+            draft_model=draft,
         )
         self._state: dict = {}
 
@@ -130,10 +134,13 @@ class Run:
 
     def usage(self) -> Usage:
         cpu_seconds, bytes_moved, kv_byte_seconds = self._state["cost"]
+        _, draft_tokens, accepted_tokens = self._state["drafts"]
         return Usage(
             prompt_tokens=len(self.prompt),
             cached_tokens=self._state["cached_tokens"],
             completion_tokens=len(self.token_ids),
+            draft_tokens=draft_tokens,
+            accepted_tokens=accepted_tokens,
             cpu_seconds=cpu_seconds,
             bytes_moved=bytes_moved,
             kv_byte_seconds=kv_byte_seconds,

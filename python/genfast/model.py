@@ -18,11 +18,13 @@ from genfast import _core, kv_file, models
 from genfast.chat import render
 from genfast.checkpoint import Checkpoint
 from genfast.config import Fields, read_config, read_object
-from genfast.errors import ComputeError, LoadError
+from genfast.drafts import Drafts
+from genfast.errors import ComputeError
 from genfast.fingerprint import Fingerprint
 from genfast.generation import Run, astream_all, finish_all, gather, stream_all
 from genfast.graph import Graph
 from genfast.kv_file import PAGE_TOKENS
+from genfast.kv_memory import kv_pages
 from genfast.prompts import Prompt, PromptReader
 from genfast.receipt import Receipt, receipt_of
 from genfast.results import Chunk, Generation, Score
@@ -34,7 +36,6 @@ log = logging.getLogger("genfast")
 
 _STEP_TOKENS = 512  # tokens a step computes at most: bounds how long a step takes
 _SEQUENCES = 64  # requests that run at once; more wait
-_KV_SHARE = 0.3  # of the free memory, unless kv_cache_bytes says otherwise
 _open_models: weakref.WeakSet[Model] = weakref.WeakSet()
 
 
@@ -77,6 +78,7 @@ class Model:
         generation = path / "generation_config.json"
         self.generation_config = read_object(generation) if generation.is_file() else {}
         self._sampling_defaults()  # a bad generation_config.json is found now, not at first use
+        self._drafts = Drafts(self.vocab_size, self.tokenizer)
         self._checkpoint = Checkpoint(path)
         try:
             graph = Graph(window or 0, sinks)
@@ -132,7 +134,7 @@ class Model:
             layouts=self._layouts,
             threads=threads,
             isa="",
-            kv_pages=_kv_pages(self.kv_page_bytes, self.context_length, kv_cache_bytes),
+            kv_pages=kv_pages(self.kv_page_bytes, self.context_length, _SEQUENCES, kv_cache_bytes),
             step_tokens=_STEP_TOKENS,
             sequences=_SEQUENCES,
             context=self.context_length,
@@ -150,7 +152,9 @@ class Model:
         """Continues a prompt, or each of several.
 
         prompt: a str, a list of token ids, or a list of either. options: the fields of
-        `genfast.Sampling`; what is not given comes from generation_config.json, else greedy. One
+        `genfast.Sampling`; what is not given comes from generation_config.json, else greedy. And
+        draft: a smaller model of the same vocabulary (or its path) that guesses tokens which this
+        one verifies, several a step: the same answer, sooner where the guesses are good. One
         prompt gives a Generation, a list gives a list of them. Ctrl-C cancels.
         """
         prompts, batched = self._prompts.several(prompt)
@@ -284,8 +288,9 @@ class Model:
         running, waiting: requests. kv_pages: of 32 tokens, in all; _used by requests, _free (of
         these _kept for prompts that begin alike). prompt_tokens; cached_tokens of these came from
         the prefix cache; prefix_hit_rate is their ratio. steps, tokens (computed),
-        generated_tokens, tokens_per_second (of busy_seconds). step_ms_p50, _p90, _p99: of the last
-        1,024 steps. planning_us_per_step: processor time between computing. cpu_seconds,
+        generated_tokens, tokens_per_second (of busy_seconds). draft_tokens were guessed in drafts,
+        accepted_tokens of these right, accepted_per_draft on average. step_ms_p50, _p90, _p99: of
+        the last 1,024 steps. planning_us_per_step: processor time between computing. cpu_seconds,
         bytes_moved, kv_byte_seconds: totals of what `Usage` tells.
         """
         return self._engine.stats()
@@ -298,6 +303,7 @@ class Model:
         if engine is not None:
             engine.close()
         self.__dict__.pop("_native_program", None)
+        self._drafts.close()
         self._checkpoint.close()
 
     def __enter__(self) -> Model:
@@ -324,6 +330,8 @@ class Model:
         )
 
     def _runs(self, ids: list[int], options: Mapping[str, Any]) -> list[Run]:
+        options = dict(options)
+        draft = options.pop("draft", None)
         sampling = Sampling.make(
             self.generation_config,
             options,
@@ -332,6 +340,7 @@ class Model:
         )
         if sampling.stop and self.tokenizer is None:
             raise ValueError("stop needs a tokenizer, and this directory has none")
+        drafter = self._drafts.find(draft, self._engine, sampling.speculate)
         seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         stop_ids = list(sampling.stop_token_ids)
         if not sampling.ignore_eos:
@@ -341,11 +350,10 @@ class Model:
             return receipt_of(self, run)
 
         runs: list[Run] = []
+        common = (self._engine, self.tokenizer, ids, sampling, seed, stop_ids)
         try:
             for index in range(sampling.n):
-                runs.append(
-                    Run(self._engine, self.tokenizer, ids, sampling, seed, stop_ids, index, receipt)
-                )
+                runs.append(Run(*common, index, receipt, drafter))
         except BaseException:
             for run in runs:
                 run.cancel()
@@ -372,20 +380,6 @@ class Model:
             raise ComputeError(state["error"])
         if state["finish_reason"] == "cancelled":
             raise RuntimeError("the model was closed while it computed")
-
-
-def _kv_pages(page_bytes: int, context: int, budget: int | None) -> int:
-    """Pages of the KV cache: what fits the budget, at most what all sequences could fill."""
-    if budget is None:
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-        budget = int(free * _KV_SHARE)
-    wanted = -(-context // PAGE_TOKENS) * _SEQUENCES
-    pages = min(wanted, budget // max(1, page_bytes))
-    if pages < 1:
-        raise LoadError(
-            f"a KV cache of {budget} bytes holds no page of {page_bytes}; raise kv_cache_bytes"
-        )
-    return int(pages)
 
 
 @atexit.register

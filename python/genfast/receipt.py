@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _UNFINISHED = ("cancelled", "deadline")
-_NOT_REPLAYED = ("priority", "deadline_ms", "n", "seed", "max_tokens")  # or given otherwise
+# What changes no token, or is given otherwise.
+_NOT_REPLAYED = ("priority", "deadline_ms", "speculate", "n", "seed", "max_tokens")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Usage:
     """What one request took; of several choices, all of them together.
 
     prompt_tokens: length of the prompt; cached_tokens of them came from the prefix cache.
-    completion_tokens: tokens generated, the end token included.
+    completion_tokens: tokens generated, the end token included. draft_tokens were guessed in
+        advance (`speculate=`), accepted_tokens of these were right.
     cpu_seconds: processor time of all threads. bytes_moved: weights, keys and values read or
         written. kv_byte_seconds: memory of the KV cache times how long it was held. Requests that
         ran together share these: they add up to the totals in `Model.stats()`.
@@ -44,6 +45,8 @@ class Usage:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
     cpu_seconds: float = 0.0
     bytes_moved: float = 0.0
     kv_byte_seconds: float = 0.0
@@ -53,7 +56,8 @@ class Usage:
         """Of the choices of one prompt, which is counted once."""
         sums = {
             name: sum(getattr(part, name) for part in parts)
-            for name in ("completion_tokens", "cpu_seconds", "bytes_moved", "kv_byte_seconds")
+            for name in (f.name for f in fields(cls))
+            if name not in ("prompt_tokens", "cached_tokens")
         }
         first = parts[0]
         return cls(prompt_tokens=first.prompt_tokens, cached_tokens=first.cached_tokens, **sums)

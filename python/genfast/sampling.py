@@ -45,6 +45,8 @@ class Sampling:
     n: independent continuations of the prompt.
     logprobs: None for none, k ≥ 0 for the chosen token's and those of the k likeliest.
     priority: requests of a higher priority are computed first; 0 is usual.
+    speculate: guess tokens from what the text repeats and verify several in a step, which gives
+        the same tokens sooner; "auto" does so while it pays, True always.
     deadline_ms: milliseconds from now after which the request ends with what there is
         (finish_reason "deadline"); DeadlineError at once when not even the first token is
         expected by then.
@@ -67,6 +69,7 @@ class Sampling:
     n: int = 1
     logprobs: int | None = None
     priority: int = 0
+    speculate: bool | str = "auto"
     deadline_ms: float | None = None
 
     @property
@@ -227,6 +230,15 @@ def _logit_bias(name: str, value: Any) -> dict[int, float]:
     return bias
 
 
+def _speculate(name: str, value: Any) -> bool | str:
+    if isinstance(value, str) and value == "auto":
+        return value
+    try:
+        return _flag(name, value)
+    except ValueError:
+        raise _bad(name, value, "True, False or 'auto'") from None
+
+
 _PENALTY = _real(lambda x: -2.0 <= x <= 2.0, "a number from -2 to 2")
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
@@ -247,6 +259,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "n": _integer(1, MAX_N),
     "logprobs": _integer(0, MAX_LOGPROBS, f"None or an int from 0 to {MAX_LOGPROBS}"),
     "priority": _integer(-_INT32_MAX, _INT32_MAX, f"an int from {-_INT32_MAX} to {_INT32_MAX}"),
+    "speculate": _speculate,
     "deadline_ms": _real(lambda x: x > 0.0, "None or a number above 0"),
 }
 
@@ -256,8 +269,6 @@ assert set(_CHECKS) == {f.name for f in fields(Sampling)}
 _LATER: dict[str, tuple[Any, ...]] = {
     "num_beams": (1,),
     "length_penalty": (1.0,),
-    "speculate": (False, "auto"),
-    "draft": (),
     "json_schema": (),
     "regex": (),
     "grammar": (),
@@ -291,7 +302,7 @@ def _refuse(name: str, value: Any) -> None:
             return
         also = f"; allowed: {', '.join(map(repr, (None, *harmless)))}"
         raise NotSupportedYet(f"{name}={value!r:.60} is not supported yet{also}")
-    known = [*_CHECKS, *_LATER]
+    known = [*_CHECKS, "draft", *_LATER]  # draft is a model, and no setting
     near = [_ALIASES[name]] if name in _ALIASES else difflib.get_close_matches(str(name), known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
     raise ValueError(f"unknown keyword {name!r}{hint}")

@@ -141,10 +141,7 @@ def test_unknown_keyword_without_a_neighbour_lists_all():
         make(xyzzy=1)
 
 
-@pytest.mark.parametrize(
-    ("name", "harmless", "asking"),
-    [("num_beams", 1, 4), ("speculate", "auto", True), ("speculate", False, "always")],
-)
+@pytest.mark.parametrize(("name", "harmless", "asking"), [("num_beams", 1, 4)])
 def test_what_is_not_there_yet_says_so(name, harmless, asking):
     """A name that has since become real has nothing to test here."""
     from genfast.sampling import _LATER
