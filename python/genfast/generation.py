@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from genfast import _core
 from genfast.detokenizer import Detokenizer, StopStrings
 from genfast.errors import ComputeError
+from genfast.native_sampling import native_sampling
 from genfast.results import Chunk, Generation, Timings, TokenLogprobs, Usage
 from genfast.sampling import Sampling
 from genfast.tokenizer import Tokenizer
@@ -55,7 +56,14 @@ class Run:
         self._native = engine.submit(
             prompt,
             sampling.max_tokens,
-            _native_sampling(sampling, seed, stop_ids, index),
+            native_sampling(
+                sampling,
+                seed=seed,
+                stream=index,
+                stop_ids=stop_ids,
+                prompt_tokens=len(prompt),
+                tokenizer=tokenizer,
+            ),
             priority=sampling.priority,
             deadline_seconds=math.inf if deadline is None else deadline / 1e3,
             speculate=_SPECULATE[sampling.speculate],
@@ -86,8 +94,8 @@ class Run:
         logprobs = None
         if self.sampling.logprobs is not None:
             logprobs = [
-                TokenLogprobs(token, logprob, top)
-                for token, (logprob, top) in zip(new, self._state["logprobs"], strict=False)
+                TokenLogprobs(token, *told)
+                for token, told in zip(new, self._state["logprobs"], strict=False)
             ]
             self.logprobs += logprobs
         if self.finish_reason is None and self._state["finish_reason"]:
@@ -169,26 +177,6 @@ class Run:
             others=tuple(others),
             make_receipt=self.make_receipt,
         )
-
-
-def _native_sampling(
-    sampling: Sampling, seed: int, stop_ids: Sequence[int], index: int
-) -> _core.SamplingParams:
-    return _core.SamplingParams(
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        min_p=sampling.min_p,
-        repetition_penalty=sampling.repetition_penalty,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
-        logit_bias=list(sampling.logit_bias.items()),
-        seed=seed,
-        stream=index,
-        min_tokens=sampling.min_tokens,
-        stop_ids=list(stop_ids),
-        logprobs=-1 if sampling.logprobs is None else sampling.logprobs,
-    )
 
 
 def finish_all(runs: Sequence[Run]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -18,16 +19,20 @@ def _short(text: str, limit: int = 60) -> str:
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """Natural-log probability of one token, and the likeliest tokens at its place.
+    """Natural-log probability of one token, and how sure the model was of its place.
 
-    logprob: that of the token that stands there, under the model's own distribution
-        (before temperature, penalties and filters).
+    All of the model's own distribution there (before temperature, penalties and filters).
+    logprob: of the token that stands there.
     top: (id, logprob), likeliest first; as many as `logprobs=` asked for.
+    entropy: -sum p ln p over the vocabulary, in nats.
+    margin: the largest probability less the second.
     """
 
     token_id: int
     logprob: float
     top: list[tuple[int, float]] = field(default_factory=list)
+    entropy: float = float("nan")
+    margin: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,18 @@ class Generation(_Receipted):
     @property
     def choices(self) -> tuple[Generation, ...]:
         return (self, *self.others)
+
+    @property
+    def logprob(self) -> float:
+        """Natural-log probability of the whole sequence of tokens under the model."""
+        if self.logprobs is None:
+            raise ValueError("logprob and probability need logprobs=0 (or more) in generate")
+        return math.fsum(token.logprob for token in self.logprobs)
+
+    @property
+    def probability(self) -> float:
+        """exp(logprob)."""
+        return math.exp(self.logprob)
 
     def __str__(self) -> str:
         return self.text

@@ -77,12 +77,23 @@ void check_logprobs(Check& c, int64_t V, int64_t top_n) {
     Floats logits = c.numbers.floats(V, 3);
     if (V > 10) logits[size_t(V / 2)] = NAN;
     const int32_t token = int32_t(c.numbers.integer(0, V / 2 - 1 + V % 2));
+    // The token's logprob, the entropy, the margin, then those of the top.
     auto ask = [&](const Kernels& kernels, std::vector<int32_t>& ids) {
         Buffer scratch(logprobs_scratch_bytes(V));
-        Floats values(size_t(top_n) + 1);
+        Floats values(size_t(top_n) + 3);
         ids.resize(size_t(top_n));
-        run(kernels.logprobs, LogprobsArgs{logits.data(), scratch.data(), values.data(), ids.data(),
-                                           values.data() + 1, V, top_n, token});
+        LogprobsArgs args{};
+        args.logits = logits.data();
+        args.scratch = scratch.data();
+        args.token_logprob = values.data();
+        args.entropy = values.data() + 1;
+        args.margin = values.data() + 2;
+        args.top_ids = ids.data();
+        args.top_logprobs = values.data() + 3;
+        args.V = V;
+        args.top_n = top_n;
+        args.token = token;
+        run(kernels.logprobs, args);
         return values;
     };
     std::vector<int32_t> got_ids, want_ids;
