@@ -62,8 +62,15 @@ def native_sampling(
         stop_ids=list(stop_ids),
         seed=seed,
         stream=stream,
-        logprobs=-1 if sampling.logprobs is None else sampling.logprobs,
+        logprobs=_logprobs(sampling),
     )
+
+
+def _logprobs(sampling: Sampling) -> int:
+    """How many of the likeliest tokens are told at each place; -1 tells nothing."""
+    if sampling.logprobs is not None:
+        return sampling.logprobs
+    return -1 if sampling.calibration is None else 0
 
 
 def breaker_ids(breakers: Sequence[str | int], tokenizer: Tokenizer | None) -> list[int]:

@@ -130,6 +130,8 @@ class Generation(_Receipted):
     timings: Timings = field(default_factory=Timings)
     others: tuple[Generation, ...] = field(default=(), repr=False)
     make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
+    calibrated: float | None = field(default=None, repr=False)
+    abstain_below: float | None = field(default=None, repr=False)
 
     @property
     def choices(self) -> tuple[Generation, ...]:
@@ -146,6 +148,21 @@ class Generation(_Receipted):
     def probability(self) -> float:
         """exp(logprob)."""
         return math.exp(self.logprob)
+
+    @property
+    def confidence(self) -> float:
+        """How likely the answer is right, by the model's calibration."""
+        if self.calibrated is None:
+            raise ValueError(
+                "confidence needs a calibration: fit one with genfast.calibrate(model, labelled), "
+                "then set model.calibration or pass calibration= to generate"
+            )
+        return self.calibrated
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the confidence is below the abstain_below of the call: better no answer."""
+        return self.abstain_below is not None and self.confidence < self.abstain_below
 
     def __str__(self) -> str:
         return self.text
@@ -167,6 +184,7 @@ class Chunk(_Receipted):
     finish_reason: None but in the last chunk of a choice.
     index: which of the n choices.
     usage, timings, receipt: in the last chunk of a choice.
+    confidence: there too, with a calibration.
     """
 
     text: str
@@ -177,6 +195,7 @@ class Chunk(_Receipted):
     usage: Usage | None = None
     timings: Timings | None = None
     make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
+    confidence: float | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from genfast import sampling_checks as checks
+from genfast.confidence import Calibration
 from genfast.errors import LoadError
 from genfast.sampling_checks import INT32_MAX, integer, real
 from genfast.sampling_conflicts import FILTERS, check_together
@@ -69,6 +70,9 @@ class Sampling:
     deadline_ms: milliseconds from now after which the request ends with what there is
         (finish_reason "deadline"); DeadlineError at once when not even the first token is
         expected by then.
+    calibration: what `Generation.confidence` comes from, else `model.calibration`; see
+        `genfast.calibrate`.
+    abstain_below: `Generation.abstained` says whether the confidence is below this.
     """
 
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -107,6 +111,8 @@ class Sampling:
     priority: int = 0
     speculate: bool | str = "auto"
     deadline_ms: float | None = None
+    calibration: Calibration | None = None
+    abstain_below: float | None = None
 
     @property
     def greedy(self) -> bool:
@@ -183,6 +189,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "priority": integer(-INT32_MAX, INT32_MAX, f"an int from {-INT32_MAX} to {INT32_MAX}"),
     "speculate": checks.speculate,
     "deadline_ms": real(lambda x: x > 0.0, "None or a number above 0"),
+    "calibration": checks.instance_of(Calibration, "what genfast.calibrate gives"),
+    "abstain_below": real(lambda x: 0.0 <= x <= 1.0, "None or a number from 0 to 1"),
 }
 
 assert set(_CHECKS) == {f.name for f in fields(Sampling)}

@@ -63,6 +63,15 @@ def real(test: Callable[[float], bool], allowed: str) -> Callable[[str, Any], fl
     return check
 
 
+def instance_of(kind: type, allowed: str) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise bad(name, value, allowed)
+        return value
+
+    return check
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):
         raise bad(name, value, "True or False")

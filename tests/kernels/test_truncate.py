@@ -61,7 +61,8 @@ class Oracle:
         return self.ids[likely - 1 :] if likely >= 2 else self.ids
 
     def max_bits(self, bits):
-        return self.ids[: max(1, int((-np.log2(np.maximum(self.p, 1e-300)) <= bits).sum()))]
+        least = 2.0**-bits / self.more
+        return self.ids[: max(1, int((self.p >= least).sum()))]
 
     @property
     def log_sum(self):

@@ -40,14 +40,9 @@ static void keep_from_weight(Sorted& s, double least) {
     while (s.last - s.first > 1 && s.weight[s.last - 1] < least) --s.last;
 }
 
-// What is typical lies on both sides of the mean of z: -ln p - entropy = mean - z.
-static void keep_typical(Sorted& s, double p) {
-    double mass = 0, mean = 0;
-    for (int64_t i = s.first; i < s.last; ++i) {
-        mass += s.weight[i];
-        mean += s.weight[i] * s.z[i];
-    }
-    mean /= mass;
+// Keeps what is nearest to the mean of z, on both sides of it, until the weight reaches `target`:
+// -ln p - entropy = mean - z.
+static void keep_nearest(Sorted& s, double mean, double target) {
     int64_t left = s.first;  // what is kept: [left, right)
     while (left < s.last && s.z[left] > mean) ++left;
     int64_t right = left;
@@ -57,12 +52,21 @@ static void keep_typical(Sorted& s, double p) {
         double after = right < s.last ? mean - s.z[right] : __builtin_inf();
         double near = before < after ? before : after;
         // What ties with the last stays.
-        if ((left == s.first && right == s.last) || (sum >= p * mass && near > reach)) break;
+        if ((left == s.first && right == s.last) || (sum >= target && near > reach)) break;
         sum += before < after ? s.weight[--left] : s.weight[right++];
         reach = near;
     }
     s.first = left;
     s.last = right;
+}
+
+static void keep_typical(Sorted& s, double p) {
+    double mass = 0, mean = 0;
+    for (int64_t i = s.first; i < s.last; ++i) {
+        mass += s.weight[i];
+        mean += s.weight[i] * s.z[i];
+    }
+    keep_nearest(s, mean / mass, p * mass);
 }
 
 static void exclude_top_choices(Sorted& s, double threshold) {
@@ -72,10 +76,12 @@ static void exclude_top_choices(Sorted& s, double threshold) {
     if (likely - s.first >= 2) s.first = likely - 1;
 }
 
-static void apply_filters(const TruncateArgs& a, Sorted& s) {
+static void keep_probable(const TruncateArgs& a, Sorted& s) {
     if (a.top_p < 1) keep_nucleus(s, a.top_p);
     if (a.min_p > 0) keep_from_weight(s, a.min_p);
-    if (a.typical_p < 1) keep_typical(s, a.typical_p);
+}
+
+static void keep_after_typical(const TruncateArgs& a, Sorted& s) {
     if (a.xtc_threshold <= 0.5f) exclude_top_choices(s, a.xtc_threshold);
     if (a.max_bits < __builtin_inf()) keep_from_weight(s, mass_of(s) * __builtin_exp2(-a.max_bits));
 }

@@ -33,7 +33,9 @@ void truncate(const TruncateArgs& a, Team& team) {
     std::vector<double> z(ids.size()), weight(ids.size());
     Sorted sorted{logits.data(), z.data(), weight.data(), 0, int64_t(ids.size())};
     weigh(sorted, a.temperature);
-    apply_filters(a, sorted);
+    keep_probable(a, sorted);
+    if (a.typical_p < 1) keep_typical(sorted, a.typical_p);
+    keep_after_typical(a, sorted);
     tell(a, sorted);
     std::fill(a.logits, a.logits + a.V, -HUGE_VALF);
     for (int64_t i = sorted.first; i < sorted.last; ++i)

@@ -40,7 +40,7 @@ struct TruncateArgs {
 };
 
 static inline size_t truncate_scratch_bytes(int64_t v) {
-    return size_t(v) * 33 + 131072;
+    return size_t(v) * 37 + 32768;
 }
 
 }  // namespace genfast
