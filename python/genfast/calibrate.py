@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from genfast.results import Generation
 if TYPE_CHECKING:
     from genfast.model import Model
 
+_AT_ONCE = 32  # prompts whose answers are generated together
 _LEAST = 20  # labelled answers; fewer say nothing about probabilities
 _FOLDS = 5
 _BINS = 10
@@ -32,7 +34,7 @@ def calibrate(
     labelled: (prompt, accepted) pairs, 20 at least; a few hundred give a usable curve. accepted: a
     text, several, token ids, or a function of the Generation that says whether it is right. Texts
     are compared without white space around them. options: for `generate`; use those of later
-    answers, a calibration holds for answers made alike.
+    answers, a calibration holds for answers made alike. Seeds count up from a given one.
 
     Which feature of the answers is read, and by temperature scaling or isotonic regression, is
     chosen by cross-validation; `report` is of answers that neither fit nor choice has seen.
@@ -43,7 +45,7 @@ def calibrate(
     pairs = list(labelled)
     if len(pairs) < _LEAST:
         raise ValueError(f"labelled has {len(pairs)} answers; at least {_LEAST} are needed")
-    outs = model.generate([prompt for prompt, _ in pairs], logprobs=0, **options)
+    outs = _answers(model, [prompt for prompt, _ in pairs], options)
     accepted = [answers for _, answers in pairs]
     right = np.array([is_right(*pair) for pair in zip(outs, accepted, strict=True)], float)
     scores = {
@@ -51,6 +53,19 @@ def calibrate(
         for name, feature in FEATURES.items()
     }
     return fit(scores, right, identity(model), options)
+
+
+def _answers(model: Model, prompts: list[Any], options: dict[str, Any]) -> list[Generation]:
+    """One a prompt, in one running batch, each with a seed of its own: with the same one, answers
+    would be drawn by the same numbers and be right or wrong together."""
+
+    def answer(place: int) -> Generation:
+        seed = options.get("seed")
+        own = {} if seed is None else {"seed": (seed + place) % 2**64}
+        return model.generate(prompts[place], **{**options, **own, "logprobs": 0})
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(answer, range(len(prompts))))
 
 
 def is_right(out: Generation, accepted: Accepted) -> bool:
