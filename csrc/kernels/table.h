@@ -21,13 +21,14 @@
 #include "kernels/sample/sample.h"
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
+#include "kernels/truncate/truncate.h"
 
 #define GENFAST_KERNELS(row)                                                               \
     row(activation, ActivationArgs) row(attention, AttentionArgs) row(embed, EmbedArgs)    \
         row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(matmul, MatmulArgs) \
             row(pack, PackArgs) row(probe, ProbeArgs) row(rms_norm, RmsNormArgs)           \
                 row(rope, RopeArgs) row(rope_table, RopeTableArgs) row(sample, SampleArgs) \
-                    row(softmax, SoftmaxArgs) row(swiglu, SwigluArgs)
+                    row(softmax, SoftmaxArgs) row(swiglu, SwigluArgs) row(truncate, TruncateArgs)
 
 namespace genfast {
 

@@ -272,6 +272,42 @@ def sample(
     )
 
 
+def truncate(
+    logits,
+    *,
+    temperature: float = 1.0,
+    top_n_sigma: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    typical_p: float = 1.0,
+    xtc_threshold: float = 1.0,
+    max_bits: float = float("inf"),
+    isa: str = "",
+    threads: int = 0,
+) -> tuple[np.ndarray, int, float]:
+    """What may be drawn of logits [V] float32; the rest is -inf.
+
+    The filters in that order, each on what the one before left (csrc/kernels/truncate/truncate.h);
+    the defaults keep all. xtc_threshold: of the tokens that likely only the last stays.
+    max_bits: the most surprise that stays. → (logits, how many are left, ln of the sum of
+    e^(logit / temperature) over these).
+    """
+    return _core.ops.truncate(
+        logits,
+        temperature=temperature,
+        top_n_sigma=top_n_sigma,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        typical_p=typical_p,
+        xtc_threshold=xtc_threshold,
+        max_bits=max_bits,
+        isa=isa,
+        threads=threads,
+    )
+
+
 def logprobs(
     logits, token: int, top_n: int = 0, *, isa: str = "", threads: int = 0
 ) -> tuple[float, np.ndarray, np.ndarray]:
@@ -280,4 +316,13 @@ def logprobs(
     → (log-probability of token, ids [top_n] int32, their log-probabilities [top_n] float32),
     largest first, ties to the lower id; id -1 and -inf when fewer than top_n logits are above -inf.
     """
-    return _core.ops.logprobs(logits, token, top_n, isa=isa, threads=threads)
+    told = _core.ops.logprobs(logits, token, top_n, isa=isa, threads=threads)
+    return told[0], told[3], told[4]
+
+
+def certainty(logits, *, isa: str = "", threads: int = 0) -> tuple[float, float]:
+    """How sure softmax(logits) is, logits [V] float32: by the kernel of `logprobs`.
+
+    → (entropy in nats, the largest probability less the second).
+    """
+    return _core.ops.logprobs(logits, 0, isa=isa, threads=threads)[1:3]
