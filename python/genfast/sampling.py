@@ -131,7 +131,7 @@ class Sampling:
 
         A keyword that is None counts as not given. Wrong keywords raise ValueError; wrong
         values in the file raise LoadError naming `source` and the field. `vocab_size` bounds
-        the token ids of logit_bias and stop_token_ids.
+        every token id.
         """
         values = _from_generation_config(defaults or {}, source)
         given = {}

@@ -102,7 +102,8 @@ static void truncate_many(const TruncateArgs& a, float max, const Room& room) {
     w.count = 0;
     w.value = room.floats;
     w.maxima = w.value + padded;
-    float* rest = w.maxima + blocks + kLanes;  // for a search, then for another
+    // For one search after the other; aligned as the scratch is.
+    float* rest = w.maxima + (blocks + 2 * kLanes - 1) / kLanes * kLanes;
     float* near = rest;
     int32_t* near_ids = (int32_t*)(near + padded + kLanes);
     float* sample = (float*)(near_ids + padded + kLanes);
