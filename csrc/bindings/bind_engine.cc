@@ -150,7 +150,7 @@ void bind_engine(py::module_& m) {
                const SamplingParams& sampling, const std::string& prompt_outputs,
                int64_t outputs_from, bool reuse, int64_t chunk, int64_t priority,
                double deadline_seconds, const std::string& speculate,
-               std::shared_ptr<DraftModel> draft_model) {
+               std::shared_ptr<DraftModel> draft_model, std::shared_ptr<TokenMasks> masks) {
                 RequestSpec spec{std::move(prompt),
                                  max_tokens,
                                  sampling,
@@ -161,7 +161,8 @@ void bind_engine(py::module_& m) {
                                  priority,
                                  deadline(deadline_seconds),
                                  speculate_named(speculate),
-                                 std::move(draft_model)};
+                                 std::move(draft_model),
+                                 std::move(masks)};
                 py::gil_scoped_release release;
                 return engine.submit(std::move(spec));
             },
@@ -169,7 +170,7 @@ void bind_engine(py::module_& m) {
             py::kw_only(), py::arg("prompt_outputs") = "", py::arg("outputs_from") = 0,
             py::arg("reuse") = true, py::arg("chunk") = 0, py::arg("priority") = 0,
             py::arg("deadline_seconds") = INFINITY, py::arg("speculate") = "never",
-            py::arg("draft_model") = nullptr)
+            py::arg("draft_model") = nullptr, py::arg("masks") = nullptr)
         .def("draft_model", &Engine::draft_model, py::arg("program"), py::arg("layouts"),
              py::arg("context"), py::call_guard<py::gil_scoped_release>())
         .def("export_kv",

@@ -57,15 +57,20 @@ void bind_sampler(py::module_& m) {
         .def(
             "next",
             [](Sampler& sampler, const FloatArray& logits, int64_t position,
+               const std::optional<py::array_t<uint32_t, py::array::c_style>>& allowed,
                const std::string& isa) {
+                require(!allowed || allowed->size() >= (logits.size() + 31) / 32,
+                        "allowed must have a bit a logit");
                 FloatArray edited = copy_of(logits);
                 TokenLogprobs told;
                 int32_t token =
                     sampler.next(edited.mutable_data(), logits.size(), position, kernels_for(isa),
-                                 scratch_of(sampler_scratch_bytes(logits.size())), &told);
+                                 scratch_of(sampler_scratch_bytes(logits.size())), &told,
+                                 allowed ? allowed->data() : nullptr);
                 return py::make_tuple(token, told.logprob, told.top, edited);
             },
-            py::arg("logits"), py::arg("position"), py::kw_only(), py::arg("isa") = "")
+            py::arg("logits"), py::arg("position"), py::kw_only(), py::arg("allowed") = py::none(),
+            py::arg("isa") = "")
         .def("accept", &Sampler::accept, py::arg("token"))
         .def(
             "edit",

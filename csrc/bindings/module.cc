@@ -7,6 +7,7 @@ void bind_attention(py::module_&);
 void bind_embed(py::module_&);
 void bind_engine(py::module_&);
 void bind_layer_norm(py::module_&);
+void bind_masks(py::module_&);
 void bind_matmul(py::module_&);
 void bind_probe(py::module_&);
 void bind_program(py::module_&);
@@ -41,6 +42,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("cpu_info", &cpu_info);
     bind_weight(m);
     bind_program(m);
+    bind_masks(m);
     bind_sampler(m);
     bind_engine(m);
     bind_speculation(m);

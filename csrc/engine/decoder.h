@@ -26,6 +26,7 @@ struct Draw {
     float* logits;  // [1 + draft, V]
     std::span<const int32_t> draft{};
     std::vector<DrawnToken> tokens{};
+    TokenMasks::Answer grammar{};  // of a guided request, at the last row that was looked at
 };
 
 // What accepting a draw means for the request.
@@ -49,7 +50,8 @@ class Decoder {
   private:
     void draw_rows(Draw& draw, std::byte* scratch) const;
     DrawnToken next_token(Request& request, float* logits, int64_t position,
-                          std::byte* scratch) const;
+                          const uint32_t* allowed, std::byte* scratch) const;
+    void end(const Draw& draw, Outcome& outcome) const;
 
     ThreadPool& pool_;
     const Kernels& kernels_;

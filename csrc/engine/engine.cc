@@ -115,6 +115,7 @@ void Engine::close() {
         std::lock_guard lock(mutex_);
         closing_ = true;
         abort_step_.store(true);
+        for (const auto& request : scheduler_.all()) request->cancel();
         work_.notify_one();
     }
     if (thread_.joinable()) thread_.join();
@@ -257,6 +258,7 @@ void Engine::run_step() {
         int64_t row = int64_t(token_ids_.size());
         spans_.push_back({row, share.rows, share.start, request.kv.pages.data()});
         const std::vector<int32_t>& draft = share.draft.tokens;
+        if (request.spec.masks && !draft.empty()) request.spec.masks->post_draft(draft);
         auto context = request.context.begin() + share.start;
         token_ids_.insert(token_ids_.end(), context, context + (share.rows - std::ssize(draft)));
         token_ids_.insert(token_ids_.end(), draft.begin(), draft.end());

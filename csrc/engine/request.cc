@@ -11,6 +11,11 @@ Request::Request(RequestSpec request)
       speculation(spec.speculate, spec.prompt),
       context(spec.prompt) {}
 
+void Request::cancel() {
+    cancelled.store(true);
+    if (spec.masks) spec.masks->wake();
+}
+
 bool Request::wait(int64_t wanted, double seconds) {
     std::unique_lock lock(mutex);
     auto ready = [&] {
@@ -39,6 +44,8 @@ const char* name_of(FinishReason reason) {
             return "cancelled";
         case FinishReason::deadline:
             return "deadline";
+        case FinishReason::grammar:
+            return "grammar";
         case FinishReason::error:
             return "error";
     }

@@ -15,12 +15,13 @@
 #include "engine/kv_cache.h"
 #include "engine/sampler.h"
 #include "engine/speculation.h"
+#include "engine/token_masks.h"
 
 namespace genfast {
 
 using Clock = std::chrono::steady_clock;
 
-enum class FinishReason : uint8_t { none, stop, length, cancelled, deadline, error };
+enum class FinishReason : uint8_t { none, stop, length, cancelled, deadline, grammar, error };
 
 // What a request wants of its prompt's outputs besides the continuation.
 enum class PromptOutputs : uint8_t { none, logits, logprobs };
@@ -37,6 +38,7 @@ struct RequestSpec {
     Clock::time_point deadline = Clock::time_point::max();
     Speculate speculate = Speculate::never;
     std::shared_ptr<DraftModel> draft_model{};  // of the same engine; may be null
+    std::shared_ptr<TokenMasks> masks{};  // what a grammar allows; null: everything
 };
 
 // What a request took of the machine. Steps are shared: so are their costs, by rows and keys.
@@ -50,7 +52,7 @@ class Request {
   public:
     explicit Request(RequestSpec spec);
 
-    void cancel() { cancelled.store(true); }
+    void cancel();
 
     // Waits until `tokens` tokens exist or the request is finished; false when the time is over.
     bool wait(int64_t tokens, double seconds);

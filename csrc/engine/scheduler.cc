@@ -112,8 +112,11 @@ void Scheduler::speculate(Share& share, int64_t requests, StepSize& size) {
     int64_t known = int64_t(request.context.size());
     int64_t wanted = spec.max_tokens - (known - int64_t(spec.prompt.size())) - 1;
     int64_t most = std::min({wanted, limits_.context - known, outputs_left_, tokens_left_});
-    Draft draft = request.speculation.draft(
-        request.context, most, {cost_, size, share.start, requests}, spec.draft_model.get());
+    std::vector<int32_t> forced;
+    if (spec.masks) forced = spec.masks->forced();
+    Draft draft =
+        request.speculation.draft(request.context, most, {cost_, size, share.start, requests},
+                                  spec.draft_model.get(), forced);
     if (!cache_.grow(request.kv, known + int64_t(draft.tokens.size()))) {
         int64_t room = int64_t(request.kv.pages.size()) * kPageTokens - known;
         draft.tokens.resize(size_t(room));

@@ -13,10 +13,11 @@ constexpr double kCertain = 2;
 // After so many declined drafts a short one is tried, after so many in turn a step without.
 constexpr int64_t kDeclined = 64, kProbe = 3, kInTurn = 32;
 
-// Before anything is known, by the length of the match: 2, 3, 4, 5 to 7, 8 to 15, more; and of a
-// draft model.
-constexpr std::array<double, Speculation::kSources> kHolds{0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 0.6};
-constexpr size_t kModel = Speculation::kSources - 1;
+// Before anything is known, by the length of the match: 2, 3, 4, 5 to 7, 8 to 15, more; of a draft
+// model; of a grammar.
+constexpr std::array<double, Speculation::kSources> kHolds{0.3,  0.4, 0.5, 0.6,
+                                                           0.75, 0.9, 0.6, 0.98};
+constexpr size_t kModel = Speculation::kSources - 2, kForced = Speculation::kSources - 1;
 
 size_t source_of(int64_t match) {
     if (match <= 4) return size_t(match - 2);
@@ -31,10 +32,18 @@ Speculation::Speculation(Speculate when, const std::vector<int32_t>& prompt)
 }
 
 Draft Speculation::draft(const std::vector<int32_t>& context, int64_t most, const Step& step,
-                         const DraftModel* model) {
+                         const DraftModel* model, const std::vector<int32_t>& forced) {
     Draft draft;
     if (when_ == Speculate::never || most <= 0) return draft;
     index_.extend(context);
+    if (!forced.empty()) {
+        most = std::min({most, kMost, std::ssize(forced)});
+        int64_t count = most;
+        if (when_ != Speculate::always) count = worth(holds_[kForced], most, step, nullptr).count;
+        draft.tokens.assign(forced.begin(), forced.begin() + count);
+        draft.source = kForced;
+        return draft;
+    }
     NgramIndex::Match match = index_.longest(context);
     if (model && std::ssize(context) >= model->context()) model = nullptr;
     if (match.length == 0 && !model) {

@@ -15,8 +15,11 @@ from genfast.native_sampling import native_sampling
 from genfast.results import Chunk, Generation, Timings, TokenLogprobs, Usage
 from genfast.sampling import Sampling
 from genfast.tokenizer import Tokenizer
+from genfast.tool_calls import ToolCall
 
 if TYPE_CHECKING:
+    from genfast.chat_tools import ChatTools
+    from genfast.guided import Guide
     from genfast.receipt import Receipt
 
 _SPECULATE = {False: "never", "auto": "when_it_pays", True: "always"}
@@ -37,6 +40,8 @@ class Run:
         index: int,
         make_receipt: Callable[[Run], Receipt],
         draft: _core.DraftModel | None = None,
+        guide: Guide | None = None,
+        tools: ChatTools | None = None,
     ) -> None:
         self.index = index
         self.sampling = sampling
@@ -50,8 +55,12 @@ class Run:
         self._engine = engine
         self._end_ids = frozenset(stop_ids)
         self._stop = StopStrings(sampling.stop)
-        self._detokenizer = Detokenizer(tokenizer, prompt) if tokenizer else None
+        self._detokenizer = (
+            Detokenizer(tokenizer, prompt, within=guide is not None) if tokenizer else None
+        )
         self._make_receipt = make_receipt
+        self._guide = guide
+        self._tools = tools
         deadline = sampling.deadline_ms
         self._native = engine.submit(
             prompt,
@@ -68,6 +77,7 @@ class Run:
             deadline_seconds=math.inf if deadline is None else deadline / 1e3,
             speculate=_SPECULATE[sampling.speculate],
             draft_model=draft,
+            masks=guide.masks if guide else None,
         )
         self._state: dict = {}
 
@@ -86,7 +96,8 @@ class Run:
             return None
         self._state = self._native.snapshot(len(self.token_ids))
         if self._state["error"]:
-            raise ComputeError(self._state["error"])
+            known = self._guide and self._guide.error
+            raise known or ComputeError(self._state["error"])
         start = len(self.token_ids)
         text = "".join(self._take(token) for token in self._state["tokens"])
         new = self._state["tokens"][: len(self.token_ids) - start]
@@ -110,6 +121,7 @@ class Run:
             confidence=self.confidence() if done else None,
             usage=self.usage() if done else None,
             timings=self.timings() if done else None,
+            tool_calls=self.tool_calls() if done else [],
             make_receipt=self.make_receipt if done else None,
         )
 
@@ -170,6 +182,9 @@ class Run:
     def _asked(self, told: list[TokenLogprobs]) -> list[TokenLogprobs] | None:
         return told if self.sampling.logprobs is not None else None
 
+    def tool_calls(self) -> list[ToolCall]:
+        return self._tools.read(self.prompt, self.token_ids) if self._tools else []
+
     def make_receipt(self) -> Receipt:
         return self._make_receipt(self)
 
@@ -183,6 +198,7 @@ class Run:
             abstain_below=self.sampling.abstain_below,
             usage=usage or self.usage(),
             timings=self.timings(),
+            tool_calls=self.tool_calls(),
             others=tuple(others),
             make_receipt=self.make_receipt,
         )

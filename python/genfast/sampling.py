@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from genfast import grammar
 from genfast import sampling_checks as checks
 from genfast.confidence import Calibration
 from genfast.errors import LoadError
@@ -73,6 +74,11 @@ class Sampling:
     calibration: what `Generation.confidence` comes from, else `model.calibration`; see
         `genfast.calibrate`.
     abstain_below: `Generation.abstained` says whether the confidence is below this.
+    json_schema, regex, grammar, choices: at most one; the text matches it as a whole. A JSON schema
+        (a dict or JSON text; True: any JSON value), a regular expression (Rust's syntax, without
+        look-around), a Lark grammar as llguidance has it, or a list of texts to choose from. The
+        generation ends with "stop" when nothing may follow, with "grammar" when the text does not
+        match and yet nothing may follow. GrammarError for what cannot be compiled.
     """
 
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -113,6 +119,10 @@ class Sampling:
     deadline_ms: float | None = None
     calibration: Calibration | None = None
     abstain_below: float | None = None
+    json_schema: str | None = None  # as JSON text
+    regex: str | None = None
+    grammar: str | None = None
+    choices: tuple[str, ...] | None = None
 
     @property
     def greedy(self) -> bool:
@@ -191,6 +201,10 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "deadline_ms": real(lambda x: x > 0.0, "None or a number above 0"),
     "calibration": checks.instance_of(Calibration, "what genfast.calibrate gives"),
     "abstain_below": real(lambda x: 0.0 <= x <= 1.0, "None or a number from 0 to 1"),
+    "json_schema": grammar.check_json_schema,
+    "regex": grammar.check_text,
+    "grammar": grammar.check_text,
+    "choices": grammar.check_choices,
 }
 
 assert set(_CHECKS) == {f.name for f in fields(Sampling)}
@@ -199,9 +213,6 @@ assert set(_CHECKS) == {f.name for f in fields(Sampling)}
 _LATER: dict[str, tuple[Any, ...]] = {
     "num_beams": (1,),
     "length_penalty": (1.0,),
-    "json_schema": (),
-    "regex": (),
-    "grammar": (),
 }
 
 # What other libraries call the same thing.
@@ -220,6 +231,10 @@ _ALIASES = {
     "best_of": "n",
     "top_logprobs": "logprobs",
     "random_seed": "seed",
+    "guided_json": "json_schema",
+    "guided_regex": "regex",
+    "guided_grammar": "grammar",
+    "guided_choice": "choices",
     "do_sample": "temperature",
     "typ_p": "typical_p",
     "sequence_bias": "logit_bias",

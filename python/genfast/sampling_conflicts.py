@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from genfast.grammar import KEYWORDS
+
 if TYPE_CHECKING:
     from genfast.sampling import Sampling
 
@@ -20,6 +22,9 @@ FILTERS = {
 
 
 def check_together(s: Sampling, vocab_size: int | None) -> None:
+    guides = [name for name in KEYWORDS if getattr(s, name) is not None]
+    if len(guides) > 1:
+        raise ValueError(f"{guides[0]} and {guides[1]} exclude each other: give one of them")
     if s.min_tokens > s.max_tokens:
         raise ValueError(f"min_tokens={s.min_tokens} is more than max_tokens={s.max_tokens}")
     if vocab_size is not None:
