@@ -55,5 +55,12 @@ class Engine:
             raise RuntimeError(f"asked for {n + 1} tokens, got {len(out.token_ids)}")
         return out.timings.decode_s
 
+    def beams(self, ids: list[int], beams: int, n: int) -> float:
+        options = {"num_beams": beams} if beams > 1 else {"speculate": False}
+        out = self._model.generate(ids, max_tokens=n + 1, temperature=0, ignore_eos=True, **options)
+        if len(out.token_ids) != n + 1:
+            raise RuntimeError(f"asked for {n + 1} tokens, got {len(out.token_ids)}")
+        return out.timings.decode_s
+
     def close(self) -> None:
         self._model.close()

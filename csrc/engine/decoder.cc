@@ -13,11 +13,17 @@ bool is_stop(const Request& request, int32_t token) {
     return std::find(stops.begin(), stops.end(), token) != stops.end();
 }
 
+constexpr const char* kNoNumbers =
+    "the model's logits hold no finite number: its weights or inputs overflow (try "
+    "dtype=\"float32\")";
+
 }  // namespace
 
-Decoder::Decoder(ThreadPool& pool, const Kernels& kernels, int64_t vocabulary, int64_t context)
-    : pool_(pool), kernels_(kernels), vocabulary_(vocabulary), context_(context) {
-    for (int i = 0; i < pool.size(); ++i) scratch_.emplace_back(sampler_scratch_bytes(vocabulary));
+Decoder::Decoder(ThreadPool& pool, const Kernels& kernels, KvCache& cache, int64_t vocabulary,
+                 int64_t context)
+    : pool_(pool), kernels_(kernels), cache_(cache), vocabulary_(vocabulary), context_(context) {
+    for (int i = 0; i < pool.size(); ++i)
+        scratch_.emplace_back(BeamSearch::scratch_bytes(vocabulary));
 }
 
 void Decoder::draw(std::vector<Draw>& draws) {
@@ -25,13 +31,27 @@ void Decoder::draw(std::vector<Draw>& draws) {
         if (const auto& masks = draw.request->spec.masks)
             if (!masks->wait(draw.request->cancelled, draw.request->spec.deadline))
                 draw.grammar.verdict = Verdict::abandoned;
+    struct Part {
+        Draw* draw;
+        int64_t beam;
+    };
+    std::vector<Part> parts;
+    for (Draw& draw : draws)
+        for (int64_t beam = 0; beam < draw.beams; ++beam) parts.push_back({&draw, beam});
     auto work = [&](Team& team) {
-        Range mine = share(int64_t(draws.size()), team);
-        for (int64_t i = mine.begin; i < mine.end; ++i)
-            draw_rows(draws[size_t(i)], scratch_[size_t(team.index)].data());
+        Range mine = share(int64_t(parts.size()), team);
+        for (int64_t i = mine.begin; i < mine.end; ++i) {
+            auto [draw, beam] = parts[size_t(i)];
+            std::byte* scratch = scratch_[size_t(team.index)].data();
+            if (BeamSearch* search = draw->request->search.get())
+                search->score(beam, draw->logits + beam * vocabulary_, vocabulary_, kernels_,
+                              scratch);
+            else
+                draw_rows(*draw, scratch);
+        }
     };
     Team alone;
-    if (draws.size() > 1)
+    if (parts.size() > 1)
         pool_.run(work);
     else
         work(alone);
@@ -94,13 +114,12 @@ void Decoder::end(const Draw& draw, Outcome& outcome) const {
         return;
     }
     outcome.reason = FinishReason::error;
-    outcome.error =
-        "the model's logits hold no finite number: its weights or inputs overflow "
-        "(try dtype=\"float32\")";
+    outcome.error = kNoNumbers;
 }
 
 Outcome Decoder::accept(Draw& draw) const {
     Request& request = *draw.request;
+    if (request.search) return accept_beams(request);
     const RequestSpec& spec = request.spec;
     Outcome outcome;
     // Each drawn token but the first has the row of one that held.
@@ -134,6 +153,22 @@ Outcome Decoder::accept(Draw& draw) const {
         spec.masks->post(accepted);
     request.notify();
     return outcome;
+}
+
+Outcome Decoder::accept_beams(Request& request) const {
+    {
+        std::lock_guard lock(request.mutex);
+        if (request.first_token == Clock::time_point{}) request.first_token = Clock::now();
+    }
+    switch (request.search->advance(cache_, request)) {
+        case BeamSearch::Progress::going_on:
+            return {};
+        case BeamSearch::Progress::no_numbers:
+            return {FinishReason::error, kNoNumbers};
+        case BeamSearch::Progress::over:
+            break;
+    }
+    return {FinishReason::length};  // of each hypothesis: its own
 }
 
 float Decoder::logprob(const float* logits, int32_t token) {

@@ -70,6 +70,18 @@ class SamplingParams:
     """csrc/engine/sampling/params.h, a keyword a field."""
     def __init__(self, **fields: Any) -> None: ...
 
+class BeamParams:
+    def __init__(
+        self,
+        *,
+        count: int = 1,
+        groups: int = 1,
+        length_penalty: float = 1.0,
+        diversity_penalty: float = 0.0,
+        early_stopping: str = "no",
+        required: list[list[int]] = ...,
+    ) -> None: ...
+
 class Sampler:
     def __init__(self, params: SamplingParams, prompt: list[int]) -> None: ...
     def next(
@@ -104,6 +116,7 @@ class Request:
     prompt_logprobs: list[float]
     def wait(self, tokens: int, seconds: float) -> bool: ...
     def snapshot(self, start: int = 0) -> dict[str, Any]: ...
+    def hypotheses(self) -> list[dict[str, Any]]: ...
     def take_logits(self, vocabulary: int) -> F32: ...
 
 class NgramIndex:
@@ -158,6 +171,7 @@ class Engine:
         speculate: str = ...,
         draft_model: DraftModel | None = None,
         masks: TokenMasks | None = None,
+        beams: BeamParams = ...,
     ) -> Request: ...
     def export_kv(self, tokens: list[int]) -> NDArray[np.uint8]: ...
     def import_kv(self, tokens: list[int], pages: NDArray[np.uint8]) -> int: ...

@@ -23,7 +23,7 @@ from genfast.config import Fields, read_config, read_object
 from genfast.drafts import Drafts
 from genfast.errors import ComputeError
 from genfast.fingerprint import Fingerprint
-from genfast.generation import Run, astream_all, finish_all, gather, stream_all
+from genfast.generation import Run, astream_all, finish_all, gather, start, stream_all
 from genfast.grammar import grammar_of
 from genfast.graph import Graph
 from genfast.guided import Grammars
@@ -333,17 +333,12 @@ class Model(Calibrated, Chats):
         def receipt(run: Run) -> Receipt:
             return receipt_of(self, run)
 
-        runs: list[Run] = []
         common = (self._engine, self.tokenizer, ids, sampling, seed, stop_ids)
-        try:
-            for index in range(sampling.n):
-                guide = self._grammars.guide(grammar, stop_ids) if grammar else None
-                runs.append(Run(*common, index, receipt, drafter, guide, tools))
-        except BaseException:
-            for run in runs:
-                run.cancel()
-            raise
-        return runs
+
+        def guide() -> Any:  # of one run
+            return self._grammars.guide(grammar, stop_ids) if grammar else None
+
+        return start(*common, receipt, drafter, guide, tools)
 
     def _eos_ids(self) -> list[int]:
         if self.tokenizer is not None:

@@ -123,7 +123,9 @@ class Generation(_Receipted):
     tool_calls: what a chat with tools asks to be called; the text holds the calls as the model
         wrote them.
     choices: all n continuations, this being the first; with n=1 this one alone. A prompt thus
-        always gives one Generation, whatever n.
+        always gives one Generation, whatever n. Of a beam search: the n best, fewer where it found
+        fewer.
+    score: of a beam search: the sum of log-probabilities over length ** length_penalty.
     """
 
     text: str
@@ -137,6 +139,7 @@ class Generation(_Receipted):
     calibrated: float | None = field(default=None, repr=False)
     abstain_below: float | None = field(default=None, repr=False)
     tool_calls: list[ToolCall] = field(default_factory=list)
+    score: float | None = None
 
     @property
     def choices(self) -> tuple[Generation, ...]:

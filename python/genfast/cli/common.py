@@ -119,6 +119,8 @@ _SAMPLING: tuple[tuple[str, str, Any, str], ...] = (
     ("--dry-allowed-length", "dry_allowed_length", int, "repetitions up to N are free (default 2)"),
     ("--no-repeat-ngram-size", "no_repeat_ngram_size", int, "no N tokens in a row twice"),
     ("--min-tokens", "min_tokens", int, "go on for at least N tokens"),
+    ("--num-beams", "num_beams", int, "search with N beams; --n of the best are told"),
+    ("--length-penalty", "length_penalty", float, "of beams: above 0 favours long texts (1)"),
     ("--deadline-ms", "deadline_ms", float, "end after X milliseconds with what there is"),
 )
 

@@ -168,6 +168,7 @@ def _to_json(out: Any, model: str | None) -> dict[str, Any]:
             "token_ids": list(choice.token_ids),
             "finish_reason": choice.finish_reason,
             **({"logprobs": _logprobs(choice.logprobs)} if choice.logprobs is not None else {}),
+            **({} if choice.score is None else {"score": choice.score}),
         }
         for choice in out.choices
     ]
