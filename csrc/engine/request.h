@@ -38,7 +38,7 @@ struct RequestSpec {
     Clock::time_point deadline = Clock::time_point::max();
     Speculate speculate = Speculate::never;
     std::shared_ptr<DraftModel> draft_model{};  // of the same engine; may be null
-    std::shared_ptr<TokenMasks> masks{};  // what a grammar allows; null: everything
+    std::shared_ptr<TokenMasks> masks{};        // what a grammar allows; null: everything
 };
 
 // What a request took of the machine. Steps are shared: so are their costs, by rows and keys.
