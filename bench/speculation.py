@@ -6,9 +6,10 @@
 The texts are this repository's own: a page and every fourth sentence of it (a summary); a source
 file and the same after a variable was renamed and lines were added (an edit); half a page and its
 other half, of prose, which repeats little, and of a table, whose pieces return with something else
-behind them. A model of a real shape is made to say them (replay.py). The bundled model says what it
-likes. Each round decodes a prompt with speculation off and "auto" in turn; tokens/s by the engine's
-own clock, medians over the rounds, and the answers are compared.
+behind them. A model of a real shape is made to say them (replay.py), and a small one to guess the
+prose with every so many tokens wrong. The bundled model says what it likes. Each round decodes a
+prompt with speculation off and "auto" in turn; tokens/s by the engine's own clock, medians over the
+rounds, and the answers are compared.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from replay import SHAPES, Replay
 
 import genfast
 
+DRAFT = "20M"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -51,11 +53,13 @@ def edited(source: str) -> str:
     return re.sub(r"(\ndef \w+\(.*:\n)", r"\1    log.debug('checking')\n", source)
 
 
-def compare(model: genfast.Model, prompt, options: dict, rounds: int) -> dict[str, float]:
+def compare(model: genfast.Model, prompt, options: dict, rounds: int, **auto) -> dict[str, float]:
+    """Off against "auto", which gets what else is given."""
     ratios, rates, answers = [], {False: [], "auto": []}, []
     for _ in range(rounds + 1):  # the first warms up, and fills the prefix cache
         for speculate in rates:
-            out = model.generate(prompt, speculate=speculate, **options)
+            more = auto if speculate else {}
+            out = model.generate(prompt, speculate=speculate, **more, **options)
             rates[speculate].append(out.timings.decode_tokens_per_second)
             answers.append(out.token_ids)
         ratios.append(rates["auto"][-1] / rates[False][-1])
@@ -85,6 +89,27 @@ def replayed(directory: Path, shape: str, quantize, rounds: int, most: int) -> d
     return results
 
 
+def drafted(directory: Path, shape: str, quantize, rounds: int, most: int) -> dict[str, dict]:
+    """Prose, by which a text tells little of itself, with a draft model that is a small one's shape
+    and says every `wrong`-th token wrong."""
+    with genfast.load(progress=False) as bundled:
+        encode = bundled.tokenizer.encode
+        prompt, answer = next((encode(a), encode(b)) for name, a, b in scripts() if name == "prose")
+    options = {"max_tokens": min(most, len(answer)), "temperature": 0, "ignore_eos": True}
+    load = {"quantize": quantize, "kv_cache_bytes": 1 << 30, "progress": False}
+    results = {}
+    path = Replay(directory / shape, shape).model("prose", prompt, answer)
+    small = Replay(directory / DRAFT, DRAFT)
+    with genfast.load(path, **load) as model:
+        for wrong in (8, 4, 2):
+            # Its script does not depend on what was said: after a wrong token it is right again.
+            guesses = [0 if i % wrong == 0 else token for i, token in enumerate(answer, 1)]
+            with genfast.load(small.model(f"wrong{wrong}", prompt, guesses), **load) as draft:
+                name = f"{shape} prose, {DRAFT} drafts, 1 of {wrong} wrong"
+                results[name] = compare(model, prompt, options, rounds, draft=draft)
+    return results
+
+
 def bundled(rounds: int) -> dict[str, dict]:
     """The model that ships: short, and trained on plays."""
     scene = (
@@ -106,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("shape", choices=[shape for shape in SHAPES if shape != DRAFT])
     parser.add_argument("--dir", type=Path, help="where models are made, and kept")
     parser.add_argument("--quantize", choices=["int8", "int4", "none"], default="int8")
     parser.add_argument("--rounds", type=int, default=5)
@@ -115,16 +140,17 @@ def main() -> None:
     args = parser.parse_args()
     quantize = None if args.quantize == "none" else args.quantize
     with tempfile.TemporaryDirectory() as scratch:
-        directory = (args.dir or Path(scratch)) / args.shape
-        results = replayed(directory, args.shape, quantize, args.rounds, args.tokens)
-    results |= bundled(args.rounds)
+        directory = args.dir or Path(scratch)
+        results = replayed(directory / args.shape, args.shape, quantize, args.rounds, args.tokens)
+        results |= drafted(directory, args.shape, quantize, args.rounds, args.tokens)
+        results |= bundled(args.rounds)
     if args.json:
         print(json.dumps(results, indent=1))
         return
-    print(f"{'':<32} {'tokens':>6} {'off':>8} {'auto':>8} {'ratio':>6} {'guessed':>8}")
+    print(f"{'':<42} {'tokens':>6} {'off':>8} {'auto':>8} {'ratio':>6} {'guessed':>8}")
     for name, row in results.items():
         print(
-            f"{name:<32} {row['tokens']:>6} {row['off']:>8.1f} {row['auto']:>8.1f} "
+            f"{name:<42} {row['tokens']:>6} {row['off']:>8.1f} {row['auto']:>8.1f} "
             f"{row['ratio']:>6.2f} {row['accepted_share']:>8.0%}"
         )
 
