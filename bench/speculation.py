@@ -15,6 +15,7 @@ rounds, and the answers are compared.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import statistics
@@ -26,6 +27,7 @@ from replay import SHAPES, Replay
 
 import genfast
 
+Row = tuple[str, dict[str, float]]
 DRAFT = "20M"
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,11 +75,11 @@ def compare(model: genfast.Model, prompt, options: dict, rounds: int, **auto) ->
     }
 
 
-def replayed(directory: Path, shape: str, quantize, rounds: int, most: int) -> dict[str, dict]:
+def replayed(directory: Path, shape: str, quantize, rounds: int, most: int) -> Iterator[Row]:
     with genfast.load(progress=False) as bundled:
         encode = bundled.tokenizer.encode
         texts = [(name, encode(a), encode(b)) for name, a, b in scripts()]
-    replay, results = Replay(directory, shape), {}
+    replay = Replay(directory, shape)
     for name, prompt, answer in texts:
         path = replay.model(name, prompt, answer)
         with genfast.load(path, quantize=quantize, kv_cache_bytes=2 << 30, progress=False) as model:
@@ -85,11 +87,10 @@ def replayed(directory: Path, shape: str, quantize, rounds: int, most: int) -> d
             options = {"max_tokens": new, "temperature": 0, "ignore_eos": True}
             said = model.generate(prompt, **options).token_ids
             assert said == answer[:new], "the model does not keep to its script"
-            results[f"{shape} {name}"] = compare(model, prompt, options, rounds)
-    return results
+            yield f"{shape} {name}", compare(model, prompt, options, rounds)
 
 
-def drafted(directory: Path, shape: str, quantize, rounds: int, most: int) -> dict[str, dict]:
+def drafted(directory: Path, shape: str, quantize, rounds: int, most: int) -> Iterator[Row]:
     """Prose, by which a text tells little of itself, with a draft model that is a small one's shape
     and says every `wrong`-th token wrong."""
     with genfast.load(progress=False) as bundled:
@@ -97,7 +98,6 @@ def drafted(directory: Path, shape: str, quantize, rounds: int, most: int) -> di
         prompt, answer = next((encode(a), encode(b)) for name, a, b in scripts() if name == "prose")
     options = {"max_tokens": min(most, len(answer)), "temperature": 0, "ignore_eos": True}
     load = {"quantize": quantize, "kv_cache_bytes": 1 << 30, "progress": False}
-    results = {}
     path = Replay(directory / shape, shape).model("prose", prompt, answer)
     small = Replay(directory / DRAFT, DRAFT)
     with genfast.load(path, **load) as model:
@@ -106,16 +106,14 @@ def drafted(directory: Path, shape: str, quantize, rounds: int, most: int) -> di
             guesses = [0 if i % wrong == 0 else token for i, token in enumerate(answer, 1)]
             with genfast.load(small.model(f"wrong{wrong}", prompt, guesses), **load) as draft:
                 name = f"{shape} prose, {DRAFT} drafts, 1 of {wrong} wrong"
-                results[name] = compare(model, prompt, options, rounds, draft=draft)
-    return results
+                yield name, compare(model, prompt, options, rounds, draft=draft)
 
 
-def bundled(rounds: int) -> dict[str, dict]:
+def bundled(rounds: int) -> Iterator[Row]:
     """The model that ships: short, and trained on plays."""
     scene = (
         "ROMEO:\nIf I profane with my unworthiest hand\nThis holy shrine, the gentle sin is this"
     )
-    results = {}
     with genfast.load(progress=False) as model:
         for name, extra in (
             ("greedy", {"temperature": 0}),
@@ -123,8 +121,7 @@ def bundled(rounds: int) -> dict[str, dict]:
             ("temperature 1, penalties", {"temperature": 1, "presence_penalty": 1, "seed": 2}),
         ):
             options = {"max_tokens": 300, "ignore_eos": True, **extra}
-            results[f"bundled, {name}"] = compare(model, scene, options, 3 * rounds)
-    return results
+            yield f"bundled, {name}", compare(model, scene, options, 3 * rounds)
 
 
 def main() -> None:
@@ -139,20 +136,25 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     quantize = None if args.quantize == "none" else args.quantize
+    results = {}
+    if not args.json:
+        print(f"{'':<42} {'tokens':>6} {'off':>8} {'auto':>8} {'ratio':>6} {'guessed':>8}")
     with tempfile.TemporaryDirectory() as scratch:
         directory = args.dir or Path(scratch)
-        results = replayed(directory / args.shape, args.shape, quantize, args.rounds, args.tokens)
-        results |= drafted(directory, args.shape, quantize, args.rounds, args.tokens)
-        results |= bundled(args.rounds)
+        for name, row in itertools.chain(
+            replayed(directory / args.shape, args.shape, quantize, args.rounds, args.tokens),
+            drafted(directory, args.shape, quantize, args.rounds, args.tokens),
+            bundled(args.rounds),
+        ):
+            results[name] = row
+            if not args.json:
+                print(
+                    f"{name:<42} {row['tokens']:>6} {row['off']:>8.1f} {row['auto']:>8.1f} "
+                    f"{row['ratio']:>6.2f} {row['accepted_share']:>8.0%}",
+                    flush=True,
+                )
     if args.json:
         print(json.dumps(results, indent=1))
-        return
-    print(f"{'':<42} {'tokens':>6} {'off':>8} {'auto':>8} {'ratio':>6} {'guessed':>8}")
-    for name, row in results.items():
-        print(
-            f"{name:<42} {row['tokens']:>6} {row['off']:>8.1f} {row['auto']:>8.1f} "
-            f"{row['ratio']:>6.2f} {row['accepted_share']:>8.0%}"
-        )
 
 
 if __name__ == "__main__":
