@@ -143,6 +143,7 @@ void Scheduler::speculate(Share& share, int64_t requests, StepSize& size) {
     Request& request = *share.request;
     if (request.search) return;
     const RequestSpec& spec = request.spec;
+    if (wants_prompt_outputs(spec)) return;
     int64_t known = int64_t(request.context.size());
     int64_t wanted = spec.max_tokens - (known - int64_t(spec.prompt.size())) - 1;
     int64_t most = std::min({wanted, limits_.context - known, outputs_left_, tokens_left_});

@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t kAlways = 8;  // tokens of a draft when nobody asks what it costs
 constexpr double kForget = 1.0 / 8;
 constexpr double kMargin = 1.03;  // less is lost in what the estimates do not know
-constexpr double kCertain = 2;
+constexpr double kCertain = 2;    // a gain that errors of the estimates do not explain
 // After so many declined drafts a short one is tried, after so many in turn a step without.
 constexpr int64_t kDeclined = 64, kProbe = 3, kInTurn = 32;
 
@@ -99,6 +99,7 @@ bool Speculation::tries_without(double gain) {
 Speculation::Worth Speculation::worth(double holds, int64_t most, const Step& step,
                                       const DraftModel* model) const {
     Worth best{0, std::log(kMargin)};
+    double most_gain = -std::log(1 - holds);  // of endless guesses that cost nothing
     double without = step.cost.seconds(step.size), tokens = 1, all_hold = 1;
     for (int64_t count = 1; count <= std::min(most, kMost); ++count) {
         all_hold *= holds;
@@ -108,7 +109,9 @@ Speculation::Worth Speculation::worth(double holds, int64_t most, const Step& st
         with.extend(step.start, 1, 1 + count);
         double seconds = step.cost.seconds(with) + (model ? model->seconds(count) : 0);
         double slower = without > 0 ? seconds / without : 1;
-        double gain = std::log(tokens) - double(step.requests) * std::log(slower);
+        double loss = double(step.requests) * std::log(slower);
+        if (most_gain - loss < best.gain) break;  // more guesses cost more
+        double gain = std::log(tokens) - loss;
         if (gain > best.gain) best = {count, gain};
     }
     return best;

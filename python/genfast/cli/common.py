@@ -125,6 +125,9 @@ _SAMPLING: tuple[tuple[str, str, Any, str], ...] = (
 )
 
 
+_SPECULATE = {"auto": "auto", "on": True, "off": False}
+
+
 def add_sampling(parser: argparse.ArgumentParser, max_tokens: int = 128) -> None:
     """How tokens are chosen; what is not given comes from generation_config.json, else greedy."""
     group = parser.add_argument_group(
@@ -158,6 +161,14 @@ def add_sampling(parser: argparse.ArgumentParser, max_tokens: int = 128) -> None
         help="add X to the logit of a token (may be repeated)",
     )
     group.add_argument("--ignore-eos", action="store_true", help="go on past the end token")
+    group.add_argument(
+        "--speculate",
+        choices=_SPECULATE,
+        help="guess tokens and verify several a step: the same text, sooner (default auto)",
+    )
+    group.add_argument(
+        "--draft", metavar="DIR", help="a smaller model of the same vocabulary that guesses"
+    )
 
 
 def _unescape(text: str) -> str:
@@ -183,6 +194,7 @@ def sampling_options(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
         "stop_token_ids": args.stop_token_id,
         "logit_bias": dict(args.logit_bias) if args.logit_bias else None,
         "ignore_eos": args.ignore_eos or None,
+        "speculate": _SPECULATE.get(args.speculate),
         **more,
     }
     options = {name: value for name, value in options.items() if value is not None}
@@ -190,7 +202,7 @@ def sampling_options(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
         Sampling.make({}, options)
     except ValueError as error:
         raise Usage(str(error)) from None
-    return options
+    return options if args.draft is None else options | {"draft": args.draft}
 
 
 def rates(usage: Any, timings: Any, finish_reason: str | None) -> str:
@@ -211,6 +223,8 @@ def usage_json(usage: Any, timings: Any) -> dict[str, Any]:
             "cached_tokens": usage.cached_tokens,
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.total_tokens,
+            "draft_tokens": usage.draft_tokens,
+            "accepted_tokens": usage.accepted_tokens,
             "cpu_seconds": usage.cpu_seconds,
             "bytes_moved": usage.bytes_moved,
             "kv_byte_seconds": usage.kv_byte_seconds,
