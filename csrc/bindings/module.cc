@@ -3,6 +3,7 @@
 namespace genfast {
 
 void bind_activation(py::module_&);
+void bind_bound(py::module_&);
 void bind_attention(py::module_&);
 void bind_embed(py::module_&);
 void bind_engine(py::module_&);
@@ -46,6 +47,7 @@ PYBIND11_MODULE(_core, m) {
     bind_speculation(m);
     py::module_ ops = m.def_submodule("ops", "each kernel alone, on numpy arrays");
     bind_activation(ops);
+    bind_bound(ops);
     bind_attention(ops);
     bind_embed(ops);
     bind_layer_norm(ops);

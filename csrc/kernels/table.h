@@ -10,6 +10,7 @@
 #include "core/team.h"
 #include "kernels/activation/activation.h"
 #include "kernels/attention/attention.h"
+#include "kernels/bound/bound.h"
 #include "kernels/embed/embed.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/logprobs/logprobs.h"
@@ -22,12 +23,12 @@
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
 
-#define GENFAST_KERNELS(row)                                                               \
-    row(activation, ActivationArgs) row(attention, AttentionArgs) row(embed, EmbedArgs)    \
-        row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(matmul, MatmulArgs) \
-            row(pack, PackArgs) row(probe, ProbeArgs) row(rms_norm, RmsNormArgs)           \
-                row(rope, RopeArgs) row(rope_table, RopeTableArgs) row(sample, SampleArgs) \
-                    row(softmax, SoftmaxArgs) row(swiglu, SwigluArgs)
+#define GENFAST_KERNELS(row)                                                                  \
+    row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)       \
+        row(embed, EmbedArgs) row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs)      \
+            row(matmul, MatmulArgs) row(pack, PackArgs) row(probe, ProbeArgs)                 \
+                row(rms_norm, RmsNormArgs) row(rope, RopeArgs) row(rope_table, RopeTableArgs) \
+                    row(sample, SampleArgs) row(softmax, SoftmaxArgs) row(swiglu, SwigluArgs)
 
 namespace genfast {
 

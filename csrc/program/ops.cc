@@ -56,7 +56,8 @@ Shape check_embed(const Program& p, const Instruction& i) {
 BoundOp bind_embed(const Binding& b) {
     auto* kernel = b.kernels.embed;
     bool positions = b.value(0).kind == Value::Kind::positions;
-    EmbedArgs fixed{nullptr, b.matrix(1), b.floats(2), b.out(), 0};
+    EmbedArgs fixed{nullptr, b.matrix(1), b.floats(2),
+                    b.out(), 0,           float(b.instruction.number("scale", 1))};
     return [=](const Step& step, Team& team) {
         EmbedArgs args = fixed;
         args.ids = positions ? step.positions : step.token_ids;
@@ -79,7 +80,7 @@ BoundOp bind_output_rows(const Binding& b) {
     return [=](const Step& step, Team& team) {
         Matrix table = rows;
         table.N = step.tokens;
-        kernel({step.output_rows, table, nullptr, out, step.outputs}, team);
+        kernel({step.output_rows, table, nullptr, out, step.outputs, 1}, team);
     };
 }
 
@@ -87,16 +88,43 @@ BoundOp bind_output_rows(const Binding& b) {
 // ---------------------------------------------------------------------------------------
 Shape check_norm(const Program& p, const Instruction& i) {
     const Value& x = floats(p, i, 0, "x");
-    floats(p, i, 1, "weight", 1, x.cols);
-    if (present(i, 2)) floats(p, i, 2, "bias", 1, x.cols);
+    const int64_t groups = i.integer("groups", 0);  // 0: the whole row is one
+    const Value& weight = floats(p, i, 1, "weight", 1, groups == 0 ? x.cols : 0);
+    const int64_t first = i.integer("first", 0);
+    require(groups >= 0 && (groups == 0 || weight.cols % groups == 0) && first >= 0 &&
+                first + weight.cols <= x.cols,
+            "weight has ", weight.cols, " columns, expected ", groups, " groups within x's ",
+            x.cols, " from column ", first, " on");
     return {x.rows, x.cols};
+}
+
+Shape check_layer_norm(const Program& p, const Instruction& i) {
+    Shape shape = check_norm(p, i);
+    if (present(i, 2)) floats(p, i, 2, "bias", 1, floats(p, i, 1, "weight").cols);
+    return shape;
+}
+
+Shape check_rms_norm(const Program& p, const Instruction& i) {
+    auto [rows, cols] = check_norm(p, i);
+    require(!present(i, 2) || i.integer("groups", 0) == 0, "groups go without a residual");
+    if (present(i, 2)) floats(p, i, 2, "residual", rows, cols);
+    return {rows, cols};
 }
 
 BoundOp bind_rms_norm(const Binding& b) {
     auto* kernel = b.kernels.rms_norm;
     int64_t rows = b.value(0).rows;
-    RmsNormArgs fixed{b.floats(0), b.floats(1),     b.out(),
-                      0,           b.value(0).cols, float(b.instruction.number("eps"))};
+    const int64_t groups = std::max<int64_t>(1, b.instruction.integer("groups", 0));
+    RmsNormArgs fixed{b.floats(0),
+                      b.floats(1),
+                      b.out(),
+                      0,
+                      b.value(1).cols / groups,
+                      float(b.instruction.number("eps")),
+                      groups,
+                      b.value(0).cols,
+                      b.instruction.integer("first"),
+                      b.floats(2)};
     return [=](const Step& step, Team& team) {
         RmsNormArgs args = fixed;
         args.T = row_count(rows, step);
@@ -107,13 +135,17 @@ BoundOp bind_rms_norm(const Binding& b) {
 BoundOp bind_layer_norm(const Binding& b) {
     auto* kernel = b.kernels.layer_norm;
     int64_t rows = b.value(0).rows;
+    const int64_t groups = std::max<int64_t>(1, b.instruction.integer("groups", 0));
     LayerNormArgs fixed{b.floats(0),
                         b.floats(1),
                         b.floats(2),
                         b.out(),
                         0,
+                        b.value(1).cols / groups,
+                        float(b.instruction.number("eps")),
+                        groups,
                         b.value(0).cols,
-                        float(b.instruction.number("eps"))};
+                        b.instruction.integer("first")};
     return [=](const Step& step, Team& team) {
         LayerNormArgs args = fixed;
         args.T = row_count(rows, step);
@@ -283,6 +315,23 @@ BoundOp bind_activation(const Binding& b) {
     };
 }
 
+Shape check_bound(const Program& p, const Instruction& i) {
+    require(i.number("limit") > 0, "limit=", i.number("limit"), " must be positive");
+    return same_as_input(p, i);
+}
+
+BoundOp bind_bound(const Binding& b) {
+    auto* kernel = b.kernels.bound;
+    int64_t rows = b.value(0).rows, cols = b.value(0).cols;
+    BoundArgs fixed{b.floats(0), b.out(), 0, float(b.instruction.number("limit")),
+                    b.instruction.integer("soft") != 0};
+    return [=](const Step& step, Team& team) {
+        BoundArgs args = fixed;
+        args.count = row_count(rows, step) * cols;
+        kernel(args, team);
+    };
+}
+
 Shape check_swiglu(const Program& p, const Instruction& i) {
     const Value& x = floats(p, i, 0, "x");
     require(x.cols % 2 == 0, "x must hold gate and up side by side, found ", x.cols, " columns");
@@ -317,11 +366,12 @@ BoundOp bind_softmax(const Binding& b) {
 const OpSpec kOps[] = {
     {"activation", true, check_activation, nullptr, bind_activation},
     {"attention", false, check_attention, scratch_attention, bind_attention},
+    {"bound", true, check_bound, nullptr, bind_bound},
     {"embed", false, check_embed, nullptr, bind_embed},
-    {"layer_norm", true, check_norm, nullptr, bind_layer_norm},
+    {"layer_norm", true, check_layer_norm, nullptr, bind_layer_norm},
     {"matmul", false, check_matmul, scratch_matmul, bind_matmul},
     {"output_rows", false, check_output_rows, nullptr, bind_output_rows},
-    {"rms_norm", true, check_norm, nullptr, bind_rms_norm},
+    {"rms_norm", true, check_rms_norm, nullptr, bind_rms_norm},
     {"rope", true, check_rope, nullptr, bind_rope},
     {"rope_table", false, check_rope_table, nullptr, bind_rope_table},
     {"softmax", true, same_as_input, nullptr, bind_softmax},

@@ -113,6 +113,10 @@ class Fields:
         self.file = Path(file)
         self.prefix = prefix
 
+    def with_defaults(self, **defaults: Any) -> Fields:
+        """The same with values for fields that are absent; a null is there."""
+        return Fields({**defaults, **self.values}, self.file, self.prefix)
+
     def __contains__(self, name: str) -> bool:
         """Whether the field is there and not null."""
         return self.values.get(name) is not None

@@ -65,20 +65,41 @@ class Graph:
 
     # --- ops ----------------------------------------------------------------------------------
 
-    def embed(self, ids: Tensor, table, residual: Tensor | None = None, *, name="embed") -> Tensor:
-        """table[ids] (+ residual); ids are `token_ids` or `positions`, table [V, E] a weight."""
-        return self._append("embed", [ids, self._matrix(table), residual], {}, name)
+    def embed(
+        self, ids: Tensor, table, residual: Tensor | None = None, *, scale=1.0, name="embed"
+    ) -> Tensor:
+        """table[ids] · scale (+ residual); ids are `token_ids` or `positions`, table [V, E] a weight."""
+        inputs = [ids, self._matrix(table), residual]
+        return self._append("embed", inputs, {"scale": float(scale)}, name)
 
     def output_rows(self, x: Tensor, *, name="output_rows") -> Tensor:
         """The rows of x whose logits are wanted: [T, E] → [outputs, E]."""
         return self._append("output_rows", [x], {}, name)
 
-    def rms_norm(self, x: Tensor, weight: np.ndarray, eps: float, *, name="norm") -> Tensor:
-        return self._append("rms_norm", [x, self._constant(weight)], {"eps": float(eps)}, name)
+    def rms_norm(
+        self,
+        x: Tensor,
+        weight: np.ndarray,
+        eps: float,
+        *,
+        groups: int = 0,
+        first: int = 0,
+        residual: Tensor | None = None,
+        name="norm",
+    ) -> Tensor:
+        """groups: weight [groups · D] norms so many heads from column `first` on, each by itself;
+        the rest is copied. residual: is added at the end."""
+        attributes = {"eps": float(eps), "groups": groups, "first": first}
+        inputs = [x, self._constant(weight), residual]
+        return self._append("rms_norm", inputs, attributes, name)
 
-    def layer_norm(self, x: Tensor, weight, bias, eps: float, *, name="norm") -> Tensor:
+    def layer_norm(
+        self, x: Tensor, weight, bias, eps: float, *, groups: int = 0, name="norm"
+    ) -> Tensor:
+        """bias: or None. groups: as in `rms_norm`."""
         inputs = [x, self._constant(weight), self._constant(bias)]
-        return self._append("layer_norm", inputs, {"eps": float(eps)}, name)
+        attributes = {"eps": float(eps), "groups": groups}
+        return self._append("layer_norm", inputs, attributes, name)
 
     def matmul(
         self,
@@ -128,12 +149,16 @@ class Graph:
         scale: float | None = None,
         window: int = 0,
         sinks: int = 0,
+        cap: float | None = None,
+        slopes: np.ndarray | None = None,
         name="attention",
     ) -> Tensor:
         """Causal attention over the KV cache; q, k, v side by side → [T, heads · head_dim].
 
         scale: of the scores, head_dim ** -0.5 by default. window: see only the last `window`
-        positions (0: all) and the first `sinks`. Each call is a layer of the cache of its own.
+        positions (0: all) and the first `sinks`. cap: scores become cap · tanh(score / cap).
+        slopes [heads]: ALiBi, a score loses its head's slope for every token of distance. Each call
+        is a layer of the cache of its own.
         """
         if self._window:
             window = min(window or self._window, self._window)
@@ -145,9 +170,10 @@ class Graph:
             "scale": float(head_dim**-0.5 if scale is None else scale),
             "window": window,
             "sinks": sinks,
+            "cap": float(cap or 0),
             "layer": len(self.attention_layers),
         }
-        out = self._append("attention", [qkv], attributes, name)
+        out = self._append("attention", [qkv, self._constant(slopes)], attributes, name)
         self.attention_layers.append(AttentionLayer(kv_heads, head_dim))
         return out
 
@@ -157,6 +183,10 @@ class Graph:
 
     def activation(self, x: Tensor, kind: str, *, name="activation") -> Tensor:
         return self._append("activation", [x], {"kind": kind}, name)
+
+    def bound(self, x: Tensor, limit: float, *, soft: bool = False, name="bound") -> Tensor:
+        """x kept within ±limit; soft: limit · tanh(x / limit)."""
+        return self._append("bound", [x], {"limit": float(limit), "soft": soft}, name)
 
     def softmax(self, x: Tensor, *, log: bool = False, name="softmax") -> Tensor:
         return self._append("softmax", [x], {"log": log}, name)

@@ -14,23 +14,26 @@ import numpy as np
 from genfast import _core
 
 
-def rms_norm(x, weight, eps: float = 1e-5, *, isa: str = "", threads: int = 0) -> np.ndarray:
+def rms_norm(
+    x, weight, eps: float = 1e-5, *, groups: int = 0, isa: str = "", threads: int = 0
+) -> np.ndarray:
     """x / sqrt(mean(x², last axis) + eps) · weight.
 
-    x [..., E], weight [E] float32 → [..., E]. Zhang and Sennrich, 2019 (arXiv 1910.07467).
+    x [..., E], weight [E] float32 → [..., E]. Zhang and Sennrich, 2019 (arXiv 1910.07467). groups:
+    weight [groups · D] norms so many heads of D numbers, each by itself; what follows is copied.
     """
-    return _core.ops.rms_norm(x, weight, eps, isa=isa, threads=threads)
+    return _core.ops.rms_norm(x, weight, eps, groups=groups, isa=isa, threads=threads)
 
 
 def layer_norm(
-    x, weight, bias=None, eps: float = 1e-5, *, isa: str = "", threads: int = 0
+    x, weight, bias=None, eps: float = 1e-5, *, groups: int = 0, isa: str = "", threads: int = 0
 ) -> np.ndarray:
     """(x - mean) / sqrt(var + eps) · weight + bias; mean and (population) var over the last axis.
 
     x [..., E], weight [E], bias [E] or None, float32 → [..., E]. Ba, Kiros and Hinton, 2016
-    (arXiv 1607.06450).
+    (arXiv 1607.06450). groups: as in `rms_norm`.
     """
-    return _core.ops.layer_norm(x, weight, bias, eps, isa=isa, threads=threads)
+    return _core.ops.layer_norm(x, weight, bias, eps, groups=groups, isa=isa, threads=threads)
 
 
 def gelu(x, approximate: str = "none", *, isa: str = "", threads: int = 0) -> np.ndarray:
@@ -48,6 +51,14 @@ def gelu(x, approximate: str = "none", *, isa: str = "", threads: int = 0) -> np
 def silu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
     """x / (1 + e⁻ˣ), element by element. x [...] float32 → [...]."""
     return _core.ops.activation(x, "silu", isa=isa, threads=threads)
+
+
+def bound(x, limit: float, soft: bool = False, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """x kept within ±limit, element by element; soft: limit · tanh(x / limit).
+
+    x [...] float32 → [...]. The soft one: Gemma Team, 2024 (arXiv 2408.00118).
+    """
+    return _core.ops.bound(x, limit, soft, isa=isa, threads=threads)
 
 
 def relu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
@@ -121,15 +132,22 @@ def rope(
 
 
 def embed(
-    ids, table, residual=None, *, format: str = "f32", isa: str = "", threads: int = 0
+    ids,
+    table,
+    residual=None,
+    *,
+    scale: float = 1.0,
+    format: str = "f32",
+    isa: str = "",
+    threads: int = 0,
 ) -> np.ndarray:
-    """table[ids] (+ residual).
+    """table[ids] · scale (+ residual).
 
     ids [T] integers in [0, N); table [N, E], a ``_core.Weight`` or an array, which is packed into
     ``format`` for this call; residual [T, E] float32 → [T, E].
     """
     packed = _packed(table, format, threads)
-    return _core.ops.embed(ids, packed, residual, isa=isa, threads=threads)
+    return _core.ops.embed(ids, packed, residual, scale=scale, isa=isa, threads=threads)
 
 
 def matmul(
