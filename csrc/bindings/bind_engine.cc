@@ -45,8 +45,10 @@ static py::dict snapshot(Request& request, size_t start) {
     state["tokens"] =
         std::vector<int32_t>(request.tokens.begin() + std::ptrdiff_t(start), request.tokens.end());
     py::list logprobs;
-    for (size_t i = start; i < request.logprobs.size(); ++i)
-        logprobs.append(py::make_tuple(request.logprobs[i].logprob, request.logprobs[i].top));
+    for (size_t i = start; i < request.logprobs.size(); ++i) {
+        const TokenLogprobs& token = request.logprobs[i];
+        logprobs.append(py::make_tuple(token.logprob, token.top, token.entropy, token.margin));
+    }
     state["logprobs"] = logprobs;
     state["finish_reason"] = name_of(request.finish);
     state["error"] = request.error;

@@ -1,35 +1,54 @@
+#include <algorithm>
+
 #include "bindings/bindings.h"
 #include "engine/sampler.h"
 
 namespace genfast {
 
+static FloatArray copy_of(const FloatArray& logits) {
+    require(logits.ndim() == 1 && logits.size() > 0, "logits must have shape [V]");
+    FloatArray copy = like(logits);
+    std::copy_n(logits.data(), logits.size(), copy.mutable_data());
+    return copy;
+}
+
 void bind_sampler(py::module_& m) {
-    py::class_<SamplingParams>(m, "SamplingParams")
-        .def(py::init([](float temperature, int64_t top_k, float top_p, float min_p,
-                         float repetition_penalty, float presence_penalty, float frequency_penalty,
-                         std::vector<std::pair<int32_t, float>> logit_bias, uint64_t seed,
-                         uint64_t stream, int64_t min_tokens, std::vector<int32_t> stop_ids,
-                         int64_t logprobs) {
-                 return SamplingParams{temperature,
-                                       top_k,
-                                       top_p,
-                                       min_p,
-                                       repetition_penalty,
-                                       presence_penalty,
-                                       frequency_penalty,
-                                       std::move(logit_bias),
-                                       seed,
-                                       stream,
-                                       min_tokens,
-                                       std::move(stop_ids),
-                                       logprobs};
-             }),
-             py::kw_only(), py::arg("temperature") = 0.0f, py::arg("top_k") = 0,
-             py::arg("top_p") = 1.0f, py::arg("min_p") = 0.0f, py::arg("repetition_penalty") = 1.0f,
-             py::arg("presence_penalty") = 0.0f, py::arg("frequency_penalty") = 0.0f,
-             py::arg("logit_bias") = std::vector<std::pair<int32_t, float>>{}, py::arg("seed") = 0,
-             py::arg("stream") = 0, py::arg("min_tokens") = 0,
-             py::arg("stop_ids") = std::vector<int32_t>{}, py::arg("logprobs") = -1);
+    py::class_<SamplingParams> params(m, "SamplingParams");
+    params.def(py::init([](const py::kwargs& fields) {
+        py::object made = py::cast(SamplingParams{});
+        for (auto [name, value] : fields) made.attr(name) = value;
+        return made.cast<SamplingParams>();
+    }));
+#define GENFAST_FIELD(name) params.def_readwrite(#name, &SamplingParams::name);
+    GENFAST_FIELD(logit_bias)
+    GENFAST_FIELD(repetition_penalty)
+    GENFAST_FIELD(presence_penalty)
+    GENFAST_FIELD(frequency_penalty)
+    GENFAST_FIELD(dry_multiplier)
+    GENFAST_FIELD(dry_base)
+    GENFAST_FIELD(dry_allowed_length)
+    GENFAST_FIELD(dry_breakers)
+    GENFAST_FIELD(no_repeat_ngram_size)
+    GENFAST_FIELD(bad_words)
+    GENFAST_FIELD(min_tokens)
+    GENFAST_FIELD(stop_ids)
+    GENFAST_FIELD(forced)
+    GENFAST_FIELD(suppress)
+    GENFAST_FIELD(suppress_at)
+    GENFAST_FIELD(temperature)
+    GENFAST_FIELD(top_n_sigma)
+    GENFAST_FIELD(top_k)
+    GENFAST_FIELD(top_p)
+    GENFAST_FIELD(min_p)
+    GENFAST_FIELD(typical_p)
+    GENFAST_FIELD(xtc_probability)
+    GENFAST_FIELD(xtc_threshold)
+    GENFAST_FIELD(mirostat_tau)
+    GENFAST_FIELD(mirostat_eta)
+    GENFAST_FIELD(seed)
+    GENFAST_FIELD(stream)
+    GENFAST_FIELD(logprobs)
+#undef GENFAST_FIELD
 
     // For tests: the sampler alone, on logits of the caller's.
     py::class_<Sampler>(m, "Sampler")
@@ -39,16 +58,23 @@ void bind_sampler(py::module_& m) {
             "next",
             [](Sampler& sampler, const FloatArray& logits, int64_t position,
                const std::string& isa) {
-                require(logits.ndim() == 1 && logits.size() > 0, "logits must have shape [V]");
-                std::vector<float> edited(logits.data(), logits.data() + logits.size());
-                Buffer scratch(sampler_scratch_bytes(logits.size()));
-                TokenLogprobs logprobs;
-                int32_t token = sampler.next(edited.data(), logits.size(), position,
-                                             kernels_for(isa), scratch.data(), &logprobs);
-                return std::make_tuple(token, logprobs.logprob, logprobs.top, edited);
+                FloatArray edited = copy_of(logits);
+                TokenLogprobs told;
+                int32_t token =
+                    sampler.next(edited.mutable_data(), logits.size(), position, kernels_for(isa),
+                                 scratch_of(sampler_scratch_bytes(logits.size())), &told);
+                return py::make_tuple(token, told.logprob, told.top, edited);
             },
             py::arg("logits"), py::arg("position"), py::kw_only(), py::arg("isa") = "")
-        .def("accept", &Sampler::accept, py::arg("token"));
+        .def("accept", &Sampler::accept, py::arg("token"))
+        .def(
+            "edit",
+            [](const Sampler& sampler, const FloatArray& logits) {
+                FloatArray edited = copy_of(logits);
+                sampler.edit(edited.mutable_data(), logits.size());
+                return edited;
+            },
+            py::arg("logits"));
 }
 
 }  // namespace genfast

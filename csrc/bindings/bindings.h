@@ -52,6 +52,13 @@ inline const float* optional_data(const std::optional<FloatArray>& array) {
     return array ? array->data() : nullptr;
 }
 
+// Kept between calls, as an engine keeps its own.
+inline std::byte* scratch_of(size_t bytes) {
+    thread_local Buffer scratch;
+    if (scratch.size() < bytes) scratch = Buffer(bytes);
+    return scratch.data();
+}
+
 inline ThreadPool& pool_of(int threads) {
     require(threads >= 0 && threads <= 1024, "threads=", threads, " must be 0 (default) to 1024");
     return shared_pool(threads ? threads : default_threads());

@@ -26,10 +26,13 @@ static inline Philox philox(uint64_t seed, uint64_t stream, uint64_t position) {
     return {{c[0], c[1], c[2], c[3]}};
 }
 
-// Uniform in [0, 1) with 53 random bits.
-static inline double uniform(uint64_t seed, uint64_t stream, uint64_t position) {
+// Uniform in [0, 1) with 53 random bits. There are two independent ones at each position.
+enum class Uniform { draw, chance };
+static inline double uniform(uint64_t seed, uint64_t stream, uint64_t position,
+                             Uniform which = Uniform::draw) {
     Philox r = philox(seed, stream, position);
-    uint64_t bits = (uint64_t(r.word[0]) << 32) | r.word[1];
+    const uint32_t* word = r.word + (which == Uniform::draw ? 0 : 2);
+    uint64_t bits = (uint64_t(word[0]) << 32) | word[1];
     return double(bits >> 11) * 0x1p-53;
 }
 

@@ -1,83 +1,89 @@
 #include "engine/sampler.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "core/random.h"
 
 namespace genfast {
 
-size_t sampler_scratch_bytes(int64_t vocabulary) {
-    return std::max(sample_scratch_bytes(vocabulary), logprobs_scratch_bytes(vocabulary));
+constexpr int64_t kFewTokens = 1024;  // `sample` sorts so many at most
+
+static size_t kernel_scratch_bytes(int64_t vocabulary) {
+    size_t most = std::max({sample_scratch_bytes(vocabulary), truncate_scratch_bytes(vocabulary),
+                            logprobs_scratch_bytes(vocabulary)});
+    return (most + 63) / 64 * 64;
 }
 
-TokenLogprobs token_logprobs(const float* logits, int64_t vocabulary, int32_t token, int64_t top,
-                             const Kernels& kernels, std::byte* scratch) {
-    TokenLogprobs result;
-    top = std::min(top, vocabulary);
-    std::vector<int32_t> ids(static_cast<size_t>(top));
-    std::vector<float> values(static_cast<size_t>(top));
-    LogprobsArgs args{};
-    args.logits = logits;
-    args.scratch = scratch;
-    args.token_logprob = &result.logprob;
-    args.top_ids = ids.data();
-    args.top_logprobs = values.data();
-    args.V = vocabulary;
-    args.top_n = top;
-    args.token = token;
-    Team alone;
-    kernels.logprobs(args, alone);
-    for (size_t i = 0; i < ids.size() && ids[i] >= 0; ++i)
-        result.top.push_back({ids[i], values[i]});
-    return result;
+size_t sampler_scratch_bytes(int64_t vocabulary) {
+    return kernel_scratch_bytes(vocabulary) + size_t(vocabulary) * sizeof(float);
 }
 
 Sampler::Sampler(const SamplingParams& params, const std::vector<int32_t>& prompt)
-    : params_(params) {
-    if (params_.repetition_penalty != 1)
-        for (int32_t token : prompt) seen_.emplace(token, 0);
-}
+    : params_(params),
+      penalties_(params, prompt),
+      dry_(params, prompt),
+      bans_(params, prompt),
+      mirostat_(params) {}
 
 void Sampler::accept(int32_t token) {
-    ++generated_;
-    if (params_.repetition_penalty != 1 || params_.presence_penalty != 0 ||
-        params_.frequency_penalty != 0)
-        ++seen_[token];
+    penalties_.accept(token);
+    dry_.accept(token);
+    bans_.accept(token);
+    mirostat_.accept(token);
+}
+
+bool Sampler::edits() const {
+    return !params_.logit_bias.empty() || penalties_.active() || dry_.active() || bans_.active();
+}
+
+bool Sampler::truncates() const {
+    return params_.temperature > 0 && (params_.top_n_sigma > 0 || params_.typical_p < 1 ||
+                                       params_.xtc_probability > 0 || mirostat_.active());
 }
 
 void Sampler::edit(float* logits, int64_t vocabulary) const {
     for (auto [token, bias] : params_.logit_bias)
         if (token >= 0 && token < vocabulary) logits[token] += bias;
-    // Each token is edited on its own, so the order of the map does not matter.
-    for (auto [token, count] : seen_) {
-        float& logit = logits[token];
-        if (params_.repetition_penalty != 1)
-            logit =
-                logit > 0 ? logit / params_.repetition_penalty : logit * params_.repetition_penalty;
-        if (count > 0) logit -= params_.presence_penalty + params_.frequency_penalty * float(count);
-    }
-    if (generated_ < params_.min_tokens)
-        for (int32_t token : params_.stop_ids)
-            if (token >= 0 && token < vocabulary)
-                logits[token] = -std::numeric_limits<float>::infinity();
+    penalties_.edit(logits);
+    if (dry_.active()) dry_.edit(logits);
+    if (bans_.active()) bans_.edit(logits, vocabulary);
+}
+
+Sampler::Left Sampler::truncate(float* logits, int64_t vocabulary, int64_t position,
+                                const Kernels& kernels, std::byte* scratch) const {
+    Left left;
+    TruncateArgs args{};
+    args.logits = logits;
+    args.scratch = scratch;
+    args.kept = &left.tokens;
+    args.log_sum = &left.log_sum;
+    args.V = vocabulary;
+    args.temperature = params_.temperature;
+    args.top_n_sigma = params_.top_n_sigma;
+    args.top_k = std::min(params_.top_k, vocabulary);
+    args.top_p = params_.top_p;
+    args.min_p = params_.min_p;
+    args.typical_p = params_.typical_p;
+    double chance = uniform(params_.seed, params_.stream, uint64_t(position), Uniform::chance);
+    args.xtc_threshold = chance < double(params_.xtc_probability) ? params_.xtc_threshold : 1;
+    args.max_bits = mirostat_.max_bits();
+    Team alone;
+    kernels.truncate(args, alone);
+    return left;
 }
 
 int32_t Sampler::next(float* logits, int64_t vocabulary, int64_t position, const Kernels& kernels,
                       std::byte* scratch, TokenLogprobs* logprobs) {
-    // The edits touch few logits, but the logprobs are of the unedited ones and need the token that
-    // comes out of the edited ones: keep what changes and put it back.
-    std::vector<std::pair<int32_t, float>> before;
     bool wants = params_.logprobs >= 0 && logprobs;
-    if (wants) {
-        auto keep = [&](int32_t token) {
-            if (token >= 0 && token < vocabulary) before.push_back({token, logits[token]});
-        };
-        for (auto [token, bias] : params_.logit_bias) keep(token);
-        for (auto [token, count] : seen_) keep(token);
-        for (int32_t token : params_.stop_ids) keep(token);
+    // The logprobs are of the unedited logits and need the token that comes out of the edited ones.
+    const float* before = logits;
+    if (wants && (edits() || truncates())) {
+        auto* copy = reinterpret_cast<float*>(scratch + kernel_scratch_bytes(vocabulary));
+        std::copy_n(logits, vocabulary, copy);
+        before = copy;
     }
     edit(logits, vocabulary);
+
     int32_t token = -1;
     SampleArgs args{};
     args.logits = logits;
@@ -89,12 +95,20 @@ int32_t Sampler::next(float* logits, int64_t vocabulary, int64_t position, const
     args.top_p = params_.top_p;
     args.min_p = params_.min_p;
     args.draw = uniform(params_.seed, params_.stream, uint64_t(position));
+    Left left;
+    if (truncates()) {
+        left = truncate(logits, vocabulary, position, kernels, scratch);
+        args.top_k = left.tokens <= kFewTokens ? left.tokens : 0;  // drops none, only sorts them
+        args.top_p = 1;
+        args.min_p = 0;
+    }
     Team alone;
     kernels.sample(args, alone);
-    if (wants && token >= 0) {
-        for (auto [id, value] : before) logits[id] = value;
-        *logprobs = token_logprobs(logits, vocabulary, token, params_.logprobs, kernels, scratch);
-    }
+    if (token >= 0 && mirostat_.active())
+        mirostat_.drawn(token, double(logits[token]) / params_.temperature - left.log_sum);
+
+    if (wants && token >= 0)
+        *logprobs = token_logprobs(before, vocabulary, token, params_.logprobs, kernels, scratch);
     return token;
 }
 

@@ -1,43 +1,29 @@
-// How a request's next token is chosen: the edits of the logits, then the `sample` kernel.
+// How a request's next token is chosen: edits of the logits, then what may be drawn, then the draw.
 //
-// Order: logit bias; repetition penalty (prompt and output, once a token: Keskar et al., 2019,
-// arXiv 1909.05858, as in Hugging Face); presence and frequency penalties (output only, as OpenAI's
-// API has them); no stop id before min_tokens; then temperature, top-k, top-p, min-p and the draw.
-// A draw is a function of (seed, stream, position): it depends on nothing else that runs.
+// The order, which is Hugging Face's where it has the step (docs/sampling.md): logit bias;
+// repetition, presence and frequency penalties; DRY; no repeated n-grams, bad words, no stop id
+// before min_tokens, forced tokens, suppressed tokens. Then temperature, top-n-sigma, top-k, top-p,
+// min-p, typical, XTC, Mirostat.
+//
+// A draw is a function of (seed, stream, position), and what depends on history is a function of
+// the tokens accepted: nothing else that runs changes a text, and `next` may be asked again.
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
-#include <utility>
 #include <vector>
 
+#include "engine/sampling/bans.h"
+#include "engine/sampling/dry.h"
+#include "engine/sampling/mirostat.h"
+#include "engine/sampling/params.h"
+#include "engine/sampling/penalties.h"
+#include "engine/sampling/token_logprobs.h"
 #include "kernels/table.h"
 
 namespace genfast {
 
-struct SamplingParams {
-    float temperature = 0;  // 0: greedy
-    int64_t top_k = 0;      // 0: all
-    float top_p = 1, min_p = 0;
-    float repetition_penalty = 1, presence_penalty = 0, frequency_penalty = 0;
-    std::vector<std::pair<int32_t, float>> logit_bias;
-    uint64_t seed = 0, stream = 0;
-    int64_t min_tokens = 0;
-    std::vector<int32_t> stop_ids;
-    int64_t logprobs = -1;  // -1: none; k: of the chosen token and the k most likely
-};
-
-struct TokenLogprobs {
-    float logprob = 0;                           // of the token that was chosen
-    std::vector<std::pair<int32_t, float>> top;  // the most likely ones, best first
-};
-
-// Scratch for everything below, one buffer a thread.
+// Scratch for Sampler::next and token_logprobs, one buffer a thread.
 size_t sampler_scratch_bytes(int64_t vocabulary);
-
-// Log-softmax of `token` and of the `top` most likely tokens.
-TokenLogprobs token_logprobs(const float* logits, int64_t vocabulary, int32_t token, int64_t top,
-                             const Kernels& kernels, std::byte* scratch);
 
 class Sampler {
   public:
@@ -50,12 +36,25 @@ class Sampler {
                  std::byte* scratch, TokenLogprobs* logprobs);
     void accept(int32_t token);  // the token is part of the output from now on
 
-  private:
+    // The edits alone, of a whole row: what a beam search ranks.
     void edit(float* logits, int64_t vocabulary) const;
 
+  private:
+    struct Left {  // of a row, to be drawn from
+        int64_t tokens = 0;
+        double log_sum = 0;  // ln sum of e^(logit / temperature)
+    };
+
+    bool edits() const;
+    bool truncates() const;
+    Left truncate(float* logits, int64_t vocabulary, int64_t position, const Kernels& kernels,
+                  std::byte* scratch) const;
+
     SamplingParams params_;
-    std::unordered_map<int32_t, int32_t> seen_;  // token -> times in the output; 0: prompt only
-    int64_t generated_ = 0;
+    Penalties penalties_;
+    Dry dry_;
+    Bans bans_;
+    Mirostat mirostat_;
 };
 
 }  // namespace genfast

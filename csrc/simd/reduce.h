@@ -33,21 +33,32 @@ GENFAST_INLINE float row_min(const float* x, int64_t n) {
     return -vmaxall(vsub(vzero(), acc));
 }
 
-// sum of f(i, n), f giving the Vec of elements i .. i + n with zeros behind them
-template <class F>
-GENFAST_INLINE double block_sum(int64_t n, F f) {
-    double total = 0;
+// total[j] = sum of f(i, n, part)'s part[j], f giving the Vecs of elements i .. i + n with zeros
+// behind them
+template <int kSums, class F>
+GENFAST_INLINE void block_sums(int64_t n, double* total, F f) {
+    for (int j = 0; j < kSums; ++j) total[j] = 0;
     for (int64_t block = 0; block < n; block += kSumBlock) {
         int64_t end = n - block < kSumBlock ? n : block + kSumBlock, i = block;
-        Vec acc[2] = {vzero(), vzero()};
-        for (; i + 2 * kLanes <= end; i += 2 * kLanes) {
-            acc[0] = vadd(acc[0], f(i, kLanes));
-            acc[1] = vadd(acc[1], f(i + kLanes, kLanes));
+        Vec acc[2][kSums], part[kSums];
+        for (int j = 0; j < kSums; ++j) acc[0][j] = acc[1][j] = vzero();
+        for (; i + 2 * kLanes <= end; i += 2 * kLanes)
+            for (int half = 0; half < 2; ++half) {
+                f(i + half * kLanes, kLanes, part);
+                for (int j = 0; j < kSums; ++j) acc[half][j] = vadd(acc[half][j], part[j]);
+            }
+        for (; i < end; i += kLanes) {
+            f(i, int(end - i < kLanes ? end - i : kLanes), part);
+            for (int j = 0; j < kSums; ++j) acc[0][j] = vadd(acc[0][j], part[j]);
         }
-        for (; i < end; i += kLanes)
-            acc[0] = vadd(acc[0], f(i, int(end - i < kLanes ? end - i : kLanes)));
-        total += double(vsum(vadd(acc[0], acc[1])));
+        for (int j = 0; j < kSums; ++j) total[j] += double(vsum(vadd(acc[0][j], acc[1][j])));
     }
+}
+
+template <class F>
+GENFAST_INLINE double block_sum(int64_t n, F f) {
+    double total;
+    block_sums<1>(n, &total, [&](int64_t i, int some, Vec* part) { *part = f(i, some); });
     return total;
 }
 

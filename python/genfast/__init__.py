@@ -3,6 +3,8 @@
 from genfast import ops
 from genfast._core import cpu_info
 from genfast.api import Model, load
+from genfast.calibrate import calibrate
+from genfast.confidence import Calibration
 from genfast.errors import ComputeError, DeadlineError, GenfastError, LoadError, QueueFull
 from genfast.invariance import InvarianceCheck, check_invariance
 from genfast.receipt import Receipt, Replay, replay
@@ -11,6 +13,7 @@ from genfast.sampling import Sampling
 
 __version__ = "0.1.0"
 __all__ = [
+    "Calibration",
     "Chunk",
     "ComputeError",
     "DeadlineError",
@@ -28,6 +31,7 @@ __all__ = [
     "TokenLogprobs",
     "Usage",
     "__version__",
+    "calibrate",
     "check_invariance",
     "cpu_info",
     "load",

@@ -67,30 +67,16 @@ class Program:
     def shape(self, value: int) -> tuple[int, int]: ...
 
 class SamplingParams:
-    def __init__(
-        self,
-        *,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        presence_penalty: float = 0.0,
-        frequency_penalty: float = 0.0,
-        logit_bias: list[tuple[int, float]] = ...,
-        seed: int = 0,
-        stream: int = 0,
-        min_tokens: int = 0,
-        stop_ids: list[int] = ...,
-        logprobs: int = -1,
-    ) -> None: ...
+    """csrc/engine/sampling/params.h, a keyword a field."""
+    def __init__(self, **fields: Any) -> None: ...
 
 class Sampler:
     def __init__(self, params: SamplingParams, prompt: list[int]) -> None: ...
     def next(
         self, logits: F32, position: int, *, isa: str = ""
-    ) -> tuple[int, float, list[tuple[int, float]], list[float]]: ...
+    ) -> tuple[int, float, list[tuple[int, float]], F32]: ...
     def accept(self, token: int) -> None: ...
+    def edit(self, logits: F32) -> F32: ...
 
 class Request:
     prompt: list[int]

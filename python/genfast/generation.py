@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from genfast import _core
 from genfast.detokenizer import Detokenizer, StopStrings
 from genfast.errors import ComputeError
+from genfast.native_sampling import native_sampling
 from genfast.results import Chunk, Generation, Timings, TokenLogprobs, Usage
 from genfast.sampling import Sampling
 from genfast.tokenizer import Tokenizer
@@ -43,7 +44,7 @@ class Run:
         self.prompt = prompt
         self.finish_reason: str | None = None
         self.token_ids: list[int] = []
-        self.logprobs: list[TokenLogprobs] = []
+        self._told: list[TokenLogprobs] = []  # where logprobs or a calibration ask for it
         self.digests: list[int] = []
         self.text = ""
         self._engine = engine
@@ -55,7 +56,14 @@ class Run:
         self._native = engine.submit(
             prompt,
             sampling.max_tokens,
-            _native_sampling(sampling, seed, stop_ids, index),
+            native_sampling(
+                sampling,
+                seed=seed,
+                stream=index,
+                stop_ids=stop_ids,
+                prompt_tokens=len(prompt),
+                tokenizer=tokenizer,
+            ),
             priority=sampling.priority,
             deadline_seconds=math.inf if deadline is None else deadline / 1e3,
             speculate=_SPECULATE[sampling.speculate],
@@ -83,13 +91,11 @@ class Run:
         text = "".join(self._take(token) for token in self._state["tokens"])
         new = self._state["tokens"][: len(self.token_ids) - start]
         self.digests += self._state["digests"][: len(new)]
-        logprobs = None
-        if self.sampling.logprobs is not None:
-            logprobs = [
-                TokenLogprobs(token, logprob, top)
-                for token, (logprob, top) in zip(new, self._state["logprobs"], strict=False)
-            ]
-            self.logprobs += logprobs
+        logprobs = [
+            TokenLogprobs(token, *told)
+            for token, told in zip(new, self._state["logprobs"], strict=False)
+        ]
+        self._told += logprobs
         if self.finish_reason is None and self._state["finish_reason"]:
             self.finish_reason = self._state["finish_reason"]
             text += self._rest()
@@ -99,8 +105,9 @@ class Run:
             text=text,
             token_ids=new,
             finish_reason=self.finish_reason,
-            logprobs=logprobs,
+            logprobs=self._asked(logprobs),
             index=self.index,
+            confidence=self.confidence() if done else None,
             usage=self.usage() if done else None,
             timings=self.timings() if done else None,
             make_receipt=self.make_receipt if done else None,
@@ -155,6 +162,14 @@ class Run:
             decode_tokens=max(0, len(self.token_ids) - 1),
         )
 
+    def confidence(self) -> float | None:
+        """How likely the answer is right; None without a calibration."""
+        calibration = self.sampling.calibration
+        return calibration.confidence(self._told) if calibration else None
+
+    def _asked(self, told: list[TokenLogprobs]) -> list[TokenLogprobs] | None:
+        return told if self.sampling.logprobs is not None else None
+
     def make_receipt(self) -> Receipt:
         return self._make_receipt(self)
 
@@ -163,32 +178,14 @@ class Run:
             text=self.text,
             token_ids=self.token_ids,
             finish_reason=self.finish_reason or "cancelled",
-            logprobs=self.logprobs if self.sampling.logprobs is not None else None,
+            logprobs=self._asked(self._told),
+            calibrated=self.confidence(),
+            abstain_below=self.sampling.abstain_below,
             usage=usage or self.usage(),
             timings=self.timings(),
             others=tuple(others),
             make_receipt=self.make_receipt,
         )
-
-
-def _native_sampling(
-    sampling: Sampling, seed: int, stop_ids: Sequence[int], index: int
-) -> _core.SamplingParams:
-    return _core.SamplingParams(
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
-        min_p=sampling.min_p,
-        repetition_penalty=sampling.repetition_penalty,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
-        logit_bias=list(sampling.logit_bias.items()),
-        seed=seed,
-        stream=index,
-        min_tokens=sampling.min_tokens,
-        stop_ids=list(stop_ids),
-        logprobs=-1 if sampling.logprobs is None else sampling.logprobs,
-    )
 
 
 def finish_all(runs: Sequence[Run]) -> None:

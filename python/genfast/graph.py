@@ -68,7 +68,7 @@ class Graph:
     def embed(
         self, ids: Tensor, table, residual: Tensor | None = None, *, scale=1.0, name="embed"
     ) -> Tensor:
-        """table[ids] · scale (+ residual); ids are `token_ids` or `positions`, table [V, E] a weight."""
+        """table[ids] · scale (+ residual); ids: `token_ids` or `positions`, table [V, E] a weight."""
         inputs = [ids, self._matrix(table), residual]
         return self._append("embed", inputs, {"scale": float(scale)}, name)
 
@@ -118,6 +118,48 @@ class Graph:
         """
         inputs = [x, self._matrix(weight), self._constant(bias), residual]
         return self._append("matmul", inputs, {"activation": activation}, name)
+
+    def route(
+        self,
+        logits: Tensor,
+        k: int,
+        *,
+        scoring: str = "softmax",
+        bias: np.ndarray | None = None,
+        renormalise: bool = False,
+        scale: float = 1.0,
+        groups: int = 1,
+        kept_groups: int = 1,
+        name="route",
+    ) -> Tensor:
+        """The k experts of each token and their weights: [T, X] → [T, 2k]."""
+        attributes = {
+            "k": k,
+            "scoring": scoring,
+            "renormalise": renormalise,
+            "scale": float(scale),
+            "groups": groups,
+            "kept_groups": kept_groups,
+        }
+        return self._append("route", [logits, self._constant(bias)], attributes, name)
+
+    def moe(
+        self,
+        x: Tensor,
+        routes: Tensor,
+        experts: list,
+        *,
+        activation: str = "silu",
+        residual: Tensor | None = None,
+        name="moe",
+    ) -> Tensor:
+        """Σ weight · down(activation(gate(x)) · up(x)) over the routes' experts (+ residual).
+
+        experts: for each, its gated matrix of gate and up [2F, E], and down [E, F].
+        """
+        matrices = [self._matrix(weight) for pair in experts for weight in pair]
+        inputs = [x, routes, residual, *matrices]
+        return self._append("moe", inputs, {"activation": activation}, name)
 
     def rope_table(self, frequencies: RopeFrequencies, *, name="rope_table") -> Tensor:
         """Cosines and sines of this step's positions, once for all layers: [T, R]."""

@@ -17,6 +17,7 @@ import numpy as np
 from genfast import _core, kv_file, models
 from genfast.chat import render
 from genfast.checkpoint import Checkpoint
+from genfast.confidence import Calibrated
 from genfast.config import Fields, read_config, read_object
 from genfast.drafts import Drafts
 from genfast.errors import ComputeError
@@ -39,7 +40,7 @@ _SEQUENCES = 64  # requests that run at once; more wait
 _open_models: weakref.WeakSet[Model] = weakref.WeakSet()
 
 
-class Model:
+class Model(Calibrated):
     """A loaded language model; made by `genfast.load`.
 
     Methods may be called from any number of threads: requests join one running batch, and a
@@ -341,6 +342,7 @@ class Model:
         if sampling.stop and self.tokenizer is None:
             raise ValueError("stop needs a tokenizer, and this directory has none")
         drafter = self._drafts.find(draft, self._engine, sampling.speculate)
+        sampling = self._calibrated(sampling)
         seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         stop_ids = list(sampling.stop_token_ids)
         if not sampling.ignore_eos:

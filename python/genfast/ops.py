@@ -54,10 +54,7 @@ def silu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
 
 
 def bound(x, limit: float, soft: bool = False, *, isa: str = "", threads: int = 0) -> np.ndarray:
-    """x kept within ±limit, element by element; soft: limit · tanh(x / limit).
-
-    x [...] float32 → [...]. The soft one: Gemma Team, 2024 (arXiv 2408.00118).
-    """
+    """x [...] float32 kept within ±limit; soft: limit · tanh(x / limit) (Gemma 2, arXiv 2408.00118)."""
     return _core.ops.bound(x, limit, soft, isa=isa, threads=threads)
 
 
@@ -172,6 +169,61 @@ def matmul(
     """
     packed = _packed(weight, format, threads, gated)
     return _core.ops.matmul(x, packed, bias, residual, activation, isa=isa, threads=threads)
+
+
+def route(
+    logits,
+    k: int,
+    scoring: str = "softmax",
+    bias=None,
+    *,
+    renormalise: bool = False,
+    scale: float = 1.0,
+    groups: int = 1,
+    kept_groups: int = 1,
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """The k experts of each token and their weights.
+
+    logits [T, X], bias [X] float32 → [T, 2k]: numbers of experts, ascending, then weights. scoring:
+    "softmax" over all experts, "softmax_of_chosen", or "sigmoid". The largest scores + bias are
+    chosen, of the kept_groups best of `groups` groups; weights are scores, divided by their sum if
+    `renormalise`, times scale. DeepSeek-AI, 2024 (arXiv 2412.19437).
+    """
+    return _core.ops.route(
+        logits,
+        k,
+        scoring,
+        bias,
+        renormalise=renormalise,
+        scale=scale,
+        groups=groups,
+        kept_groups=kept_groups,
+        isa=isa,
+        threads=threads,
+    )
+
+
+def moe(
+    x,
+    routes,
+    experts,
+    residual=None,
+    activation: str = "silu",
+    *,
+    format: str = "f32",
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """A mixture of experts: residual + Σ weight · down(activation(gate(x)) · up(x)).
+
+    x, residual [T, E] float32; routes [T, 2k] from `route`; experts: a pair for each, gate and up
+    [2F, E] and down [E, F], ``_core.Weight`` (the first gated) or arrays, which are packed into
+    ``format`` for this call → [T, E].
+    """
+    pack = [(_packed(up, format, threads, True), _packed(w, format, threads)) for up, w in experts]
+    return _core.ops.moe(x, routes, pack, residual, activation=activation, isa=isa, threads=threads)
 
 
 def _packed(weight, format: str, threads: int, gated: bool = False) -> _core.Weight:
@@ -290,6 +342,42 @@ def sample(
     )
 
 
+def truncate(
+    logits,
+    *,
+    temperature: float = 1.0,
+    top_n_sigma: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    typical_p: float = 1.0,
+    xtc_threshold: float = 1.0,
+    max_bits: float = float("inf"),
+    isa: str = "",
+    threads: int = 0,
+) -> tuple[np.ndarray, int, float]:
+    """What may be drawn of logits [V] float32; the rest is -inf.
+
+    The filters in that order, each on what the one before left (csrc/kernels/truncate/truncate.h);
+    the defaults keep all. xtc_threshold: of the tokens that likely only the last stays.
+    max_bits: the most surprise that stays. → (logits, how many are left, ln of the sum of
+    e^(logit / temperature) over these).
+    """
+    return _core.ops.truncate(
+        logits,
+        temperature=temperature,
+        top_n_sigma=top_n_sigma,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        typical_p=typical_p,
+        xtc_threshold=xtc_threshold,
+        max_bits=max_bits,
+        isa=isa,
+        threads=threads,
+    )
+
+
 def logprobs(
     logits, token: int, top_n: int = 0, *, isa: str = "", threads: int = 0
 ) -> tuple[float, np.ndarray, np.ndarray]:
@@ -298,4 +386,13 @@ def logprobs(
     → (log-probability of token, ids [top_n] int32, their log-probabilities [top_n] float32),
     largest first, ties to the lower id; id -1 and -inf when fewer than top_n logits are above -inf.
     """
-    return _core.ops.logprobs(logits, token, top_n, isa=isa, threads=threads)
+    told = _core.ops.logprobs(logits, token, top_n, isa=isa, threads=threads)
+    return told[0], told[3], told[4]
+
+
+def certainty(logits, *, isa: str = "", threads: int = 0) -> tuple[float, float]:
+    """How sure softmax(logits) is, logits [V] float32: by the kernel of `logprobs`.
+
+    → (entropy in nats, the largest probability less the second).
+    """
+    return _core.ops.logprobs(logits, 0, isa=isa, threads=threads)[1:3]

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _UNFINISHED = ("cancelled", "deadline")
 # What changes no token, or is given otherwise.
-_NOT_REPLAYED = ("priority", "deadline_ms", "speculate", "n", "seed", "max_tokens")
+_NOT_REPLAYED = (
+    "priority",
+    "deadline_ms",
+    "speculate",
+    "n",
+    "seed",
+    "max_tokens",
+    "calibration",
+    "abstain_below",
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def receipt_of(model: Model, run: Run) -> Receipt:
     prints = model.fingerprint
     parameters = {
         name: value
-        for name, value in asdict(run.sampling).items()
+        for name, value in vars(run.sampling).items()
         if name not in _NOT_REPLAYED and value != getattr(Sampling(), name)
     }
     parameters = json.loads(json.dumps(parameters))  # tuples and keys as a file gives them back
@@ -150,8 +159,8 @@ def _neutral() -> dict[str, Any]:
     """Sampling fields as they are when nobody asks for anything: not the directory's defaults."""
     return {
         name: value
-        for name, value in asdict(Sampling()).items()
-        if name not in _NOT_REPLAYED and value not in (None, (), {})
+        for name, value in vars(Sampling()).items()
+        if name not in _NOT_REPLAYED and value is not None
     }
 
 

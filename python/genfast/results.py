@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -18,16 +19,20 @@ def _short(text: str, limit: int = 60) -> str:
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """Natural-log probability of one token, and the likeliest tokens at its place.
+    """Natural-log probability of one token, and how sure the model was of its place.
 
-    logprob: that of the token that stands there, under the model's own distribution
-        (before temperature, penalties and filters).
+    All of the model's own distribution there (before temperature, penalties and filters).
+    logprob: of the token that stands there.
     top: (id, logprob), likeliest first; as many as `logprobs=` asked for.
+    entropy: -sum p ln p over the vocabulary, in nats.
+    margin: the largest probability less the second.
     """
 
     token_id: int
     logprob: float
     top: list[tuple[int, float]] = field(default_factory=list)
+    entropy: float = float("nan")
+    margin: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -125,10 +130,39 @@ class Generation(_Receipted):
     timings: Timings = field(default_factory=Timings)
     others: tuple[Generation, ...] = field(default=(), repr=False)
     make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
+    calibrated: float | None = field(default=None, repr=False)
+    abstain_below: float | None = field(default=None, repr=False)
 
     @property
     def choices(self) -> tuple[Generation, ...]:
         return (self, *self.others)
+
+    @property
+    def logprob(self) -> float:
+        """Natural-log probability of the whole sequence of tokens under the model."""
+        if self.logprobs is None:
+            raise ValueError("logprob and probability need logprobs=0 (or more) in generate")
+        return math.fsum(token.logprob for token in self.logprobs)
+
+    @property
+    def probability(self) -> float:
+        """exp(logprob)."""
+        return math.exp(self.logprob)
+
+    @property
+    def confidence(self) -> float:
+        """How likely the answer is right, by the model's calibration."""
+        if self.calibrated is None:
+            raise ValueError(
+                "confidence needs a calibration: fit one with genfast.calibrate(model, labelled), "
+                "then set model.calibration or pass calibration= to generate"
+            )
+        return self.calibrated
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the confidence is below the abstain_below of the call: better no answer."""
+        return self.abstain_below is not None and self.confidence < self.abstain_below
 
     def __str__(self) -> str:
         return self.text
@@ -150,6 +184,7 @@ class Chunk(_Receipted):
     finish_reason: None but in the last chunk of a choice.
     index: which of the n choices.
     usage, timings, receipt: in the last chunk of a choice.
+    confidence: there too, with a calibration.
     """
 
     text: str
@@ -160,6 +195,7 @@ class Chunk(_Receipted):
     usage: Usage | None = None
     timings: Timings | None = None
     make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
+    confidence: float | None = None
 
     def __str__(self) -> str:
         return self.text

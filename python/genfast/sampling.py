@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import math
-import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from genfast import sampling_checks as checks
+from genfast.confidence import Calibration
 from genfast.errors import LoadError
+from genfast.sampling_checks import INT32_MAX, integer, real
+from genfast.sampling_conflicts import FILTERS, check_together
 
 DEFAULT_MAX_TOKENS = 128
 MAX_LOGPROBS = 100
 MAX_N = 128
-_INT32_MAX = 2**31 - 1
 
 
 class NotSupportedYet(ValueError, NotImplementedError):
@@ -25,13 +26,23 @@ class NotSupportedYet(ValueError, NotImplementedError):
 class Sampling:
     """Settings of one request; made by `Sampling.make`, which checks them.
 
-    Order of use: logit_bias and penalties on the logits, then temperature, top_k, top_p, min_p.
+    Order of use, as in Hugging Face where it has the step: logit_bias, repetition_penalty,
+    presence_penalty and frequency_penalty, dry_*, no_repeat_ngram_size, bad_words_ids, min_tokens,
+    forced_*, suppress_tokens, begin_suppress_tokens on the logits; then temperature, top_n_sigma,
+    top_k, top_p, min_p, typical_p, xtc_*, mirostat_* on what may be drawn.
 
     max_tokens: most tokens to generate, ≥ 1.
-    temperature: 0 is greedy (then top_k, top_p, min_p, seed change nothing).
+    temperature: 0 is greedy (then seed and what follows temperature change nothing).
+    top_n_sigma: keep logits within n standard deviations of the largest; 0 keeps all.
     top_k: keep the k most likely tokens; 0 keeps all.
     top_p: keep the most likely tokens until their probability reaches p, in (0, 1].
     min_p: drop tokens less likely than min_p times the likeliest, in [0, 1].
+    typical_p: keep the tokens whose surprise is nearest to the entropy until their probability
+        reaches p, in (0, 1].
+    xtc_probability, xtc_threshold: with that probability, of the tokens at least as likely as the
+        threshold keep the least likely alone.
+    mirostat_tau, mirostat_eta: Mirostat v2 instead of the filters above: keep the surprise of the
+        text near tau bits, learning at the rate eta; tau 0 is off.
     seed: 0 … 2^64-1, or None for a fresh one each call.
     stop: strings that end the text and are left out of it.
     stop_token_ids: ids that end the generation, beside the model's own end tokens.
@@ -41,7 +52,16 @@ class Sampling:
         output; 1 is off.
     presence_penalty, frequency_penalty: subtracted once, or per occurrence, from the logits of
         tokens generated so far; in [-2, 2].
+    dry_multiplier, dry_base, dry_allowed_length, dry_sequence_breakers: DRY: what would continue a
+        repetition of length ≥ allowed_length loses multiplier * base^(length - allowed_length);
+        repetitions end at tokens that hold a breaker, a string or a token id. Multiplier 0 is off.
+    no_repeat_ngram_size: no n tokens in a row come twice; 0 is off.
+    bad_words_ids: sequences of token ids that are never completed; end tokens are not concerned.
     logit_bias: added to the logits of these ids.
+    suppress_tokens, begin_suppress_tokens: ids that never come, or not as the first token.
+    forced_tokens: pairs (place in the output, token id); place 0 is the first.
+    forced_bos_token_id: the first token after a prompt of one token.
+    forced_eos_token_id: the last of max_tokens tokens; of several ids one of these.
     n: independent continuations of the prompt.
     logprobs: None for none, k ≥ 0 for the chosen token's and those of the k likeliest.
     priority: requests of a higher priority are computed first; 0 is usual.
@@ -50,13 +70,22 @@ class Sampling:
     deadline_ms: milliseconds from now after which the request ends with what there is
         (finish_reason "deadline"); DeadlineError at once when not even the first token is
         expected by then.
+    calibration: what `Generation.confidence` comes from, else `model.calibration`; see
+        `genfast.calibrate`.
+    abstain_below: `Generation.abstained` says whether the confidence is below this.
     """
 
     max_tokens: int = DEFAULT_MAX_TOKENS
     temperature: float = 0.0
+    top_n_sigma: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    typical_p: float = 1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    mirostat_tau: float = 0.0
+    mirostat_eta: float = 0.1
     seed: int | None = None
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
@@ -65,12 +94,25 @@ class Sampling:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_sequence_breakers: tuple[str | int, ...] = ("\n", ":", '"', "*")
+    no_repeat_ngram_size: int = 0
+    bad_words_ids: tuple[tuple[int, ...], ...] = ()
     logit_bias: dict[int, float] = field(default_factory=dict)
+    suppress_tokens: tuple[int, ...] = ()
+    begin_suppress_tokens: tuple[int, ...] = ()
+    forced_tokens: tuple[tuple[int, int], ...] = ()
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: tuple[int, ...] = ()
     n: int = 1
     logprobs: int | None = None
     priority: int = 0
     speculate: bool | str = "auto"
     deadline_ms: float | None = None
+    calibration: Calibration | None = None
+    abstain_below: float | None = None
 
     @property
     def greedy(self) -> bool:
@@ -92,175 +134,63 @@ class Sampling:
         the token ids of logit_bias and stop_token_ids.
         """
         values = _from_generation_config(defaults or {}, source)
+        given = {}
         for name, value in (overrides or {}).items():
             if name not in _CHECKS:
                 _refuse(name, value)
             elif value is not None:
-                values[name] = _CHECKS[name](name, value)
-        made = Sampling(**values)
-        made._check_together(vocab_size)
+                given[name] = _CHECKS[name](name, value)
+        if given.get("mirostat_tau"):  # the file's filters are not meant to meet it
+            values = {name: value for name, value in values.items() if name not in FILTERS}
+        made = Sampling(**{**values, **given})
+        check_together(made, vocab_size)
         return made
-
-    def _check_together(self, vocab_size: int | None) -> None:
-        if self.min_tokens > self.max_tokens:
-            raise ValueError(
-                f"min_tokens={self.min_tokens} is more than max_tokens={self.max_tokens}"
-            )
-        for name, ids in (
-            ("logit_bias", self.logit_bias),
-            ("stop_token_ids", self.stop_token_ids),
-        ):
-            for token_id in ids:
-                if vocab_size is not None and token_id >= vocab_size:
-                    raise ValueError(
-                        f"{name} names token {token_id}; allowed: ids from 0 to {vocab_size - 1}"
-                    )
 
 
 # --- one check a keyword ---------------------------------------------------------------------
 
-
-def _bad(name: str, value: Any, allowed: str) -> ValueError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 80 else shown[:77] + "…"
-    return ValueError(f"{name}={shown} is not allowed; allowed: {allowed}")
-
-
-def _as_int(value: Any) -> int | None:
-    """A plain int from an int or a numpy integer; None for anything else, bool included."""
-    if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
-        return None
-    try:
-        return operator.index(value)
-    except TypeError:
-        return None
-
-
-def _as_float(value: Any) -> float | None:
-    """A finite float from a real number of Python or numpy; None for anything else."""
-    if isinstance(value, bool | str | bytes | complex) or type(value).__name__ == "bool_":
-        return None
-    if not hasattr(type(value), "__float__") and not hasattr(type(value), "__index__"):
-        return None
-    if getattr(value, "ndim", 0):  # an array is not a number, even of one element
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _integer(low: int, high: int, allowed: str = "") -> Callable[[str, Any], int]:
-    text = allowed or (f"an int from {low} to {high}" if high < _INT32_MAX else f"an int ≥ {low}")
-
-    def check(name: str, value: Any) -> int:
-        number = _as_int(value)
-        if number is None or not low <= number <= high:
-            raise _bad(name, value, text)
-        return number
-
-    return check
-
-
-def _real(test: Callable[[float], bool], allowed: str) -> Callable[[str, Any], float]:
-    def check(name: str, value: Any) -> float:
-        number = _as_float(value)
-        if number is None or not test(number):
-            raise _bad(name, value, allowed)
-        return number
-
-    return check
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):
-        raise _bad(name, value, "True or False")
-    return bool(value)
-
-
-def _top_k(name: str, value: Any) -> int:
-    allowed = "an int ≥ 1, or 0 (or -1) to keep every token"
-    return max(0, _integer(-1, _INT32_MAX, allowed)(name, value))
-
-
-def _temperature(name: str, value: Any) -> float:
-    check = _real(lambda x: 0.0 <= x <= 100.0, "a number from 0 (greedy) to 100")
-    number = check(name, value)
-    # Below this every probability but the largest vanishes in float32: greedy, said plainly.
-    return number if number >= 1e-5 else 0.0
-
-
-def _stop(name: str, value: Any) -> tuple[str, ...]:
-    allowed = "a non-empty string or a list of them"
-    if isinstance(value, str):
-        value = [value]
-    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
-        raise _bad(name, value, allowed)
-    stops = tuple(value)
-    for stop in stops:
-        if not isinstance(stop, str) or not stop:
-            raise _bad(name, list(stops), allowed)
-    return tuple(dict.fromkeys(stops))
-
-
-def _stop_token_ids(name: str, value: Any) -> tuple[int, ...]:
-    allowed = "a list of token ids (ints ≥ 0)"
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise _bad(name, value, allowed)
-    ids = []
-    for item in value:
-        number = _as_int(item)
-        if number is None or not 0 <= number <= _INT32_MAX:
-            raise _bad(name, item, allowed)
-        ids.append(number)
-    return tuple(dict.fromkeys(ids))
-
-
-def _logit_bias(name: str, value: Any) -> dict[int, float]:
-    allowed = "a dict of token id (int ≥ 0) to a finite number"
-    if not isinstance(value, Mapping):
-        raise _bad(name, value, allowed)
-    bias = {}
-    for key, amount in value.items():
-        token_id, number = _as_int(key), _as_float(amount)
-        if token_id is None or not 0 <= token_id <= _INT32_MAX or number is None:
-            raise _bad(name, {key: amount}, allowed)
-        bias[token_id] = number
-    return bias
-
-
-def _speculate(name: str, value: Any) -> bool | str:
-    if isinstance(value, str) and value == "auto":
-        return value
-    try:
-        return _flag(name, value)
-    except ValueError:
-        raise _bad(name, value, "True, False or 'auto'") from None
-
-
-_PENALTY = _real(lambda x: -2.0 <= x <= 2.0, "a number from -2 to 2")
+_PENALTY = real(lambda x: -2.0 <= x <= 2.0, "a number from -2 to 2")
+_SHARE = "a number above 0, up to 1 (1 keeps every token)"
 
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "max_tokens": _integer(1, _INT32_MAX),
-    "temperature": _temperature,
-    "top_k": _top_k,
-    "top_p": _real(lambda x: 0.0 < x <= 1.0, "a number above 0, up to 1 (1 keeps every token)"),
-    "min_p": _real(lambda x: 0.0 <= x <= 1.0, "a number from 0 (off) to 1"),
-    "seed": _integer(0, 2**64 - 1, "None or an int from 0 to 2**64 - 1"),
-    "stop": _stop,
-    "stop_token_ids": _stop_token_ids,
-    "ignore_eos": _flag,
-    "min_tokens": _integer(0, _INT32_MAX),
-    "repetition_penalty": _real(lambda x: 0.0 < x <= 100.0, "a number above 0, up to 100"),
+    "max_tokens": integer(1, INT32_MAX),
+    "temperature": checks.temperature,
+    "top_n_sigma": real(lambda x: 0.0 <= x <= 1000.0, "a number from 0 (off) to 1000"),
+    "top_k": checks.top_k,
+    "top_p": real(lambda x: 0.0 < x <= 1.0, _SHARE),
+    "min_p": real(lambda x: 0.0 <= x <= 1.0, "a number from 0 (off) to 1"),
+    "typical_p": real(lambda x: 0.0 < x <= 1.0, _SHARE),
+    "xtc_probability": real(lambda x: 0.0 <= x <= 1.0, "a number from 0 (off) to 1"),
+    "xtc_threshold": real(lambda x: 0.0 < x <= 0.5, "a number above 0, up to 0.5"),
+    "mirostat_tau": real(lambda x: 0.0 <= x <= 100.0, "a number of bits from 0 (off) to 100"),
+    "mirostat_eta": real(lambda x: 0.0 < x <= 10.0, "a number above 0, up to 10"),
+    "seed": integer(0, 2**64 - 1, "None or an int from 0 to 2**64 - 1"),
+    "stop": checks.stop,
+    "stop_token_ids": checks.token_ids,
+    "ignore_eos": checks.flag,
+    "min_tokens": integer(0, INT32_MAX),
+    "repetition_penalty": real(lambda x: 0.0 < x <= 100.0, "a number above 0, up to 100"),
     "presence_penalty": _PENALTY,
     "frequency_penalty": _PENALTY,
-    "logit_bias": _logit_bias,
-    "n": _integer(1, MAX_N),
-    "logprobs": _integer(0, MAX_LOGPROBS, f"None or an int from 0 to {MAX_LOGPROBS}"),
-    "priority": _integer(-_INT32_MAX, _INT32_MAX, f"an int from {-_INT32_MAX} to {_INT32_MAX}"),
-    "speculate": _speculate,
-    "deadline_ms": _real(lambda x: x > 0.0, "None or a number above 0"),
+    "dry_multiplier": real(lambda x: 0.0 <= x <= 100.0, "a number from 0 (off) to 100"),
+    "dry_base": real(lambda x: 1.0 <= x <= 100.0, "a number from 1 to 100"),
+    "dry_allowed_length": integer(1, INT32_MAX),
+    "dry_sequence_breakers": checks.sequence_breakers,
+    "no_repeat_ngram_size": integer(0, INT32_MAX),
+    "bad_words_ids": checks.bad_words_ids,
+    "logit_bias": checks.logit_bias,
+    "suppress_tokens": checks.token_ids,
+    "begin_suppress_tokens": checks.token_ids,
+    "forced_tokens": checks.forced_tokens,
+    "forced_bos_token_id": checks.token_id,
+    "forced_eos_token_id": checks.one_or_more_ids,
+    "n": integer(1, MAX_N),
+    "logprobs": integer(0, MAX_LOGPROBS, f"None or an int from 0 to {MAX_LOGPROBS}"),
+    "priority": integer(-INT32_MAX, INT32_MAX, f"an int from {-INT32_MAX} to {INT32_MAX}"),
+    "speculate": checks.speculate,
+    "deadline_ms": real(lambda x: x > 0.0, "None or a number above 0"),
+    "calibration": checks.instance_of(Calibration, "what genfast.calibrate gives"),
+    "abstain_below": real(lambda x: 0.0 <= x <= 1.0, "None or a number from 0 to 1"),
 }
 
 assert set(_CHECKS) == {f.name for f in fields(Sampling)}
@@ -291,6 +221,13 @@ _ALIASES = {
     "top_logprobs": "logprobs",
     "random_seed": "seed",
     "do_sample": "temperature",
+    "typ_p": "typical_p",
+    "sequence_bias": "logit_bias",
+    "bad_words": "bad_words_ids",
+    "forced_decoder_ids": "forced_tokens",
+    "mirostat": "mirostat_tau",
+    "mirostat_mode": "mirostat_tau",
+    "no_repeat_ngram": "no_repeat_ngram_size",
 }
 
 
@@ -310,7 +247,20 @@ def _refuse(name: str, value: Any) -> None:
 
 # --- defaults of the model directory ---------------------------------------------------------
 
-_FILE_FIELDS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+_FILE_FIELDS = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "bad_words_ids",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+)
 
 
 def _from_generation_config(config: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -112,11 +112,13 @@ class Weights:
         gives_logits: bool = False,
         gated: bool = False,
         order: Sequence[range] | None = None,
+        quantised: bool = True,
     ) -> PackedWeight:
         """Matrices [rows, cols] stacked and packed; transposed: stored as [cols, rows].
 
         gated: gate and up, whose matmul gives activation(gate) · up. order: which rows, where one
-        matrix holds them in another order than is wanted: q, k and v head by head, say.
+        matrix holds them in another order than is wanted: q, k and v head by head, say. quantised:
+        false for a small matrix that decides much, a router's.
         """
         key = (names, transposed)
         if key in self._packed:
@@ -125,7 +127,7 @@ class Weights:
             self.checkpoint.tensor(self.prefix + name, (cols, n) if transposed else (n, cols))
             for name, n in zip(names, rows, strict=True)
         ]
-        shape = PackedShape(self._format(views, gives_logits), sum(rows), cols, gated)
+        shape = PackedShape(self._format(views, gives_logits, quantised), sum(rows), cols, gated)
         nbytes = sum(view.data.nbytes for view in views)
         whole_name = ",".join(view.name for view in views)
         if order is not None:
@@ -164,8 +166,8 @@ class Weights:
         native = _core.Weight.rows(view.data, view.dtype, rows - first, cols)
         return PackedWeight(name.removesuffix(".weight"), native)
 
-    def _format(self, views: list[TensorView], gives_logits: bool) -> str:
-        if self.quantize:
+    def _format(self, views: list[TensorView], gives_logits: bool, quantised: bool) -> str:
+        if self.quantize and quantised:
             return "int8" if gives_logits else self.quantize
         if self.dtype == "auto":
             kinds = {view.dtype for view in views}

@@ -1,4 +1,4 @@
-"""Tiny configs of every family, and their weights: one row a case; see tools/make_family_goldens.py.
+"""Tiny configs of every family, and their weights, a row each; see tools/make_family_goldens.py.
 
 The names and shapes of a model's tensors are transformers' own (they stand in the golden), the
 numbers are made again from them wherever they are needed.
@@ -244,6 +244,40 @@ CASES = [
         base={},
         parallel={"use_parallel_residual": True, "use_qkv_bias": True},
         normed={"qk_layernorm": True, "partial_rotary_factor": 1.0, "use_parallel_residual": True},
+    ),
+    *of(
+        "mixtral",
+        LLAMA,
+        base={"num_local_experts": 4},
+        window={"num_local_experts": 3, "num_experts_per_tok": 1, "sliding_window": 7},
+        all={"num_local_experts": 3, "num_experts_per_tok": 3, "tie_word_embeddings": True},
+    ),
+    *of(
+        "qwen2_moe",
+        {
+            **LLAMA,
+            "num_experts": 5,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 20,
+            "shared_expert_intermediate_size": 28,
+        },
+        base={},
+        normed={"norm_topk_prob": True, "qkv_bias": False, "tie_word_embeddings": True},
+        some={"mlp_only_layers": [0], "num_experts_per_tok": 4},
+    ),
+    *of(
+        "qwen3_moe",
+        {**LLAMA, "num_experts": 6, "moe_intermediate_size": 20, "head_dim": 16},
+        base={"num_experts_per_tok": 3, "norm_topk_prob": True},
+        plain={"num_experts_per_tok": 2, "attention_bias": True, "tie_word_embeddings": True},
+        step={"num_experts_per_tok": 2, "decoder_sparse_step": 2, "num_hidden_layers": 3},
+    ),
+    *of(
+        "olmoe",
+        {**LLAMA, "num_experts": 6},
+        base={"num_experts_per_tok": 2},
+        normed={"num_experts_per_tok": 3, "norm_topk_prob": True, "clip_qkv": 1.5},
+        one={"num_experts_per_tok": 1, "attention_bias": True, "tie_word_embeddings": True},
     ),
     *of(
         "starcoder2",

@@ -53,6 +53,26 @@ GOOD = [
     ("presence_penalty", -2, -2.0),
     ("frequency_penalty", 2, 2.0),
     ("logit_bias", {5: -100, np.int64(6): np.float16(0.5)}, {5: -100.0, 6: 0.5}),
+    ("top_n_sigma", 1, 1.0),
+    ("typical_p", 0.5, 0.5),
+    ("xtc_probability", 0, 0.0),
+    ("xtc_threshold", 0.5, 0.5),
+    ("mirostat_tau", 0, 0.0),
+    ("mirostat_eta", 0.2, 0.2),
+    ("dry_multiplier", 0.8, 0.8),
+    ("dry_base", 1, 1.0),
+    ("dry_allowed_length", 3, 3),
+    ("dry_sequence_breakers", ["\n", 7, "\n"], ("\n", 7)),
+    ("dry_sequence_breakers", (), ()),
+    ("no_repeat_ngram_size", np.int64(3), 3),
+    ("bad_words_ids", [[1, 2], (3,), [1, 2]], ((1, 2), (3,))),
+    ("suppress_tokens", [4, 4, 5], (4, 5)),
+    ("begin_suppress_tokens", [], ()),
+    ("forced_tokens", [(0, 5), [3, np.int32(6)], (0, 5)], ((0, 5), (3, 6))),
+    ("forced_bos_token_id", 4, 4),
+    ("forced_eos_token_id", 4, (4,)),
+    ("forced_eos_token_id", [4, 5], (4, 5)),
+    ("abstain_below", 1, 1.0),
     ("n", 3, 3),
     ("logprobs", 0, 0),
     ("logprobs", 20, 20),
@@ -97,6 +117,32 @@ BAD = [
     ("stop_token_ids", [-1]),
     ("ignore_eos", 1),
     ("ignore_eos", "yes"),
+    ("top_n_sigma", -1),
+    ("typical_p", 0),
+    ("xtc_probability", 1.5),
+    ("xtc_threshold", 0.6),
+    ("xtc_threshold", 0),
+    ("mirostat_tau", -1),
+    ("mirostat_eta", 0),
+    ("dry_multiplier", -0.1),
+    ("dry_base", 0.9),
+    ("dry_allowed_length", 0),
+    ("dry_sequence_breakers", "\n"),
+    ("dry_sequence_breakers", [""]),
+    ("dry_sequence_breakers", [1.5]),
+    ("no_repeat_ngram_size", -1),
+    ("bad_words_ids", [1, 2]),
+    ("bad_words_ids", [[]]),
+    ("bad_words_ids", [["x"]]),
+    ("suppress_tokens", 3),
+    ("forced_tokens", [5]),
+    ("forced_tokens", [(0, 5), (0, 6)]),
+    ("forced_tokens", [(0, 5, 6)]),
+    ("forced_tokens", {0: 5}),
+    ("forced_bos_token_id", -1),
+    ("forced_eos_token_id", "x"),
+    ("calibration", {"feature": "x"}),
+    ("abstain_below", 1.5),
     ("logit_bias", [(1, 2.0)]),
     ("logit_bias", {"5": 1.0}),
     ("logit_bias", {-1: 1.0}),
@@ -158,12 +204,63 @@ def test_not_supported_yet_is_a_value_error_and_a_not_implemented_error():
     assert issubclass(NotSupportedYet, NotImplementedError)
 
 
-def test_keywords_that_contradict():
-    with pytest.raises(ValueError, match="min_tokens=9 is more than max_tokens=4"):
-        make(min_tokens=9, max_tokens=4)
-    for overrides in ({"logit_bias": {512: 1.0}}, {"stop_token_ids": [512]}):
+def test_ids_outside_the_vocabulary():
+    for overrides in (
+        {"logit_bias": {512: 1.0}},
+        {"stop_token_ids": [512]},
+        {"suppress_tokens": [512]},
+        {"begin_suppress_tokens": [512]},
+        {"bad_words_ids": [[1], [2, 512]]},
+        {"forced_tokens": [(0, 512)]},
+        {"forced_bos_token_id": 512},
+        {"forced_eos_token_id": [1, 512]},
+    ):
         with pytest.raises(ValueError, match="names token 512; allowed: ids from 0 to 511"):
             Sampling.make({}, overrides, vocab_size=512)
+        Sampling.make({}, overrides, vocab_size=513)
+
+
+CONTRADICTIONS = [
+    ({"min_tokens": 9, "max_tokens": 4}, "min_tokens=9 is more than max_tokens=4"),
+    ({"mirostat_tau": 5}, "mirostat_tau=5.0 needs draws, and temperature=0"),
+    ({"xtc_probability": 0.5}, "xtc_probability=0.5 needs draws, and temperature=0"),
+    ({"mirostat_tau": 5, "temperature": 1, "top_k": 9}, "mirostat_tau=5.0 .* top_k=9"),
+    ({"mirostat_tau": 5, "temperature": 1, "typical_p": 0.5}, "mirostat_tau=5.0 .* typical_p=0.5"),
+    ({"forced_tokens": [(4, 1)], "max_tokens": 4}, "forced_tokens .* place 4, .* max_tokens=4"),
+    (
+        {"forced_tokens": [(0, 1)], "suppress_tokens": [1]},
+        "forced_tokens and suppress_tokens both name token 1",
+    ),
+    (
+        {"forced_tokens": [(0, 1)], "begin_suppress_tokens": [1]},
+        "forced_tokens begins with token 1, which begin_suppress_tokens names",
+    ),
+    (
+        {"forced_tokens": [(3, 1)], "forced_eos_token_id": 2, "max_tokens": 4},
+        "forced_tokens puts 1 at place 3, .* max_tokens=4, where forced_eos_token_id=",
+    ),
+    (
+        {"forced_eos_token_id": 2, "suppress_tokens": [2]},
+        "forced_eos_token_id and suppress_tokens both name token 2",
+    ),
+    (
+        {"forced_bos_token_id": 2, "suppress_tokens": [2]},
+        "forced_bos_token_id and suppress_tokens both name token 2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), CONTRADICTIONS)
+def test_keywords_that_contradict(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        make(**overrides)
+
+
+def test_mirostat_takes_the_place_of_the_filters_in_the_file():
+    file = {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95}
+    made = make(file, mirostat_tau=5)
+    assert (made.temperature, made.top_k, made.top_p) == (0.6, 0, 1.0)
+    assert make(file, mirostat_tau=0).top_k == 20
 
 
 def test_frozen():
@@ -187,6 +284,11 @@ def test_a_file_that_samples():
     made = make({**file, "repetition_penalty": 1.05})
     assert (made.temperature, made.top_k, made.top_p, made.min_p) == (0.6, 20, 0.95, 0.0)
     assert made.repetition_penalty == 1.05
+    also = {"typical_p": 0.9, "no_repeat_ngram_size": 3, "bad_words_ids": [[4]]}
+    made = make({**also, "suppress_tokens": [1], "forced_eos_token_id": 2})
+    assert (made.typical_p, made.no_repeat_ngram_size) == (0.9, 3)
+    assert (made.bad_words_ids, made.suppress_tokens) == (((4,),), (1,))
+    assert made.forced_eos_token_id == (2,)
     assert make({"do_sample": True}).temperature == 1.0
     assert make(file, temperature=0).greedy
     assert make(file, top_k=0).top_k == 0

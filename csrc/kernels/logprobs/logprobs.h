@@ -1,8 +1,10 @@
-// logprobs: the log-probability of one token, and the most probable tokens with theirs
+// logprobs: the log-probability of one token, the most probable tokens with theirs, and how sure
+// the distribution is
 //   logits [V] f32; log softmax(logits)[v] = logits[v] - max - ln(sum(exp(logits - max)))
 //   token_logprob: of `token`.  top_ids, top_logprobs [top_n]: largest first, ties to the lower id;
-//   slots beyond the number of logits above -infinity get the id -1 and -infinity NaN logits count
-//   as -infinity. One thread works (the first of the team).
+//   slots beyond the number of logits above -infinity get the id -1 and -infinity.  entropy: -sum p
+//   ln p, in nats.  margin: the largest probability less the second (0 where there is none). NaN
+//   logits count as -infinity. One thread works (the first of the team).
 #pragma once
 
 #include <cstddef>
@@ -13,7 +15,9 @@ namespace genfast {
 struct LogprobsArgs {
     const float* logits;
     std::byte* scratch;    // logprobs_scratch_bytes(V), 64-byte aligned
-    float* token_logprob;  // out; may be null
+    float* token_logprob;  // out; this and the next two may be null
+    float* entropy;        // out
+    float* margin;         // out
     int32_t* top_ids;      // out
     float* top_logprobs;   // out
     int64_t V, top_n;      // 0 <= top_n <= V

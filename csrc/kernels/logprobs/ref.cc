@@ -24,6 +24,16 @@ void logprobs(const LogprobsArgs& a, Team& team) {
     std::sort(ids.begin(), ids.end(), [&](int32_t x, int32_t y) {
         return a.logits[x] > a.logits[y] || (a.logits[x] == a.logits[y] && x < y);
     });
+    auto probability = [&](size_t i) { return std::exp(a.logits[ids[i]] - max) / sum; };
+    if (a.entropy) {
+        double mean = 0;
+        for (size_t i = 0; i < ids.size(); ++i) mean += probability(i) * (a.logits[ids[i]] - max);
+        *a.entropy = ids.empty() ? 0 : float(std::log(sum) - mean);
+    }
+    if (a.margin) {
+        double first = ids.empty() ? 0 : probability(0);
+        *a.margin = float(first - (ids.size() > 1 ? probability(1) : 0));
+    }
     for (int64_t i = 0; i < a.top_n; ++i) {
         bool present = i < int64_t(ids.size());
         a.top_ids[i] = present ? ids[i] : -1;

@@ -36,7 +36,7 @@ static Place last_of_top_k(const Row& row, float max, int64_t k) {
 }
 
 // Copies the logits up to `last` and their ids; room for n + kLanes each. Returns how many.
-static int64_t copy_up_to(const Row& row, Place last, float* values, int32_t* ids) {
+static inline int64_t copy_up_to(const Row& row, Place last, float* values, int32_t* ids) {
     Vec limit = vset(last.value);
     int64_t count = 0;
     for (int64_t block = 0; block < row.blocks; ++block) {

@@ -99,7 +99,10 @@ def forward(g: Graph, cfg: Plan, w: Weights) -> Tensor:
         x = layers.linear(x, "decoder.project_in", rows=hidden, name="project_in")
     if n.positions:
         learned = w.embedding(
-            f"{n.positions}.weight", cfg.position_rows, hidden, tied=False,
+            f"{n.positions}.weight",
+            cfg.position_rows,
+            hidden,
+            tied=False,
             first=cfg.position_offset,
         )
         x = g.embed(g.positions, learned, residual=x, name="embed_positions")
@@ -121,8 +124,12 @@ def forward(g: Graph, cfg: Plan, w: Weights) -> Tensor:
             elif n.mlp_norm:
                 h = norm(x, p + n.mlp_norm, "mlp_norm")
             h = layers.linear(
-                h, p + n.up, rows=cfg.intermediate_size, bias=cfg.mlp_bias,
-                activation=cfg.activation, name="mlp_up",
+                h,
+                p + n.up,
+                rows=cfg.intermediate_size,
+                bias=cfg.mlp_bias,
+                activation=cfg.activation,
+                name="mlp_up",
             )
             x = layers.linear(
                 h, p + n.down, rows=hidden, bias=cfg.mlp_bias, residual=y, name="mlp_out"
@@ -134,9 +141,7 @@ def forward(g: Graph, cfg: Plan, w: Weights) -> Tensor:
         x = norm(x, n.final_norm, "final_norm")
     if width != hidden:
         x = layers.linear(x, "decoder.project_out", rows=width, name="project_out")
-    return layers.logits(
-        x, table if cfg.tied else None, cfg.vocab_size, n.head, bias=cfg.head_bias
-    )
+    return layers.logits(x, table if cfg.tied else None, cfg.vocab_size, n.head, bias=cfg.head_bias)
 
 
 def attention(
@@ -147,14 +152,15 @@ def attention(
     names = [prefix + name for name in cfg.names.qkv]
     if len(names) == 1:
         rows = [sum(rows)]
-    h = layers.linear(
-        h, *names, rows=rows, bias=cfg.qkv_bias, order=cfg.qkv_order, name="qkv"
-    )
+    h = layers.linear(h, *names, rows=rows, bias=cfg.qkv_bias, order=cfg.qkv_order, name="qkv")
     if cfg.qkv_limit:
         h = g.bound(h, cfg.qkv_limit, name="qkv_limit")
     if rotation is not None:
         h = g.rope(
-            h, rotation, heads=heads + kv_heads, head_dim=cfg.head_dim,
+            h,
+            rotation,
+            heads=heads + kv_heads,
+            head_dim=cfg.head_dim,
             interleaved=cfg.interleaved,
         )
     return g.attention(

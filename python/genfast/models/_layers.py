@@ -24,6 +24,8 @@ ACTIVATIONS = {
     "relu": "relu",
 }
 
+GATE_UP_DOWN = ("gate_proj", "up_proj", "down_proj")
+
 
 def head_sizes(cfg: Fields, *, kv_default: int | None = None) -> tuple[int, int, int, int]:
     """hidden_size, num_attention_heads, num_key_value_heads and head_dim, checked to fit."""
@@ -71,13 +73,19 @@ class Layers:
         bias: bool = False,
         gated: bool = False,
         order: Sequence[range] | None = None,
+        quantised: bool = True,
         name: str,
         **options,
     ) -> Tensor:
         """x @ Wᵀ (+ b), several matrices stacked; options: those of `Graph.matmul`."""
         sizes = [rows] if isinstance(rows, int) else list(rows)
         weight = self.w.matrix(
-            *(f"{n}.weight" for n in names), rows=sizes, cols=x.shape[1], gated=gated, order=order
+            *(f"{n}.weight" for n in names),
+            rows=sizes,
+            cols=x.shape[1],
+            gated=gated,
+            order=order,
+            quantised=quantised,
         )
         vector = None
         if bias:
@@ -135,10 +143,20 @@ class Layers:
             h, f"{prefix}down_proj", rows=hidden, bias=bias, **{"name": "mlp_out", **options}
         )
 
+    def expert(
+        self, prefix: str, hidden: int, ffn: int, names: Sequence[str] = GATE_UP_DOWN
+    ) -> tuple[PackedWeight, PackedWeight]:
+        """The matrices of one expert for `Graph.moe`; names: of gate, up and down."""
+        gate, up, down = (f"{prefix}{n}.weight" for n in names)
+        return (
+            self.w.matrix(gate, up, rows=[ffn, ffn], cols=hidden, gated=True),
+            self.w.matrix(down, rows=[hidden], cols=ffn),
+        )
+
     def logits(
         self, x: Tensor, table: PackedWeight | None, vocab: int, head: str = "lm_head", bias=False
     ) -> Tensor:
-        """Of normed output rows; table: the embedding's, where it is tied, else `head` is loaded."""
+        """Of normed output rows; table: the embedding's where it is tied, else `head` is loaded."""
         self.w.prefix = ""  # the head stands beside the model, not inside it
         if table is None:
             table = self.w.matrix(

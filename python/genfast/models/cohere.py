@@ -69,15 +69,13 @@ def parallel(g: Graph, cfg: Config, w: Weights, rotations: Sequence[Tensor | Non
                 weight = np.concatenate(weights)
                 h = g.layer_norm(h, weight, None, cfg.eps, groups=groups, name="head_norm")
             if rotations[i] is not None:
-                h = g.rope(
-                    h, rotations[i], heads=groups, head_dim=cfg.head_dim, interleaved=True
-                )
+                h = g.rope(h, rotations[i], heads=groups, head_dim=cfg.head_dim, interleaved=True)
             h = g.attention(h, **sizes, window=cfg.windows[i] if cfg.windows else 0)
             out = f"{p}self_attn.o_proj"
             x = layers.linear(
                 h, out, rows=hidden, bias=cfg.out_bias, residual=x, name="attention_out"
             )
-            x = llama.mlp(layers, cfg, normed, f"{p}mlp.", residual=x)
+            x = llama.mlp(layers, cfg, normed, i, residual=x)
     norm = w.vector("norm.weight", sizes=[hidden]) * np.float32(cfg.logits_scale)
     x = g.layer_norm(g.output_rows(x), norm, None, cfg.eps, name="final_norm")
     return layers.logits(x, table if cfg.tied else None, cfg.vocab_size)

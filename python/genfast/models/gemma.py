@@ -50,6 +50,6 @@ def forward(g: Graph, cfg: llama.Config, w: Weights) -> Tensor:
                 h, out, rows=hidden, bias=cfg.out_bias, residual=x, name="attention_out"
             )
             h = layers.rms_norm(x, f"{p}post_attention_layernorm", plus=1, name="mlp_norm")
-            x = llama.mlp(layers, cfg, h, f"{p}mlp.", residual=x)
+            x = llama.mlp(layers, cfg, h, i, residual=x)
     x = layers.rms_norm(g.output_rows(x), "norm", plus=1, name="final_norm")
     return layers.logits(x, table if cfg.tied else None, cfg.vocab_size)

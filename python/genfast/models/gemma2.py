@@ -6,7 +6,7 @@ Gemma Team, 2024 (arXiv 2408.00118); upstream: transformers' modeling_gemma2.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from genfast.config import Fields
 from genfast.graph import Graph, Tensor
@@ -64,7 +64,7 @@ def sandwiched(g: Graph, cfg: Config, w: Weights, rotations: Sequence[Tensor]) -
             norm = f"{p}post_attention_layernorm"
             x = layers.rms_norm(h, norm, plus=1, residual=x, name="attention_post_norm")
             h = layers.rms_norm(x, f"{p}pre_feedforward_layernorm", plus=1, name="mlp_norm")
-            h = llama.mlp(layers, cfg, h, f"{p}mlp.")
+            h = llama.mlp(layers, cfg, h, i)
             norm = f"{p}post_feedforward_layernorm"
             x = layers.rms_norm(h, norm, plus=1, residual=x, name="mlp_post_norm")
     x = layers.rms_norm(g.output_rows(x), "norm", plus=1, name="final_norm")

@@ -36,9 +36,7 @@ class Config(Plan):
         if cfg.bool("add_cross_attention", default=False):
             cfg.fail("add_cross_attention", "false: there is no encoder here")
         head_dim, shared = hidden // heads, cfg.bool("multi_query", default=True)
-        context = cfg.int(
-            "n_positions", 1, 1 << 24, alias="max_position_embeddings", default=1024
-        )
+        context = cfg.int("n_positions", 1, 1 << 24, alias="max_position_embeddings", default=1024)
         act = cfg.str_choice("activation_function", ACTIVATIONS, default="gelu_pytorch_tanh")
         return Plan(
             names=NAMES,

@@ -35,9 +35,7 @@ class Config(Plan):
             cfg.fail("n_embd", f"1 to 256 times n_head = {heads}")
         rotated = cfg.int("rotary_dim", 2, hidden // heads, default=64)
         act = cfg.str_choice("activation_function", ACTIVATIONS, default="gelu_new")
-        context = cfg.int(
-            "n_positions", 1, 1 << 24, alias="max_position_embeddings", default=2048
-        )
+        context = cfg.int("n_positions", 1, 1 << 24, alias="max_position_embeddings", default=2048)
         return Plan(
             names=NAMES,
             vocab_size=cfg.int("vocab_size", 1, 1 << 22),

@@ -6,6 +6,7 @@ differ from it in a few numbers say so in a file of their own, with this `forwar
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,9 @@ from genfast.graph import Graph, Tensor
 from genfast.models._layers import ACTIVATIONS, Layers, head_sizes
 from genfast.rope import RopeFrequencies, rope_from_config, stretched_context
 from genfast.weights import Weights
+
+# A part of layer i: `mlp` or `attention`, or what another family has there.
+Part = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Config:
     score_scale: float | None = None  # None: head_dim ** -0.5
     score_cap: float | None = None  # scores are softly kept below it
     logits_scale: float = 1.0
+    qkv_limit: float | None = None  # q, k and v are kept within it
 
     @classmethod
     def from_json(cls, cfg: Fields) -> Config:
@@ -67,8 +72,15 @@ class Config:
         )
 
 
-def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
-    """Logits of the output rows, [outputs, V]."""
+def forward(
+    g: Graph,
+    cfg: Config,
+    w: Weights,
+    feed_forward: Part | None = None,
+    attend: Part | None = None,
+) -> Tensor:
+    """Logits of the output rows, [outputs, V]. feed_forward, attend: instead of `mlp` and
+    `attention`."""
     w.use_prefix("model.", "embed_tokens.weight")
     layers = Layers(g, w, cfg.eps)
     rotation = g.rope_table(cfg.rope)
@@ -78,13 +90,13 @@ def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
         p = f"layers.{i}."
         with g.scope(f"layers.{i}"):
             h = layers.rms_norm(x, f"{p}input_layernorm", name="attention_norm")
-            h = attention(layers, cfg, h, rotation, i)
+            h = (attend or attention)(layers, cfg, h, rotation, i)
             out = f"{p}self_attn.o_proj"
             x = layers.linear(
                 h, out, rows=cfg.hidden_size, bias=cfg.out_bias, residual=x, name="attention_out"
             )
             h = layers.rms_norm(x, f"{p}post_attention_layernorm", name="mlp_norm")
-            x = mlp(layers, cfg, h, f"{p}mlp.", residual=x)
+            x = (feed_forward or mlp)(layers, cfg, h, i, residual=x)
     x = g.output_rows(x)
     norm = w.vector("norm.weight", sizes=[cfg.hidden_size]) * np.float32(cfg.logits_scale)
     x = g.rms_norm(x, norm, cfg.eps, name="final_norm")
@@ -105,16 +117,18 @@ def attention(
     if cfg.head_norms:
         weight = layers.head_weights(p, **sizes, plus=plus)
         h = g.rms_norm(h, weight, cfg.eps, groups=cfg.heads + cfg.kv_heads, name="head_norm")
+    if cfg.qkv_limit:
+        h = g.bound(h, cfg.qkv_limit, name="qkv_limit")
     if not cfg.rotated or cfg.rotated[i]:
         h = g.rope(h, rotation, heads=cfg.heads + cfg.kv_heads, head_dim=cfg.head_dim)
     window = cfg.windows[i] if cfg.windows else 0
     return g.attention(h, **sizes, scale=cfg.score_scale, window=window, cap=cfg.score_cap)
 
 
-def mlp(layers: Layers, cfg: Config, h: Tensor, prefix: str, **options) -> Tensor:
+def mlp(layers: Layers, cfg: Config, h: Tensor, i: int, **options) -> Tensor:
     return layers.gated_mlp(
         h,
-        prefix,
+        f"layers.{i}.mlp.",
         cfg.intermediate_size,
         cfg.activation,
         bias=cfg.mlp_bias,

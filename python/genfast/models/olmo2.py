@@ -17,31 +17,20 @@ from genfast.weights import Weights
 class Config(llama.Config):
     @classmethod
     def from_json(cls, cfg: Fields) -> llama.Config:
-        return replace(
-            llama.Config.from_json(cfg.with_defaults(rms_norm_eps=1e-5)), mlp_bias=False
-        )
+        return replace(llama.Config.from_json(cfg.with_defaults(rms_norm_eps=1e-5)), mlp_bias=False)
 
 
 def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
     """Logits of the output rows, [outputs, V]."""
     w.use_prefix("model.", "embed_tokens.weight")
     layers, hidden = Layers(g, w, cfg.eps), cfg.hidden_size
-    sizes = {"heads": cfg.heads, "kv_heads": cfg.kv_heads, "head_dim": cfg.head_dim}
-    q, kv = cfg.heads * cfg.head_dim, cfg.kv_heads * cfg.head_dim
     rotation = g.rope_table(cfg.rope)
     table = w.embedding("embed_tokens.weight", cfg.vocab_size, hidden, tied=cfg.tied)
     x = g.embed(g.token_ids, table)
     for i in range(cfg.layers):
         p = f"layers.{i}."
         with g.scope(f"layers.{i}"):
-            names = [f"{p}self_attn.{n}_proj" for n in "qkv"]
-            h = layers.linear(x, *names, rows=[q, kv, kv], bias=cfg.qkv_bias, name="qkv")
-            norm = w.vector(f"{p}self_attn.q_norm.weight", sizes=[q])
-            h = g.rms_norm(h, norm, cfg.eps, groups=1, name="q_norm")
-            norm = w.vector(f"{p}self_attn.k_norm.weight", sizes=[kv])
-            h = g.rms_norm(h, norm, cfg.eps, groups=1, first=q, name="k_norm")
-            h = g.rope(h, rotation, heads=cfg.heads + cfg.kv_heads, head_dim=cfg.head_dim)
-            h = g.attention(h, **sizes)
+            h = attention(layers, cfg, x, rotation, i)
             out = f"{p}self_attn.o_proj"
             h = layers.linear(h, out, rows=hidden, bias=cfg.out_bias, name="attention_out")
             norm = f"{p}post_attention_layernorm"
@@ -51,3 +40,19 @@ def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
             x = layers.rms_norm(h, norm, residual=x, name="mlp_post_norm")
     x = layers.rms_norm(g.output_rows(x), "norm", name="final_norm")
     return layers.logits(x, table if cfg.tied else None, cfg.vocab_size)
+
+
+def attention(layers: Layers, cfg: llama.Config, h: Tensor, rotation: Tensor, i: int) -> Tensor:
+    """What the heads of layer i see; q and k are normed whole."""
+    g, w, p = layers.g, layers.w, f"layers.{i}.self_attn."
+    q, kv = cfg.heads * cfg.head_dim, cfg.kv_heads * cfg.head_dim
+    names = [f"{p}{name}_proj" for name in "qkv"]
+    h = layers.linear(h, *names, rows=[q, kv, kv], bias=cfg.qkv_bias, name="qkv")
+    weight = w.vector(f"{p}q_norm.weight", sizes=[q])
+    h = g.rms_norm(h, weight, cfg.eps, groups=1, name="q_norm")
+    weight = w.vector(f"{p}k_norm.weight", sizes=[kv])
+    h = g.rms_norm(h, weight, cfg.eps, groups=1, first=q, name="k_norm")
+    if cfg.qkv_limit:
+        h = g.bound(h, cfg.qkv_limit, name="qkv_limit")
+    h = g.rope(h, rotation, heads=cfg.heads + cfg.kv_heads, head_dim=cfg.head_dim)
+    return g.attention(h, heads=cfg.heads, kv_heads=cfg.kv_heads, head_dim=cfg.head_dim)

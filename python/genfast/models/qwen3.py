@@ -18,8 +18,6 @@ __all__ = ["Config", "forward"]
 class Config(llama.Config):
     @classmethod
     def from_json(cls, cfg: Fields) -> llama.Config:
-        cfg = cfg.with_defaults(
-            max_position_embeddings=32768, num_key_value_heads=32, head_dim=128
-        )
+        cfg = cfg.with_defaults(max_position_embeddings=32768, num_key_value_heads=32, head_dim=128)
         base = llama.Config.from_json(cfg)
         return replace(base, mlp_bias=False, head_norms=True, windows=windows(cfg, base.layers))

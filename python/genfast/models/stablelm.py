@@ -76,6 +76,6 @@ def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
             x = layers.linear(h, out, rows=hidden, residual=x, name="attention_out")
             if not cfg.parallel:
                 normed = layers.layer_norm(x, f"{p}post_attention_layernorm", name="mlp_norm")
-            x = llama.mlp(layers, cfg, normed, f"{p}mlp.", residual=x)
+            x = llama.mlp(layers, cfg, normed, i, residual=x)
     x = layers.layer_norm(g.output_rows(x), "norm", name="final_norm")
     return layers.logits(x, table if cfg.tied else None, cfg.vocab_size)

@@ -73,16 +73,67 @@ void check_sample(Check& c, int64_t V, double spread, bool ties) {
         }
 }
 
+void check_truncate(Check& c, int64_t V, double spread) {
+    struct Filters {
+        float top_n_sigma;
+        int64_t top_k;
+        float top_p, min_p, typical_p, xtc_threshold;
+        double max_bits;
+    };
+    constexpr double all = INFINITY;
+    const Filters filters[] = {
+        {2, 0, 1, 0, 1, 1, all},         {0, 40, 0.9f, 0, 0.9f, 1, all},
+        {0, 1500, 1, 0.001f, 1, 1, all}, {0, 0, 0.95f, 0, 0.9f, 1, all},
+        {0, 0, 1, 0, 0.2f, 1, all},      {0, 0, 1, 0, 0.95f, 0.01f, all},
+        {0, 0, 1, 0, 1, 0.0001f, all},   {0, 0, 1, 0, 1, 1, 11},
+    };
+    const Floats logits = c.numbers.floats(V, spread);
+    auto left_of = [&](const Kernels& kernels, const Filters& f, double& log_sum) {
+        Floats left = logits;
+        Buffer scratch(truncate_scratch_bytes(V));
+        int64_t kept = 0;
+        run(kernels.truncate,
+            TruncateArgs{left.data(), scratch.data(), &kept, &log_sum, V, 0.9f, f.top_n_sigma,
+                         f.top_k, f.top_p, f.min_p, f.typical_p, f.xtc_threshold, f.max_bits});
+        const int64_t finite =
+            std::count_if(left.begin(), left.end(), [](float x) { return std::isfinite(x); });
+        c.expect(kept == finite && kept > 0, cat("truncate of ", V, ": kept ", kept));
+        return left;
+    };
+    for (const Filters& f : filters) {
+        double got_sum = 0, want_sum = 0, differs = 0;
+        const Floats got = left_of(c.fast, f, got_sum), want = left_of(c.ref, f, want_sum);
+        c.digest("truncate", got);
+        for (size_t i = 0; i < logits.size(); ++i)
+            if (got[i] != want[i]) differs += std::exp(logits[i] / 0.9 - want_sum);
+        // Rounded weights move a limit by some 1e-5 of the mass, and by a token there.
+        c.expect(differs <= 1e-4 + 2.0 / double(V) && std::fabs(got_sum - want_sum) < 1e-3,
+                 cat("truncate of ", V, ", top_n_sigma ", f.top_n_sigma, ", top_k ", f.top_k,
+                     ", typical_p ", f.typical_p, ": ", differs, " of the mass differs"));
+    }
+}
+
 void check_logprobs(Check& c, int64_t V, int64_t top_n) {
     Floats logits = c.numbers.floats(V, 3);
     if (V > 10) logits[size_t(V / 2)] = NAN;
     const int32_t token = int32_t(c.numbers.integer(0, V / 2 - 1 + V % 2));
+    // The token's logprob, the entropy, the margin, then those of the top.
     auto ask = [&](const Kernels& kernels, std::vector<int32_t>& ids) {
         Buffer scratch(logprobs_scratch_bytes(V));
-        Floats values(size_t(top_n) + 1);
+        Floats values(size_t(top_n) + 3);
         ids.resize(size_t(top_n));
-        run(kernels.logprobs, LogprobsArgs{logits.data(), scratch.data(), values.data(), ids.data(),
-                                           values.data() + 1, V, top_n, token});
+        LogprobsArgs args{};
+        args.logits = logits.data();
+        args.scratch = scratch.data();
+        args.token_logprob = values.data();
+        args.entropy = values.data() + 1;
+        args.margin = values.data() + 2;
+        args.top_ids = ids.data();
+        args.top_logprobs = values.data() + 3;
+        args.V = V;
+        args.top_n = top_n;
+        args.token = token;
+        run(kernels.logprobs, args);
         return values;
     };
     std::vector<int32_t> got_ids, want_ids;
@@ -105,6 +156,8 @@ void check_sampling(Check& c) {
     check_sample(c, 8000, 0.05, false);
     check_sample(c, 8000, c.numbers.integer(1, 6), false);
     check_sample(c, 8000, 1, true);
+    for (int64_t V : {1, 65, 1000, 8000})
+        for (double spread : {0.3, 3.0}) check_truncate(c, V, spread);
     for (int64_t V : {1, 65, 1000, 8000}) check_logprobs(c, V, std::min<int64_t>(V, 20));
     check_logprobs(c, 3000, 1500);
 }
