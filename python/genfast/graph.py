@@ -68,7 +68,7 @@ class Graph:
     def embed(
         self, ids: Tensor, table, residual: Tensor | None = None, *, scale=1.0, name="embed"
     ) -> Tensor:
-        """table[ids] · scale (+ residual); ids: `token_ids` or `positions`, table [V, E] a weight."""
+        """table[ids] · scale (+ residual); ids: `token_ids` or `positions`; table [V, E]."""
         inputs = [ids, self._matrix(table), residual]
         return self._append("embed", inputs, {"scale": float(scale)}, name)
 

@@ -54,7 +54,7 @@ def silu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
 
 
 def bound(x, limit: float, soft: bool = False, *, isa: str = "", threads: int = 0) -> np.ndarray:
-    """x [...] float32 kept within ±limit; soft: limit · tanh(x / limit) (Gemma 2, arXiv 2408.00118)."""
+    """x [...] float32 kept within ±limit; soft: limit · tanh(x / limit) (arXiv 2408.00118)."""
     return _core.ops.bound(x, limit, soft, isa=isa, threads=threads)
 
 

@@ -61,7 +61,7 @@ def test_matches_definition(rng, isa, scoring, experts, k, groups, kept, with_bi
         wide = logits[t].astype(np.float64)
         chosen, weight = oracle(wide, k, scoring, bias, renormalise, scale, groups, kept)
         assert got[t, :k].tolist() == chosen.tolist()
-        # exp is off by a few roundings, a sum of X terms by at most X, then a division and products.
+        # exp is off by a few roundings, a sum of X terms by at most X; then a division, products.
         assert (np.abs(got[t, k:] - weight) <= (experts + 12) * EPS32 * weight).all()
 
 
