@@ -3,6 +3,8 @@
 Decode goes round some sequences (and with a window, round the windows of each), so that what it
 reads comes from memory: 16k tokens seen through 1024 take as long as 1024 of 1024."""
 
+import statistics
+import time
 from itertools import cycle
 
 import numpy as np
@@ -49,6 +51,45 @@ def test_decode(benchmark, rng, report, H, HKV, D, S, window, kv_dtype, itemsize
         np.asarray(out).reshape(H, D)[0], expected, atol=0.05 if itemsize >= 1 else 0.3
     )
     report(bytes=int(2 * (window or S) * HKV * D * itemsize))
+
+
+@pytest.mark.parametrize("kv_dtype, itemsize", [("bfloat16", 2), ("int8", 1)])
+@pytest.mark.parametrize("H, HKV, D", SHAPES)
+def test_beams_over_a_shared_prefix(benchmark, rng, H, HKV, D, kv_dtype, itemsize, S=4096, beams=4):
+    """Four sequences that share 4k tokens, beside one alone and four with pages of their own."""
+    k, v = heads(rng, S, HKV, D), heads(rng, S, HKV, D)
+    qkv = side_by_side(heads(rng, beams, H + 2 * HKV, D))
+    count = S // 32 + 16
+    sets = 1 + int(BEYOND_CACHES / (2 * S * HKV * D * itemsize))
+    cache = _core.ops.KvCache(kv_dtype, HKV, D, count * sets * beams)
+    pages = [list(range(i * count, i * count + S // 32 + beams)) for i in range(sets * beams)]
+    for each in pages:
+        cache.append(k, v, each)
+    turn = cycle(range(sets))
+
+    def spans(kind):
+        first = beams * next(turn)
+        if kind == "apart":
+            return [(i, 1, S, pages[first + i]) for i in range(beams)]
+        prefix, own = pages[first][: S // 32], pages[first][S // 32 :]
+        return [(i, 1, S, [*prefix, own[i]]) for i in range(1 if kind == "one" else beams)]
+
+    def one_round():
+        for kind, times in seconds.items():
+            step = spans(kind)
+            begin = time.perf_counter()
+            cache.attention(qkv[: len(step)], step)
+            times.append(time.perf_counter() - begin)
+
+    seconds = {"one": [], "shared": [], "apart": []}
+    benchmark(one_round)
+    shared = cache.attention(qkv, spans("shared"))
+    assert shared.tobytes() == cache.attention(qkv, spans("apart")).tobytes()
+    one, *others = (statistics.median(times) for times in seconds.values())
+    benchmark.extra_info |= {
+        f"{kind} ÷ one": round(t / one, 2)
+        for kind, t in zip(("shared", "apart"), others, strict=True)
+    }
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ import shapes
 
 import genfast
 
-GREEDY = {"temperature": 0, "ignore_eos": True}
+# Noise repeats itself, and would be guessed: speculation has a bench of its own.
+GREEDY = {"temperature": 0, "ignore_eos": True, "speculate": False}
 
 
 class Reader(threading.Thread):

@@ -16,6 +16,7 @@ import shapes
 
 # About as many weights, layer for layer, as the models of these names.
 SHAPES = {
+    "20M": {"n_embd": 256, "n_layer": 4, "n_head": 4},
     "135M": {"n_embd": 768, "n_layer": 12, "n_head": 12},
     "1B": {"n_embd": 2048, "n_layer": 20, "n_head": 32},
 }

@@ -8,6 +8,8 @@ An engine is a class in its own module, which imports its package only when it i
     all_logits(ids) -> float32 [T, V]   at every position (those that `quality.py` compares)
     prefill(ids) -> seconds             the prompt, up to the logits of its last token
     decode(ids, n) -> seconds           n greedy steps after the prompt, which is not counted
+    beams(ids, beams, n) -> seconds     n steps of a beam search after the first one (those that
+                                        `beams.py` compares)
     close()
 
 FORMATS: what the engine calls each of "f32", "bf16", "int8" and "int4" that it has.

@@ -109,5 +109,22 @@ class Engine:
         times = self._generate(ids, n + 1)
         return times[-1] - times[0]
 
+    def beams(self, ids: list[int], beams: int, n: int) -> float:
+        def seconds(tokens: int) -> float:
+            begin = time.perf_counter()
+            (out,) = self._generator.generate_batch(
+                [[_name(i) for i in ids]],
+                beam_size=beams,
+                max_length=tokens,
+                min_length=tokens,
+                include_prompt_in_result=False,
+            )
+            if len(out.sequences_ids[0]) != tokens:
+                raise RuntimeError(f"asked for {tokens} tokens, got {len(out.sequences_ids[0])}")
+            return time.perf_counter() - begin
+
+        first = seconds(1)
+        return seconds(n + 1) - first
+
     def close(self) -> None:
         self._generator.unload_model()

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+# Noise repeats itself, and would be guessed: peers do not speculate here either.
+_GREEDY = {"temperature": 0, "ignore_eos": True, "speculate": False}
 _OPTIONS = {
     "f32": {"dtype": "float32"},
     "bf16": {"dtype": "bfloat16"},
@@ -45,12 +47,19 @@ class Engine:
 
     def prefill(self, ids: list[int]) -> float:
         begin = time.perf_counter()
-        self._model.generate(ids, max_tokens=1, temperature=0, ignore_eos=True)
+        self._model.generate(ids, max_tokens=1, **_GREEDY)
         return time.perf_counter() - begin
 
     def decode(self, ids: list[int], n: int) -> float:
         # By the engine's clock, first token to last: a reader may miss when the first one came.
-        out = self._model.generate(ids, max_tokens=n + 1, temperature=0, ignore_eos=True)
+        out = self._model.generate(ids, max_tokens=n + 1, **_GREEDY)
+        if len(out.token_ids) != n + 1:
+            raise RuntimeError(f"asked for {n + 1} tokens, got {len(out.token_ids)}")
+        return out.timings.decode_s
+
+    def beams(self, ids: list[int], beams: int, n: int) -> float:
+        options = {"num_beams": beams} if beams > 1 else {"speculate": False}
+        out = self._model.generate(ids, max_tokens=n + 1, temperature=0, ignore_eos=True, **options)
         if len(out.token_ids) != n + 1:
             raise RuntimeError(f"asked for {n + 1} tokens, got {len(out.token_ids)}")
         return out.timings.decode_s

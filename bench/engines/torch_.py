@@ -45,5 +45,25 @@ class Engine:
             token = int(out.logits[0, -1].argmax())
         return time.perf_counter() - begin
 
+    def beams(self, ids: list[int], beams: int, n: int) -> float:
+        prompt = self._torch.tensor([ids])
+
+        def seconds(tokens: int) -> float:
+            begin = time.perf_counter()
+            out = self._model.generate(
+                prompt,
+                attention_mask=self._torch.ones_like(prompt),
+                num_beams=beams,
+                do_sample=False,
+                max_new_tokens=tokens,
+                min_new_tokens=tokens,
+            )
+            if out.shape[1] != len(ids) + tokens:
+                raise RuntimeError(f"asked for {tokens} tokens, got {out.shape[1] - len(ids)}")
+            return time.perf_counter() - begin
+
+        first = seconds(1)
+        return seconds(n + 1) - first
+
     def close(self) -> None:
         del self._model

@@ -33,6 +33,15 @@ static double seconds(Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration<double>(to - from).count();
 }
 
+static py::list as_tuples(const std::vector<TokenLogprobs>& logprobs, size_t start) {
+    py::list tuples;
+    for (size_t i = start; i < logprobs.size(); ++i) {
+        const TokenLogprobs& token = logprobs[i];
+        tuples.append(py::make_tuple(token.logprob, token.top, token.entropy, token.margin));
+    }
+    return tuples;
+}
+
 // Everything a caller may want of a request now; `start`: the tokens it has seen already.
 static py::dict snapshot(Request& request, size_t start) {
     std::unique_lock lock(request.mutex, std::defer_lock);
@@ -44,12 +53,7 @@ static py::dict snapshot(Request& request, size_t start) {
     start = std::min(start, request.tokens.size());
     state["tokens"] =
         std::vector<int32_t>(request.tokens.begin() + std::ptrdiff_t(start), request.tokens.end());
-    py::list logprobs;
-    for (size_t i = start; i < request.logprobs.size(); ++i) {
-        const TokenLogprobs& token = request.logprobs[i];
-        logprobs.append(py::make_tuple(token.logprob, token.top, token.entropy, token.margin));
-    }
-    state["logprobs"] = logprobs;
+    state["logprobs"] = as_tuples(request.logprobs, start);
     state["finish_reason"] = name_of(request.finish);
     state["error"] = request.error;
     state["digests"] = std::vector<uint64_t>(
@@ -64,6 +68,22 @@ static py::dict snapshot(Request& request, size_t start) {
     state["ttft_s"] = seconds(request.submitted, request.first_token);
     state["decode_s"] = seconds(request.first_token, request.finished);
     return state;
+}
+
+// What a beam search has found, the best first; none before it is finished.
+static py::list hypotheses(Request& request) {
+    std::lock_guard lock(request.mutex);
+    py::list all;
+    for (const Hypothesis& hypothesis : request.hypotheses) {
+        py::dict one;
+        one["tokens"] = hypothesis.tokens;
+        one["score"] = hypothesis.score;
+        one["ended"] = hypothesis.ended;
+        one["logprobs"] = as_tuples(hypothesis.logprobs, 0);
+        one["digests"] = hypothesis.digests;
+        all.append(one);
+    }
+    return all;
 }
 
 static FloatArray take_logits(Request& request, int64_t vocabulary) {
@@ -117,6 +137,7 @@ void bind_engine(py::module_& m) {
     py::class_<Request, std::shared_ptr<Request>>(m, "Request")
         .def("wait", &wait, py::arg("tokens"), py::arg("seconds"))
         .def("snapshot", &snapshot, py::arg("start") = 0)
+        .def("hypotheses", &hypotheses)
         .def("take_logits", &take_logits, py::arg("vocabulary"))
         .def_property_readonly("prompt_logprobs",
                                [](Request& r) {
@@ -150,7 +171,8 @@ void bind_engine(py::module_& m) {
                const SamplingParams& sampling, const std::string& prompt_outputs,
                int64_t outputs_from, bool reuse, int64_t chunk, int64_t priority,
                double deadline_seconds, const std::string& speculate,
-               std::shared_ptr<DraftModel> draft_model) {
+               std::shared_ptr<DraftModel> draft_model, std::shared_ptr<TokenMasks> masks,
+               const BeamParams& beams) {
                 RequestSpec spec{std::move(prompt),
                                  max_tokens,
                                  sampling,
@@ -161,7 +183,9 @@ void bind_engine(py::module_& m) {
                                  priority,
                                  deadline(deadline_seconds),
                                  speculate_named(speculate),
-                                 std::move(draft_model)};
+                                 std::move(draft_model),
+                                 std::move(masks),
+                                 beams};
                 py::gil_scoped_release release;
                 return engine.submit(std::move(spec));
             },
@@ -169,7 +193,8 @@ void bind_engine(py::module_& m) {
             py::kw_only(), py::arg("prompt_outputs") = "", py::arg("outputs_from") = 0,
             py::arg("reuse") = true, py::arg("chunk") = 0, py::arg("priority") = 0,
             py::arg("deadline_seconds") = INFINITY, py::arg("speculate") = "never",
-            py::arg("draft_model") = nullptr)
+            py::arg("draft_model") = nullptr, py::arg("masks") = nullptr,
+            py::arg("beams") = BeamParams{})
         .def("draft_model", &Engine::draft_model, py::arg("program"), py::arg("layouts"),
              py::arg("context"), py::call_guard<py::gil_scoped_release>())
         .def("export_kv",

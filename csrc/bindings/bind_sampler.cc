@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "bindings/bindings.h"
+#include "engine/beam_search.h"
 #include "engine/sampler.h"
 
 namespace genfast {
@@ -12,7 +13,32 @@ static FloatArray copy_of(const FloatArray& logits) {
     return copy;
 }
 
+static EarlyStopping early_stopping_named(const std::string& name) {
+    if (name == "yes") return EarlyStopping::yes;
+    if (name == "never") return EarlyStopping::never;
+    require(name == "no", "early_stopping='", name, "' must be 'no', 'yes' or 'never'");
+    return EarlyStopping::no;
+}
+
+static void bind_beams(py::module_& m) {
+    py::class_<BeamParams>(m, "BeamParams")
+        .def(py::init([](int64_t count, int64_t groups, float length_penalty,
+                         float diversity_penalty, const std::string& early_stopping,
+                         Phrases required) {
+                 return BeamParams{count,
+                                   groups,
+                                   length_penalty,
+                                   diversity_penalty,
+                                   early_stopping_named(early_stopping),
+                                   std::move(required)};
+             }),
+             py::kw_only(), py::arg("count") = 1, py::arg("groups") = 1,
+             py::arg("length_penalty") = 1.0f, py::arg("diversity_penalty") = 0.0f,
+             py::arg("early_stopping") = "no", py::arg("required") = Phrases{});
+}
+
 void bind_sampler(py::module_& m) {
+    bind_beams(m);
     py::class_<SamplingParams> params(m, "SamplingParams");
     params.def(py::init([](const py::kwargs& fields) {
         py::object made = py::cast(SamplingParams{});
@@ -57,15 +83,20 @@ void bind_sampler(py::module_& m) {
         .def(
             "next",
             [](Sampler& sampler, const FloatArray& logits, int64_t position,
+               const std::optional<py::array_t<uint32_t, py::array::c_style>>& allowed,
                const std::string& isa) {
+                require(!allowed || allowed->size() >= (logits.size() + 31) / 32,
+                        "allowed must have a bit a logit");
                 FloatArray edited = copy_of(logits);
                 TokenLogprobs told;
                 int32_t token =
                     sampler.next(edited.mutable_data(), logits.size(), position, kernels_for(isa),
-                                 scratch_of(sampler_scratch_bytes(logits.size())), &told);
+                                 scratch_of(sampler_scratch_bytes(logits.size())), &told,
+                                 allowed ? allowed->data() : nullptr);
                 return py::make_tuple(token, told.logprob, told.top, edited);
             },
-            py::arg("logits"), py::arg("position"), py::kw_only(), py::arg("isa") = "")
+            py::arg("logits"), py::arg("position"), py::kw_only(), py::arg("allowed") = py::none(),
+            py::arg("isa") = "")
         .def("accept", &Sampler::accept, py::arg("token"))
         .def(
             "edit",

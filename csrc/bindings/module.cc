@@ -8,6 +8,7 @@ void bind_attention(py::module_&);
 void bind_embed(py::module_&);
 void bind_engine(py::module_&);
 void bind_layer_norm(py::module_&);
+void bind_masks(py::module_&);
 void bind_matmul(py::module_&);
 void bind_moe(py::module_&);
 void bind_probe(py::module_&);
@@ -44,6 +45,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("cpu_info", &cpu_info);
     bind_weight(m);
     bind_program(m);
+    bind_masks(m);
     bind_sampler(m);
     bind_engine(m);
     bind_speculation(m);

@@ -27,7 +27,7 @@ static int32_t sample(const FloatArray& logits, float temperature, int64_t top_k
     return token;
 }
 
-static py::tuple logprobs(const FloatArray& logits, int32_t token, int64_t top_n,
+static py::tuple logprobs(const FloatArray& logits, int32_t token, int64_t top_n, bool normalised,
                           const std::string& isa, int threads) {
     int64_t V = vocabulary(logits);
     require(token >= 0 && token < V, "token=", token, " must be 0 to ", V - 1);
@@ -47,6 +47,8 @@ static py::tuple logprobs(const FloatArray& logits, int32_t token, int64_t top_n
     args.V = V;
     args.top_n = top_n;
     args.token = token;
+    args.normalised = normalised;
+    if (normalised) args.entropy = args.margin = nullptr;
     run_kernel(kernels_for(isa).logprobs, args, threads);
     return py::make_tuple(of_token, entropy, margin, ids, values);
 }
@@ -87,12 +89,27 @@ static py::tuple truncate(const FloatArray& logits, float temperature, float top
     return py::make_tuple(left, kept, log_sum);
 }
 
+static FloatArray log_softmax(const FloatArray& logits, const std::string& isa, int threads) {
+    int64_t V = vocabulary(logits);
+    FloatArray all(V);
+    LogprobsArgs args{};
+    args.logits = logits.data();
+    args.scratch = scratch_of(logprobs_scratch_bytes(V));
+    args.V = V;
+    args.all = all.mutable_data();
+    run_kernel(kernels_for(isa).logprobs, args, threads);
+    return all;
+}
+
 void bind_sample(py::module_& m) {
     m.def("sample", &sample, py::arg("logits"), py::kw_only(), py::arg("temperature") = 0.0f,
           py::arg("top_k") = 0, py::arg("top_p") = 1.0f, py::arg("min_p") = 0.0f,
           py::arg("draw") = 0.0, py::arg("isa") = "", py::arg("threads") = 0);
     m.def("logprobs", &logprobs, py::arg("logits"), py::arg("token"), py::arg("top_n") = 0,
-          py::kw_only(), py::arg("isa") = "", py::arg("threads") = 0);
+          py::kw_only(), py::arg("normalised") = false, py::arg("isa") = "",
+          py::arg("threads") = 0);
+    m.def("log_softmax", &log_softmax, py::arg("logits"), py::kw_only(), py::arg("isa") = "",
+          py::arg("threads") = 0);
     m.def("truncate", &truncate, py::arg("logits"), py::kw_only(), py::arg("temperature") = 1.0f,
           py::arg("top_n_sigma") = 0.0f, py::arg("top_k") = 0, py::arg("top_p") = 1.0f,
           py::arg("min_p") = 0.0f, py::arg("typical_p") = 1.0f, py::arg("xtc_threshold") = 1.0f,

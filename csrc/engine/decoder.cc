@@ -1,6 +1,7 @@
 #include "engine/decoder.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/digest.h"
 
@@ -12,21 +13,45 @@ bool is_stop(const Request& request, int32_t token) {
     return std::find(stops.begin(), stops.end(), token) != stops.end();
 }
 
+constexpr const char* kNoNumbers =
+    "the model's logits hold no finite number: its weights or inputs overflow (try "
+    "dtype=\"float32\")";
+
 }  // namespace
 
-Decoder::Decoder(ThreadPool& pool, const Kernels& kernels, int64_t vocabulary, int64_t context)
-    : pool_(pool), kernels_(kernels), vocabulary_(vocabulary), context_(context) {
-    for (int i = 0; i < pool.size(); ++i) scratch_.emplace_back(sampler_scratch_bytes(vocabulary));
+Decoder::Decoder(ThreadPool& pool, const Kernels& kernels, KvCache& cache, int64_t vocabulary,
+                 int64_t context)
+    : pool_(pool), kernels_(kernels), cache_(cache), vocabulary_(vocabulary), context_(context) {
+    for (int i = 0; i < pool.size(); ++i)
+        scratch_.emplace_back(BeamSearch::scratch_bytes(vocabulary));
 }
 
 void Decoder::draw(std::vector<Draw>& draws) {
+    for (Draw& draw : draws)
+        if (const auto& masks = draw.request->spec.masks)
+            if (!masks->wait(draw.request->cancelled, draw.request->spec.deadline))
+                draw.grammar.verdict = Verdict::abandoned;
+    struct Part {
+        Draw* draw;
+        int64_t beam;
+    };
+    std::vector<Part> parts;
+    for (Draw& draw : draws)
+        for (int64_t beam = 0; beam < draw.beams; ++beam) parts.push_back({&draw, beam});
     auto work = [&](Team& team) {
-        Range mine = share(int64_t(draws.size()), team);
-        for (int64_t i = mine.begin; i < mine.end; ++i)
-            draw_rows(draws[size_t(i)], scratch_[size_t(team.index)].data());
+        Range mine = share(int64_t(parts.size()), team);
+        for (int64_t i = mine.begin; i < mine.end; ++i) {
+            auto [draw, beam] = parts[size_t(i)];
+            std::byte* scratch = scratch_[size_t(team.index)].data();
+            if (BeamSearch* search = draw->request->search.get())
+                search->score(beam, draw->logits + beam * vocabulary_, vocabulary_, kernels_,
+                              scratch);
+            else
+                draw_rows(*draw, scratch);
+        }
     };
     Team alone;
-    if (draws.size() > 1)
+    if (parts.size() > 1)
         pool_.run(work);
     else
         work(alone);
@@ -37,11 +62,15 @@ void Decoder::draw(std::vector<Draw>& draws) {
 // have given.
 void Decoder::draw_rows(Draw& draw, std::byte* scratch) const {
     Request& request = *draw.request;
-    for (size_t row = 0;; ++row) {
+    TokenMasks* masks = request.spec.masks.get();
+    if (draw.grammar.verdict == Verdict::abandoned) return;
+    for (size_t row = 0; !masks || row < masks->rows(); ++row) {
+        if (masks) draw.grammar = masks->after(row);
+        if (draw.grammar.verdict != Verdict::open) return;
         float* logits = draw.logits + int64_t(row) * vocabulary_;
         int64_t position = int64_t(request.context.size() + row);
-        const DrawnToken& drawn =
-            draw.tokens.emplace_back(next_token(request, logits, position, scratch));
+        const DrawnToken& drawn = draw.tokens.emplace_back(
+            next_token(request, logits, position, draw.grammar.allowed, scratch));
         if (drawn.id < 0) return;
         request.sampler.accept(drawn.id);
         bool held = row < draw.draft.size() && draw.draft[row] == drawn.id;
@@ -50,30 +79,60 @@ void Decoder::draw_rows(Draw& draw, std::byte* scratch) const {
 }
 
 DrawnToken Decoder::next_token(Request& request, float* logits, int64_t position,
-                               std::byte* scratch) const {
+                               const uint32_t* allowed, std::byte* scratch) const {
     DrawnToken drawn;
     drawn.digest = digest64(logits, size_t(vocabulary_) * sizeof(float));
-    drawn.id =
-        request.sampler.next(logits, vocabulary_, position, kernels_, scratch, &drawn.logprobs);
+    drawn.id = request.sampler.next(logits, vocabulary_, position, kernels_, scratch,
+                                    &drawn.logprobs, allowed);
     return drawn;
+}
+
+// For a draw whose last row gave no token.
+void Decoder::end(const Draw& draw, Outcome& outcome) const {
+    const auto& masks = draw.request->spec.masks;
+    switch (draw.grammar.verdict) {
+        case Verdict::complete:
+            outcome.reason = FinishReason::stop;
+            return;
+        case Verdict::dead_end:
+            outcome.reason = FinishReason::grammar;
+            return;
+        case Verdict::failed:
+            outcome.reason = FinishReason::error;
+            outcome.error = masks->error().c_str();
+            return;
+        case Verdict::abandoned:
+            return;  // the next step's plan ends the request
+        case Verdict::open:
+            break;
+    }
+    // What the grammar allows may be what the other keywords forbid.
+    const float* logits = draw.logits + (std::ssize(draw.tokens) - 1) * vocabulary_;
+    if (masks &&
+        std::none_of(logits, logits + vocabulary_, [](float logit) { return std::isnan(logit); })) {
+        outcome.reason = FinishReason::grammar;
+        return;
+    }
+    outcome.reason = FinishReason::error;
+    outcome.error = kNoNumbers;
 }
 
 Outcome Decoder::accept(Draw& draw) const {
     Request& request = *draw.request;
+    if (request.search) return accept_beams(request);
     const RequestSpec& spec = request.spec;
     Outcome outcome;
     // Each drawn token but the first has the row of one that held.
-    int64_t drafted = std::ssize(draw.draft), held = std::ssize(draw.tokens) - 1;
+    int64_t drafted = std::ssize(draw.draft);
+    int64_t held = std::max<int64_t>(std::ssize(draw.tokens) - 1, 0);
     outcome.rejected = drafted - held;
     std::lock_guard lock(request.mutex);
     if (drafted > 0) request.drafts.add(drafted, held);
-    if (request.tokens.empty()) request.first_token = Clock::now();
+    if (request.tokens.empty() && !draw.tokens.empty()) request.first_token = Clock::now();
+    std::vector<int32_t> accepted;
     for (DrawnToken& token : draw.tokens) {
         if (token.id < 0) {
-            outcome.reason = FinishReason::error;
-            outcome.error =
-                "the model's logits hold no finite number: its weights or inputs overflow "
-                "(try dtype=\"float32\")";
+            end(draw, outcome);
             return outcome;
         }
         request.context.push_back(token.id);
@@ -86,9 +145,30 @@ Outcome Decoder::accept(Draw& draw) const {
                  int64_t(request.context.size()) > context_)  // the last token needs no place
             outcome.reason = FinishReason::length;
         if (outcome.reason != FinishReason::none) return outcome;
+        accepted.push_back(token.id);
     }
+    if (draw.grammar.verdict != Verdict::open)
+        end(draw, outcome);
+    else if (spec.masks)
+        spec.masks->post(accepted);
     request.notify();
     return outcome;
+}
+
+Outcome Decoder::accept_beams(Request& request) const {
+    {
+        std::lock_guard lock(request.mutex);
+        if (request.first_token == Clock::time_point{}) request.first_token = Clock::now();
+    }
+    switch (request.search->advance(cache_, request)) {
+        case BeamSearch::Progress::going_on:
+            return {};
+        case BeamSearch::Progress::no_numbers:
+            return {FinishReason::error, kNoNumbers};
+        case BeamSearch::Progress::over:
+            break;
+    }
+    return {FinishReason::length};  // of each hypothesis: its own
 }
 
 float Decoder::logprob(const float* logits, int32_t token) {

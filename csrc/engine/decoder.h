@@ -23,9 +23,11 @@ struct DrawnToken {
 // drafted token that proved right.
 struct Draw {
     std::shared_ptr<Request> request;
-    float* logits;  // [1 + draft, V]
+    float* logits;      // [1 + draft, V]; of a beam search [beams, V]
+    int64_t beams = 1;  // side by side
     std::span<const int32_t> draft{};
     std::vector<DrawnToken> tokens{};
+    TokenMasks::Answer grammar{};  // of a guided request, at the last row that was looked at
 };
 
 // What accepting a draw means for the request.
@@ -37,11 +39,13 @@ struct Outcome {
 
 class Decoder {
   public:
-    Decoder(ThreadPool& pool, const Kernels& kernels, int64_t vocabulary, int64_t context);
+    Decoder(ThreadPool& pool, const Kernels& kernels, KvCache& cache, int64_t vocabulary,
+            int64_t context);
 
     // Without the engine's mutex: nobody else touches a sampler.
     void draw(std::vector<Draw>& draws);
-    // Appends what was drawn and wakes those who wait for it.
+    // Appends what was drawn and wakes those who wait for it. Needs the engine's mutex: beams
+    // change their pages.
     Outcome accept(Draw& draw) const;
     // Of a token the prompt holds already.
     float logprob(const float* logits, int32_t token);
@@ -49,10 +53,13 @@ class Decoder {
   private:
     void draw_rows(Draw& draw, std::byte* scratch) const;
     DrawnToken next_token(Request& request, float* logits, int64_t position,
-                          std::byte* scratch) const;
+                          const uint32_t* allowed, std::byte* scratch) const;
+    void end(const Draw& draw, Outcome& outcome) const;
+    Outcome accept_beams(Request& request) const;
 
     ThreadPool& pool_;
     const Kernels& kernels_;
+    KvCache& cache_;
     const int64_t vocabulary_, context_;
     std::vector<Buffer> scratch_;  // a thread
 };

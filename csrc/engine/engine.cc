@@ -33,7 +33,7 @@ Sight sight_of(const Program& program) {
 
 // Whether a share computes all that its request knows: what comes next is then drawn.
 bool reaches_end(const Share& share) {
-    return share.start + share.rows >= int64_t(share.request->context.size());
+    return share.start + share.rows >= int64_t(share.sequence->context.size());
 }
 
 double seconds_between(Clock::time_point from, Clock::time_point to) {
@@ -49,7 +49,7 @@ Engine::Engine(std::shared_ptr<const Program> program, const std::vector<KvLayou
       cache_(layouts, options_.kv_pages, options_.prefix_cache),
       executor_(program, cache_.layers(), limits_of(options_), pool_,
                 {options_.isa, false, options_.check}),
-      decoder_(pool_, executor_.kernels(), options_.vocabulary, options_.context),
+      decoder_(pool_, executor_.kernels(), cache_, options_.vocabulary, options_.context),
       scheduler_(cache_, executor_.limits(), cost_, sight_of(*program)),
       meter_(*program, cache_, pool_),
       owner_process_(getpid()) {
@@ -77,7 +77,8 @@ std::shared_ptr<Request> Engine::submit(RequestSpec spec) {
     require(pages_for(prompt) <= cache_.pages(), "the prompt needs ", pages_for(prompt),
             " KV pages, the cache has ", cache_.pages(),
             "; load the model with more kv_cache_bytes");
-    auto request = std::make_shared<Request>(std::move(spec));
+    check_beams(spec);
+    auto request = std::make_shared<Request>(std::move(spec), options_.context);
     std::lock_guard lock(mutex_);
     if (closing_) throw std::runtime_error("the model is closed");
     if (int64_t(scheduler_.waiting()) >= options_.queue)
@@ -99,6 +100,22 @@ std::shared_ptr<Request> Engine::submit(RequestSpec spec) {
     return request;
 }
 
+void Engine::check_beams(const RequestSpec& spec) const {
+    const BeamParams& beams = spec.beams;
+    int64_t most = std::min(executor_.limits().sequences, executor_.limits().outputs);
+    require(beams.count >= 1 && beams.count <= most, "num_beams=", beams.count, " must be 1 to ",
+            most);
+    require(beams.groups >= 1 && beams.count % beams.groups == 0, "num_beam_groups=", beams.groups,
+            " must divide num_beams=", beams.count);
+    for (const auto& phrase : beams.required)
+        for (int32_t id : phrase)
+            require(id >= 0 && id < options_.vocabulary, "required names token id ", id,
+                    ", outside the vocabulary [0, ", options_.vocabulary, ")");
+    if (beams.count == 1) return;
+    require(spec.max_tokens > 0, "a beam search needs max_tokens above 0");
+    require(!spec.masks, "a beam search cannot be guided");
+}
+
 void Engine::cancel(Request& request) {
     request.cancel();
     std::lock_guard lock(mutex_);
@@ -115,6 +132,7 @@ void Engine::close() {
         std::lock_guard lock(mutex_);
         closing_ = true;
         abort_step_.store(true);
+        for (const auto& request : scheduler_.all()) request->cancel();
         work_.notify_one();
     }
     if (thread_.joinable()) thread_.join();
@@ -253,11 +271,13 @@ void Engine::run_step() {
     output_rows_.clear();
     spans_.clear();
     for (const Share& share : shares_) {
-        Request& request = *share.request;
+        const Sequence& sequence = *share.sequence;
         int64_t row = int64_t(token_ids_.size());
-        spans_.push_back({row, share.rows, share.start, request.kv.pages.data()});
+        spans_.push_back({row, share.rows, share.start, sequence.kv.pages.data()});
         const std::vector<int32_t>& draft = share.draft.tokens;
-        auto context = request.context.begin() + share.start;
+        if (const auto& masks = share.request->spec.masks; masks && !draft.empty())
+            masks->post_draft(draft);
+        auto context = sequence.context.begin() + share.start;
         token_ids_.insert(token_ids_.end(), context, context + (share.rows - std::ssize(draft)));
         token_ids_.insert(token_ids_.end(), draft.begin(), draft.end());
         for (int64_t i = 0; i < share.rows; ++i) positions_.push_back(int32_t(share.start + i));
@@ -281,9 +301,13 @@ void Engine::collect(double seconds, double drafting_seconds) {
             share.start < int64_t(request.spec.prompt.size()))
             prompt_outputs(share, logits);
         logits += share.outputs * options_.vocabulary;
-        if (request.spec.max_tokens == 0 || !reaches_end(share)) continue;
+        if (request.spec.max_tokens == 0 || !reaches_end(share) || share.outputs == 0) continue;
         int64_t rows = 1 + std::ssize(share.draft.tokens);
-        draws.push_back({share.request, logits - rows * options_.vocabulary, share.draft.tokens});
+        if (!draws.empty() && draws.back().request == share.request)
+            ++draws.back().beams;
+        else
+            draws.push_back(
+                {share.request, logits - rows * options_.vocabulary, 1, share.draft.tokens});
     }
     decoder_.draw(draws);
 
@@ -294,15 +318,19 @@ void Engine::collect(double seconds, double drafting_seconds) {
     double attention = executor_.attention_seconds();
     cost_.record(size, attention, seconds - attention);
     meter_.step(shares_, scheduler_.running(), drafting_seconds + seconds, attention);
+    // A search changes its beams when the draw is accepted: all of them are in the cache before.
+    for (const Share& share : shares_)
+        if (share.request->search) scheduler_.computed(share, 0);
     auto draw = draws.begin();
     for (const Share& share : shares_) {
         Outcome outcome;
-        if (draw != draws.end() && draw->request == share.request)
-            outcome = decoder_.accept(*draw++);
-        else if (reaches_end(share))
-            outcome.reason = FinishReason::length;
-        share.request->speculation.verified(share.draft, outcome.rejected);
-        scheduler_.computed(share, outcome.rejected);
+        bool draws_now = draw != draws.end() && draw->request == share.request;
+        if (draws_now) outcome = decoder_.accept(*draw++);
+        if (!share.request->search) {
+            if (!draws_now && reaches_end(share)) outcome.reason = FinishReason::length;
+            share.request->speculation.verified(share.draft, outcome.rejected);
+            scheduler_.computed(share, outcome.rejected);
+        }
         if (outcome.reason != FinishReason::none)
             finish(share.request, outcome.reason, outcome.error);
     }
@@ -335,6 +363,7 @@ void Engine::finish(const std::shared_ptr<Request>& request, FinishReason reason
     scheduler_.remove(request);
     std::lock_guard lock(request->mutex);
     if (request->finish != FinishReason::none) return;
+    if (request->search) request->hypotheses = request->search->results();
     meter_.finished(*request);
     request->finish = reason;
     request->error = error;

@@ -62,6 +62,7 @@ class Engine {
     const Kernels& kernels() const { return executor_.kernels(); }
 
   private:
+    void check_beams(const RequestSpec& spec) const;
     void loop();
     bool plan_step();  // false when the engine closes
     void end_overdue(Clock::time_point now);

@@ -64,12 +64,9 @@ int64_t KvCache::attach(KvSequence& sequence, const std::vector<int32_t>& tokens
     int64_t found = sequence.entered * kPageTokens;
     if (match.partial_tokens == 0) return found;
     reference(match.partial_page);  // so that it is not the page taken
-    int32_t copy = take_page(sequence);
+    int32_t copy = append_page(sequence);
     if (copy >= 0) {
-        for (const Piece& piece : pieces_)
-            std::memcpy(memory_.data() + piece.at(copy),
-                        memory_.data() + piece.at(match.partial_page), piece.bytes);
-        sequence.pages.push_back(copy);
+        copy_page(match.partial_page, copy);
         found += match.partial_tokens;
     }
     unreference(match.partial_page);
@@ -79,7 +76,33 @@ int64_t KvCache::attach(KvSequence& sequence, const std::vector<int32_t>& tokens
 bool KvCache::grow(KvSequence& sequence, int64_t tokens) {
     int64_t missing = pages_for(tokens) - int64_t(sequence.pages.size());
     if (missing > available()) return false;
-    for (; missing > 0; --missing) sequence.pages.push_back(take_page(sequence));
+    for (; missing > 0; --missing) append_page(sequence);
+    return true;
+}
+
+KvSequence KvCache::fork(const KvSequence& sequence) {
+    for (int32_t page : sequence.pages)
+        if (page >= 0) reference(page);
+    return sequence;
+}
+
+KvSequence KvCache::fork(const KvSequence& sequence, int64_t tokens) {
+    KvSequence part;
+    part.pages.assign(sequence.pages.begin(),
+                      sequence.pages.begin() + std::ptrdiff_t(pages_for(tokens)));
+    return fork(part);
+}
+
+bool KvCache::own(KvSequence& sequence, int64_t token) {
+    size_t index = size_t(token / kPageTokens);
+    if (index >= sequence.pages.size()) return true;
+    int32_t& page = sequence.pages[index];
+    if (references_[size_t(page)] == 1) return true;
+    int32_t copy = take_page(int64_t(index), index > 0 ? sequence.pages[index - 1] : -1);
+    if (copy < 0) return false;
+    copy_page(page, copy);
+    unreference(page);
+    page = copy;
     return true;
 }
 
@@ -140,9 +163,21 @@ int32_t KvCache::empty_run() const {
     return -1;
 }
 
-int32_t KvCache::take_page(const KvSequence& sequence) {
-    const int32_t place = int32_t(sequence.pages.size() % kRunPages);
-    const int32_t next = sequence.pages.empty() ? -1 : sequence.pages.back() + 1;
+int32_t KvCache::append_page(KvSequence& sequence) {
+    int64_t index = int64_t(sequence.pages.size());
+    int32_t page = take_page(index, index > 0 ? sequence.pages.back() : -1);
+    if (page >= 0) sequence.pages.push_back(page);
+    return page;
+}
+
+void KvCache::copy_page(int32_t from, int32_t to) {
+    for (const Piece& piece : pieces_)
+        std::memcpy(memory_.data() + piece.at(to), memory_.data() + piece.at(from), piece.bytes);
+}
+
+int32_t KvCache::take_page(int64_t index, int32_t before) {
+    const int32_t place = int32_t(index % kRunPages);
+    const int32_t next = before < 0 ? -1 : before + 1;
     auto is_free = [&](int32_t page) {
         return references_[size_t(page)] == 0 && !tree_.holds(page);
     };

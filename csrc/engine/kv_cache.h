@@ -56,6 +56,14 @@ class KvCache {
     // Adds pages until the sequence holds `tokens` tokens. All or nothing: false when pages are
     // short.
     bool grow(KvSequence& sequence, int64_t tokens);
+    // A sequence with the same pages, the last of which may not be complete: who goes on with it
+    // makes it its own first.
+    KvSequence fork(const KvSequence& sequence);
+    // The same of the first tokens only; for caches that do not keep pages.
+    KvSequence fork(const KvSequence& sequence, int64_t tokens);
+    // Whoever else uses the page of this token, the sequence has a copy of its own from now on.
+    // False when pages are short.
+    bool own(KvSequence& sequence, int64_t token);
     // Lets others find the pages that are complete: the first `cached` tokens are in the cache. A
     // page that holds what another holds already is given back for that one.
     void remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached);
@@ -81,7 +89,10 @@ class KvCache {
         }
     };
 
-    int32_t take_page(const KvSequence& sequence);  // -1: none is left
+    int32_t append_page(KvSequence& sequence);  // its number; -1: none is left
+    // For place `index` of a sequence, after the page `before` (-1: none).
+    int32_t take_page(int64_t index, int32_t before);
+    void copy_page(int32_t from, int32_t to);
     int32_t empty_run() const;
     void reference(int32_t page);
     void unreference(int32_t page);

@@ -52,6 +52,7 @@ void Meter::step(const std::vector<Share>& shares,
     }
     for (const auto& request : holders) {
         double pages = cache_.share_of(request->kv);
+        for (const Beam& beam : request->beams()) pages += cache_.share_of(beam.kv);
         std::lock_guard lock(request->mutex);
         request->cost.kv_byte_seconds += held * pages;
     }
@@ -74,6 +75,8 @@ void Meter::finished(const Request& request) {
     drafts_.drafts += request.drafts.drafts;
     drafts_.tokens += request.drafts.tokens;
     drafts_.accepted += request.drafts.accepted;
+    for (const Hypothesis& hypothesis : request.hypotheses)
+        generated_ += double(hypothesis.tokens.size());
 }
 
 void Meter::report(std::map<std::string, double>& stats) const {

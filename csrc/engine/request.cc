@@ -4,12 +4,22 @@
 
 namespace genfast {
 
-Request::Request(RequestSpec request)
-    : spec(std::move(request)),
+Request::Request(RequestSpec request, int64_t most_context)
+    : Sequence{request.prompt, {}, 0},
+      spec(std::move(request)),
       submitted(Clock::now()),
       sampler(spec.sampling, spec.prompt),
-      speculation(spec.speculate, spec.prompt),
-      context(spec.prompt) {}
+      speculation(spec.speculate, spec.prompt) {
+    if (spec.beams.count == 1) return;
+    int64_t room = most_context + 1 - int64_t(spec.prompt.size());  // the last token needs no place
+    search = std::make_unique<BeamSearch>(spec.beams, spec.sampling, spec.prompt,
+                                          std::min(spec.max_tokens, room));
+}
+
+void Request::cancel() {
+    cancelled.store(true);
+    if (spec.masks) spec.masks->wake();
+}
 
 bool Request::wait(int64_t wanted, double seconds) {
     std::unique_lock lock(mutex);
@@ -39,6 +49,8 @@ const char* name_of(FinishReason reason) {
             return "cancelled";
         case FinishReason::deadline:
             return "deadline";
+        case FinishReason::grammar:
+            return "grammar";
         case FinishReason::error:
             return "error";
     }

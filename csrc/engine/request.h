@@ -12,15 +12,17 @@
 #include <string>
 #include <vector>
 
-#include "engine/kv_cache.h"
+#include "engine/beam_search.h"
 #include "engine/sampler.h"
+#include "engine/sequence.h"
 #include "engine/speculation.h"
+#include "engine/token_masks.h"
 
 namespace genfast {
 
 using Clock = std::chrono::steady_clock;
 
-enum class FinishReason : uint8_t { none, stop, length, cancelled, deadline, error };
+enum class FinishReason : uint8_t { none, stop, length, cancelled, deadline, grammar, error };
 
 // What a request wants of its prompt's outputs besides the continuation.
 enum class PromptOutputs : uint8_t { none, logits, logprobs };
@@ -37,6 +39,8 @@ struct RequestSpec {
     Clock::time_point deadline = Clock::time_point::max();
     Speculate speculate = Speculate::never;
     std::shared_ptr<DraftModel> draft_model{};  // of the same engine; may be null
+    std::shared_ptr<TokenMasks> masks{};        // what a grammar allows; null: everything
+    BeamParams beams{};
 };
 
 // What a request took of the machine. Steps are shared: so are their costs, by rows and keys.
@@ -46,11 +50,14 @@ struct RequestCost {
     double kv_byte_seconds = 0;
 };
 
-class Request {
+// Its own sequence is the prompt and its continuation. In a beam search it is the prompt alone, and
+// the beams fork from it.
+class Request : public Sequence {
   public:
-    explicit Request(RequestSpec spec);
+    // context: most tokens that the model bears.
+    Request(RequestSpec spec, int64_t context);
 
-    void cancel() { cancelled.store(true); }
+    void cancel();
 
     // Waits until `tokens` tokens exist or the request is finished; false when the time is over.
     bool wait(int64_t tokens, double seconds);
@@ -67,6 +74,7 @@ class Request {
     std::vector<uint64_t> digests;        // of the logits that gave each generated token
     std::vector<float> prompt_logits;     // [prompt - outputs_from, V], when asked for
     std::vector<float> prompt_logprobs;   // [prompt - 1]: of each prompt token after the first
+    std::vector<Hypothesis> hypotheses;   // of a beam search, once it is finished
     FinishReason finish = FinishReason::none;
     std::string error;
     int64_t prompt_cached = 0;  // prompt tokens that came from the prefix cache
@@ -79,10 +87,10 @@ class Request {
     Sampler sampler;
     Speculation speculation;
     DraftContext draft_context;
-    KvSequence kv;
-    std::vector<int32_t> context;  // prompt and generated tokens
-    int64_t cached = 0;            // tokens of the context whose keys and values are in the cache
-    uint64_t arrival = 0;          // counts requests
+    std::unique_ptr<BeamSearch> search;  // null: no beam search
+    uint64_t arrival = 0;                // counts requests
+
+    std::span<Beam> beams() const { return search ? search->beams() : std::span<Beam>(); }
 
     // Wakes waiters if somebody waits for what there is now. Needs the mutex.
     void notify();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/random.h"
+#include "engine/token_masks.h"
 
 namespace genfast {
 
@@ -73,16 +74,17 @@ Sampler::Left Sampler::truncate(float* logits, int64_t vocabulary, int64_t posit
 }
 
 int32_t Sampler::next(float* logits, int64_t vocabulary, int64_t position, const Kernels& kernels,
-                      std::byte* scratch, TokenLogprobs* logprobs) {
+                      std::byte* scratch, TokenLogprobs* logprobs, const uint32_t* allowed) {
     bool wants = params_.logprobs >= 0 && logprobs;
     // The logprobs are of the unedited logits and need the token that comes out of the edited ones.
     const float* before = logits;
-    if (wants && (edits() || truncates())) {
+    if (wants && (edits() || truncates() || allowed)) {
         auto* copy = reinterpret_cast<float*>(scratch + kernel_scratch_bytes(vocabulary));
         std::copy_n(logits, vocabulary, copy);
         before = copy;
     }
     edit(logits, vocabulary);
+    if (allowed) mask_logits(logits, vocabulary, allowed);
 
     int32_t token = -1;
     SampleArgs args{};

@@ -2,8 +2,8 @@
 //
 // The order, which is Hugging Face's where it has the step (docs/sampling.md): logit bias;
 // repetition, presence and frequency penalties; DRY; no repeated n-grams, bad words, no stop id
-// before min_tokens, forced tokens, suppressed tokens. Then temperature, top-n-sigma, top-k, top-p,
-// min-p, typical, XTC, Mirostat.
+// before min_tokens, forced tokens, suppressed tokens; what a grammar does not allow. Then
+// temperature, top-n-sigma, top-k, top-p, min-p, typical, XTC, Mirostat.
 //
 // A draw is a function of (seed, stream, position), and what depends on history is a function of
 // the tokens accepted: nothing else that runs changes a text, and `next` may be asked again.
@@ -29,11 +29,11 @@ class Sampler {
   public:
     Sampler(const SamplingParams& params, const std::vector<int32_t>& prompt);
 
-    // The token at `position` of the sequence, or -1 when no logit is a finite number. Edits the
-    // logits in place. *logprobs (when params ask for them) is of the model's own distribution:
-    // taken before any edit.
+    // The token at `position` of the sequence, or -1 when no logit is a finite number. `allowed`: a
+    // bit a token, null for all (token_masks.h). Edits the logits in place. *logprobs (when params
+    // ask for them) is of the model's own distribution: taken before any edit.
     int32_t next(float* logits, int64_t vocabulary, int64_t position, const Kernels& kernels,
-                 std::byte* scratch, TokenLogprobs* logprobs);
+                 std::byte* scratch, TokenLogprobs* logprobs, const uint32_t* allowed = nullptr);
     void accept(int32_t token);  // the token is part of the output from now on
 
     // The edits alone, of a whole row: what a beam search ranks.

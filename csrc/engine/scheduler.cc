@@ -8,12 +8,26 @@ namespace {
 
 constexpr int64_t kFewRows = 16;  // of a prompt: less is not worth a share of a step
 
-int64_t missing(const Request& request) {
-    return int64_t(request.context.size()) - request.cached;
+bool waits_for_one(const Sequence& sequence) {
+    return sequence.missing() == 1 && sequence.cached > 0;
 }
 
 bool decodes(const Request& request) {
-    return missing(request) == 1 && request.cached > 0;
+    auto beams = request.beams();
+    if (beams.empty()) return waits_for_one(request);
+    return request.missing() == 0 && std::all_of(beams.begin(), beams.end(), waits_for_one);
+}
+
+// Of a request that does not decode, what is computed next: its own sequence, or the first beam
+// that is behind the others. A beam's last token waits for those of the other beams.
+Sequence& behind(Request& request) {
+    if (request.missing() > 0) return request;
+    auto beams = request.beams();
+    return *std::find_if_not(beams.begin(), beams.end(), waits_for_one);
+}
+
+int64_t rows_behind(const Request& request, const Sequence& sequence) {
+    return sequence.missing() - (&sequence == &request ? 0 : 1);
 }
 
 bool wants_prompt_outputs(const RequestSpec& spec) {
@@ -39,7 +53,7 @@ void Scheduler::add(Pointer request) {
 }
 
 void Scheduler::remove(const Pointer& request) {
-    cache_.release(request->kv);
+    release(*request);
     if (request->spec.draft_model) request->spec.draft_model->release(request->draft_context);
     std::erase(running_, request);
     auto place = waiting_.find(request);
@@ -58,9 +72,8 @@ std::vector<Share> Scheduler::next_step(Clock::time_point now) {
     std::vector<Pointer> running = running_;  // room for one may be made by another's leaving
     StepSize size;
     for (const Pointer& request : running) {
-        if (!decodes(*request) || !make_room(request, 1, step)) continue;
-        size.add(request->cached, 1);
-        take(request, 1, step);
+        restore_beams(*request);
+        if (decodes(*request)) decode(request, size, step);
     }
     for (Share& share : step) speculate(share, int64_t(step.size()), size);
     std::vector<Pointer> prompts;
@@ -71,36 +84,56 @@ std::vector<Share> Scheduler::next_step(Clock::time_point now) {
     size_t decoding = step.size();
     for (size_t i = 0; i < prompts.size() && tokens_left_ > 0; ++i) {
         const Pointer& request = prompts[i];
-        int64_t rows = std::min(missing(*request), tokens_left_);
+        Sequence& sequence = behind(*request);
+        int64_t wanted = rows_behind(*request, sequence);
+        int64_t rows = std::min(wanted, tokens_left_);
         if (request->spec.chunk > 0) rows = std::min(rows, request->spec.chunk);
         double soon = std::min(limit, 0.9 * seconds_until(request->spec.deadline, now));
-        rows = cost_.rows_within(soon, size, request->cached, rows);
+        rows = cost_.rows_within(soon, size, sequence.cached, rows);
         if (i + 1 < prompts.size()) rows = std::min(rows, std::max(rows / 2, kFewRows));
-        if (step.size() > decoding && rows < std::min(kFewRows, missing(*request))) break;
-        if (!make_room(request, rows, step)) continue;
-        size.add(request->cached, rows);
-        take(request, rows, step);
+        if (step.size() > decoding && rows < std::min(kFewRows, wanted)) break;
+        if (!make_room(request, sequence, rows, step)) continue;
+        size.add(sequence.cached, rows);
+        take(request, sequence, rows, step);
     }
     return step;
 }
 
-void Scheduler::take(const Pointer& request, int64_t rows, std::vector<Share>& step) {
+void Scheduler::decode(const Pointer& request, StepSize& size, std::vector<Share>& step) {
+    auto beams = request->beams();
+    std::vector<Sequence*> sequences;
+    for (Beam& beam : beams) sequences.push_back(&beam);
+    if (beams.empty()) sequences.push_back(request.get());
+    int64_t count = int64_t(sequences.size());
+    if (count > std::min(tokens_left_, outputs_left_) ||
+        int64_t(step.size()) + count > limits_.sequences)
+        return;
+    for (Sequence* sequence : sequences)
+        if (!make_room(request, *sequence, 1, step)) return;
+    for (Sequence* sequence : sequences) {
+        size.add(sequence->cached, 1);
+        take(request, *sequence, 1, step);
+    }
+}
+
+void Scheduler::take(const Pointer& request, Sequence& sequence, int64_t rows,
+                     std::vector<Share>& step) {
     const RequestSpec& spec = request->spec;
-    int64_t known = int64_t(request->context.size());
-    bool wants_prompt = wants_prompt_outputs(spec) && request->cached < int64_t(spec.prompt.size());
+    int64_t known = int64_t(sequence.context.size()), cached = sequence.cached;
+    bool wants_prompt = wants_prompt_outputs(spec) && cached < int64_t(spec.prompt.size());
     if (wants_prompt) {
         // Rows before the first wanted one give no outputs: they end a step of their own.
-        if (request->cached < spec.outputs_from)
-            rows = std::min(rows, spec.outputs_from - request->cached);
+        if (cached < spec.outputs_from)
+            rows = std::min(rows, spec.outputs_from - cached);
         else
             rows = std::min(rows, outputs_left_);
     }
-    bool reaches_end = request->cached + rows == known;
-    int64_t outputs = wants_prompt ? (request->cached < spec.outputs_from ? 0 : rows)
-                      : reaches_end && spec.max_tokens > 0 ? 1
-                                                           : 0;
+    // A prompt that is computed again for its beams has given its logits already.
+    bool continued = &sequence == request.get() && !request->beams().empty();
+    bool draws = cached + rows == known && spec.max_tokens > 0 && !continued;
+    int64_t outputs = wants_prompt ? (cached < spec.outputs_from ? 0 : rows) : draws ? 1 : 0;
     if (rows <= 0 || outputs > outputs_left_ || int64_t(step.size()) >= limits_.sequences) return;
-    step.push_back({request, request->cached, rows, outputs});
+    step.push_back({request, cached, rows, outputs, &sequence});
     tokens_left_ -= rows;
     outputs_left_ -= outputs;
 }
@@ -108,12 +141,17 @@ void Scheduler::take(const Pointer& request, int64_t rows, std::vector<Share>& s
 // More rows for what may come next, as far as there is room that nobody else needs now.
 void Scheduler::speculate(Share& share, int64_t requests, StepSize& size) {
     Request& request = *share.request;
+    if (request.search) return;
     const RequestSpec& spec = request.spec;
+    if (wants_prompt_outputs(spec)) return;
     int64_t known = int64_t(request.context.size());
     int64_t wanted = spec.max_tokens - (known - int64_t(spec.prompt.size())) - 1;
     int64_t most = std::min({wanted, limits_.context - known, outputs_left_, tokens_left_});
-    Draft draft = request.speculation.draft(
-        request.context, most, {cost_, size, share.start, requests}, spec.draft_model.get());
+    std::vector<int32_t> forced;
+    if (spec.masks) forced = spec.masks->forced();
+    Draft draft =
+        request.speculation.draft(request.context, most, {cost_, size, share.start, requests},
+                                  spec.draft_model.get(), forced);
     if (!cache_.grow(request.kv, known + int64_t(draft.tokens.size()))) {
         int64_t room = int64_t(request.kv.pages.size()) * kPageTokens - known;
         draft.tokens.resize(size_t(room));
@@ -129,11 +167,11 @@ void Scheduler::speculate(Share& share, int64_t requests, StepSize& size) {
 }
 
 void Scheduler::computed(const Share& share, int64_t rejected) {
-    Request& request = *share.request;
-    request.cached = share.start + share.rows - rejected;
-    cache_.remember(request.kv, request.context, request.cached);
+    Sequence& sequence = *share.sequence;
+    sequence.cached = share.start + share.rows - rejected;
+    cache_.remember(sequence.kv, sequence.context, sequence.cached);
     if (sight_.window > 0)
-        cache_.forget(request.kv, sight_.sinks, request.cached - sight_.window + 1);
+        cache_.forget(sequence.kv, sight_.sinks, sequence.cached - sight_.window + 1);
 }
 
 void Scheduler::admit() {
@@ -204,9 +242,11 @@ bool Scheduler::is_being_computed(const Request& request) const {
 }
 
 // Pages for the next rows, if need be those of the last in order. False: the request itself left.
-bool Scheduler::make_room(const Pointer& request, int64_t rows, const std::vector<Share>& step) {
+bool Scheduler::make_room(const Pointer& request, Sequence& sequence, int64_t rows,
+                          const std::vector<Share>& step) {
     if (request->kv.pages.empty()) return false;
-    while (!cache_.grow(request->kv, request->cached + rows)) {
+    while (!cache_.own(sequence.kv, sequence.cached) ||
+           !cache_.grow(sequence.kv, sequence.cached + rows)) {
         auto in_step = [&](const Pointer& other) {
             return std::any_of(step.begin(), step.end(),
                                [&](const Share& share) { return share.request == other; });
@@ -224,9 +264,48 @@ bool Scheduler::make_room(const Pointer& request, int64_t rows, const std::vecto
     return true;
 }
 
+// The beams of a search that gave its pages back, one after the other: each from the longest
+// beginning that is there by then.
+void Scheduler::restore_beams(Request& request) {
+    if (request.missing() > 0) return;
+    for (Beam& beam : request.beams()) {
+        if (beam.cached == 0) restore(request, beam);
+        if (!waits_for_one(beam)) return;
+    }
+}
+
+void Scheduler::restore(Request& request, Beam& beam) {
+    int64_t most = int64_t(beam.context.size()) - 1;
+    if (cache_.known(beam.context, most) > request.cached) {
+        beam.cached = cache_.attach(beam.kv, beam.context, most);
+        return;
+    }
+    const Sequence* from = &request;
+    beam.cached = request.cached;
+    // Without a prefix tree another beam may have more. With a window it may have forgotten it.
+    for (const Beam& other : request.beams()) {
+        if (&other == &beam || cache_.keeps() || sight_.window > 0) break;
+        auto end = beam.context.begin() + most;
+        int64_t common = std::mismatch(beam.context.begin(), end, other.context.begin()).first -
+                         beam.context.begin();
+        if (common <= beam.cached) continue;
+        from = &other;
+        beam.cached = common;
+    }
+    beam.kv = from == &request ? cache_.fork(from->kv) : cache_.fork(from->kv, beam.cached);
+}
+
+void Scheduler::release(Request& request) {
+    for (Beam& beam : request.beams()) {
+        cache_.release(beam.kv);
+        beam.cached = 0;
+    }
+    cache_.release(request.kv);
+    request.cached = 0;
+}
+
 void Scheduler::preempt(Pointer victim) {
-    cache_.release(victim->kv);
-    victim->cached = 0;
+    release(*victim);
     std::erase(running_, victim);
     waiting_.insert(std::move(victim));
 }

@@ -24,10 +24,12 @@
 namespace genfast {
 
 // A request's part of a step: `rows` tokens from `start`, of its context and then of the draft, the
-// last `outputs` of which give logits.
+// last `outputs` of which give logits. Of a beam search, each beam has a share, and all of them are
+// in a step or none.
 struct Share {
     std::shared_ptr<Request> request;
     int64_t start = 0, rows = 0, outputs = 0;
+    Sequence* sequence = nullptr;  // the request's own, or a beam
     Draft draft{};
 };
 
@@ -81,9 +83,14 @@ class Scheduler {
     void admit();
     bool start(const Pointer& request);  // false: pages are short
     bool is_being_computed(const Request& request) const;
-    void take(const Pointer& request, int64_t rows, std::vector<Share>& step);
+    void decode(const Pointer& request, StepSize& size, std::vector<Share>& step);
+    void take(const Pointer& request, Sequence& sequence, int64_t rows, std::vector<Share>& step);
     void speculate(Share& share, int64_t requests, StepSize& size);
-    bool make_room(const Pointer& request, int64_t rows, const std::vector<Share>& step);
+    bool make_room(const Pointer& request, Sequence& sequence, int64_t rows,
+                   const std::vector<Share>& step);
+    void restore_beams(Request& request);
+    void restore(Request& request, Beam& beam);
+    void release(Request& request);
     void preempt(Pointer victim);
 
     KvCache& cache_;

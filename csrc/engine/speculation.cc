@@ -9,14 +9,15 @@ namespace {
 constexpr int64_t kAlways = 8;  // tokens of a draft when nobody asks what it costs
 constexpr double kForget = 1.0 / 8;
 constexpr double kMargin = 1.03;  // less is lost in what the estimates do not know
-constexpr double kCertain = 2;
+constexpr double kCertain = 2;    // a gain that errors of the estimates do not explain
 // After so many declined drafts a short one is tried, after so many in turn a step without.
 constexpr int64_t kDeclined = 64, kProbe = 3, kInTurn = 32;
 
-// Before anything is known, by the length of the match: 2, 3, 4, 5 to 7, 8 to 15, more; and of a
-// draft model.
-constexpr std::array<double, Speculation::kSources> kHolds{0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 0.6};
-constexpr size_t kModel = Speculation::kSources - 1;
+// Before anything is known, by the length of the match: 2, 3, 4, 5 to 7, 8 to 15, more; of a draft
+// model; of a grammar.
+constexpr std::array<double, Speculation::kSources> kHolds{0.3,  0.4, 0.5, 0.6,
+                                                           0.75, 0.9, 0.6, 0.98};
+constexpr size_t kModel = Speculation::kSources - 2, kForced = Speculation::kSources - 1;
 
 size_t source_of(int64_t match) {
     if (match <= 4) return size_t(match - 2);
@@ -31,10 +32,18 @@ Speculation::Speculation(Speculate when, const std::vector<int32_t>& prompt)
 }
 
 Draft Speculation::draft(const std::vector<int32_t>& context, int64_t most, const Step& step,
-                         const DraftModel* model) {
+                         const DraftModel* model, const std::vector<int32_t>& forced) {
     Draft draft;
     if (when_ == Speculate::never || most <= 0) return draft;
     index_.extend(context);
+    if (!forced.empty()) {
+        most = std::min({most, kMost, std::ssize(forced)});
+        int64_t count = most;
+        if (when_ != Speculate::always) count = worth(holds_[kForced], most, step, nullptr).count;
+        draft.tokens.assign(forced.begin(), forced.begin() + count);
+        draft.source = kForced;
+        return draft;
+    }
     NgramIndex::Match match = index_.longest(context);
     if (model && std::ssize(context) >= model->context()) model = nullptr;
     if (match.length == 0 && !model) {
@@ -90,6 +99,7 @@ bool Speculation::tries_without(double gain) {
 Speculation::Worth Speculation::worth(double holds, int64_t most, const Step& step,
                                       const DraftModel* model) const {
     Worth best{0, std::log(kMargin)};
+    double most_gain = -std::log(1 - holds);  // of endless guesses that cost nothing
     double without = step.cost.seconds(step.size), tokens = 1, all_hold = 1;
     for (int64_t count = 1; count <= std::min(most, kMost); ++count) {
         all_hold *= holds;
@@ -99,7 +109,9 @@ Speculation::Worth Speculation::worth(double holds, int64_t most, const Step& st
         with.extend(step.start, 1, 1 + count);
         double seconds = step.cost.seconds(with) + (model ? model->seconds(count) : 0);
         double slower = without > 0 ? seconds / without : 1;
-        double gain = std::log(tokens) - double(step.requests) * std::log(slower);
+        double loss = double(step.requests) * std::log(slower);
+        if (most_gain - loss < best.gain) break;  // more guesses cost more
+        double gain = std::log(tokens) - loss;
         if (gain > best.gain) best = {count, gain};
     }
     return best;

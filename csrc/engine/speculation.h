@@ -2,7 +2,8 @@
 // gives does not depend on its step, and each token is drawn as it would be without guesses, so
 // that only time can be won or lost. This decides when there is time to win.
 //
-// Guesses come from the context itself (ngram_index.h) or from a smaller model (draft_model.h). A
+// Guesses come from the context itself (ngram_index.h) or from a smaller model (draft_model.h), and
+// where a grammar leaves no choice it is no guess (token_masks.h). A
 // step of 1 + k rows costs c(1 + k) (cost_model.h). If each guess holds with probability p, it
 // gives 1 + p + ... + p^k tokens. p is a running estimate of the request's own, one for each source
 // of guesses: a long match holds more often than a short one.
@@ -43,7 +44,7 @@ struct DraftCounts {
 class Speculation {
   public:
     static constexpr int64_t kMost = 24;  // tokens of a draft
-    static constexpr size_t kSources = 7;
+    static constexpr size_t kSources = 8;
 
     // What is computed anyway: a row of this request after `start` others, and of `requests` - 1
     // others that decode.
@@ -56,9 +57,9 @@ class Speculation {
     Speculation(Speculate when, const std::vector<int32_t>& prompt);
 
     // How the context may go on, for at most `most` tokens; none if that does not pay. `model`, if
-    // there is one, will guess where the context itself tells less.
+    // there is one, will guess where the context itself tells less. `forced` comes before both.
     Draft draft(const std::vector<int32_t>& context, int64_t most, const Step& step,
-                const DraftModel* model);
+                const DraftModel* model, const std::vector<int32_t>& forced = {});
     // Of a draft's tokens the last so many did not hold.
     void verified(const Draft& draft, int64_t rejected);
 

@@ -5,11 +5,19 @@ from genfast._core import cpu_info
 from genfast.api import Model, load
 from genfast.calibrate import calibrate
 from genfast.confidence import Calibration
-from genfast.errors import ComputeError, DeadlineError, GenfastError, LoadError, QueueFull
+from genfast.errors import (
+    ComputeError,
+    DeadlineError,
+    GenfastError,
+    GrammarError,
+    LoadError,
+    QueueFull,
+)
 from genfast.invariance import InvarianceCheck, check_invariance
 from genfast.receipt import Receipt, Replay, replay
 from genfast.results import Chunk, Generation, Score, Timings, TokenLogprobs, Usage
 from genfast.sampling import Sampling
+from genfast.tool_calls import ToolCall
 
 __version__ = "0.1.0"
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "DeadlineError",
     "Generation",
     "GenfastError",
+    "GrammarError",
     "InvarianceCheck",
     "LoadError",
     "Model",
@@ -29,6 +38,7 @@ __all__ = [
     "Score",
     "Timings",
     "TokenLogprobs",
+    "ToolCall",
     "Usage",
     "__version__",
     "calibrate",

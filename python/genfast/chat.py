@@ -35,7 +35,7 @@ def render(
     template refuses, with its own words. LoadError: a template that is itself broken.
     The text holds its special tokens: encode it with add_special_tokens=False.
     """
-    source = _pick(template, template_name, tools)
+    source = pick_template(template, template_name, tools)
     chat, functions = _checked_messages(messages), _checked_tools(tools)
     compiled = _compile(source)
     return _run(
@@ -56,7 +56,9 @@ def check_template(template: str | Mapping[str, str]) -> None:
         _compile(source)
 
 
-def _pick(template: str | Mapping[str, str], name: str | None, tools: Sequence[Any] | None) -> str:
+def pick_template(
+    template: str | Mapping[str, str], name: str | None, tools: Sequence[Any] | None
+) -> str:
     if isinstance(template, str):
         if name not in (None, "default"):
             raise ValueError(f"template_name={name!r}: the model has one template, without a name")

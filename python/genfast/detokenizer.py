@@ -24,18 +24,23 @@ class Detokenizer:
     All that `push` returned plus `finish()` is the text that the generated ids add to the
     prompt's: `tokenizer.decode(prompt_ids + ids)` less `tokenizer.decode(prompt_ids)`. A
     character that the prompt began and the generation finishes comes out whole. The cost of a
-    token does not depend on how many came before.
+    token does not depend on how many came before. `within`: nothing is dropped, as a text's first
+    space otherwise is: a grammar counts every byte.
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, prompt_ids: Sequence[int] = (), skip_special_tokens: bool = True
+        self,
+        tokenizer: Tokenizer,
+        prompt_ids: Sequence[int] = (),
+        skip_special_tokens: bool = True,
+        within: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._skip = tokenizer.special_ids if skip_special_tokens else frozenset()
         self._rule = tokenizer.rule
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._first = True  # no token yet
-        self._strip = self._rule is not None and self._rule.lead == "space"
+        self._first = not within  # no token yet
+        self._strip = self._first and self._rule is not None and self._rule.lead == "space"
         if self._rule is not None:
             self._start_bytes(prompt_ids)
         else:

@@ -20,5 +20,9 @@ class DeadlineError(GenfastError):
     """A request whose `deadline_ms` would pass before its first token, as steps cost so far."""
 
 
+class GrammarError(GenfastError, ValueError):
+    """A schema, regular expression or grammar that cannot be compiled, or that grew too complex."""
+
+
 class ComputeError(GenfastError, RuntimeError):
     """A model's arithmetic broke down: its logits hold no finite number, or a check differs."""

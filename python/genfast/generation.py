@@ -8,15 +8,18 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from genfast import _core
+from genfast import _core, beams
 from genfast.detokenizer import Detokenizer, StopStrings
 from genfast.errors import ComputeError
 from genfast.native_sampling import native_sampling
 from genfast.results import Chunk, Generation, Timings, TokenLogprobs, Usage
 from genfast.sampling import Sampling
 from genfast.tokenizer import Tokenizer
+from genfast.tool_calls import ToolCall
 
 if TYPE_CHECKING:
+    from genfast.chat_tools import ChatTools
+    from genfast.guided import Guide
     from genfast.receipt import Receipt
 
 _SPECULATE = {False: "never", "auto": "when_it_pays", True: "always"}
@@ -37,6 +40,9 @@ class Run:
         index: int,
         make_receipt: Callable[[Run], Receipt],
         draft: _core.DraftModel | None = None,
+        guide: Guide | None = None,
+        tools: ChatTools | None = None,
+        native: _core.Request | None = None,
     ) -> None:
         self.index = index
         self.sampling = sampling
@@ -47,13 +53,19 @@ class Run:
         self._told: list[TokenLogprobs] = []  # where logprobs or a calibration ask for it
         self.digests: list[int] = []
         self.text = ""
+        self.score: float | None = None  # a beam search's
+        self.found = True  # False: a beam search has not so many results
         self._engine = engine
         self._end_ids = frozenset(stop_ids)
         self._stop = StopStrings(sampling.stop)
-        self._detokenizer = Detokenizer(tokenizer, prompt) if tokenizer else None
+        self._detokenizer = (
+            Detokenizer(tokenizer, prompt, within=guide is not None) if tokenizer else None
+        )
         self._make_receipt = make_receipt
+        self._guide = guide
+        self._tools = tools
         deadline = sampling.deadline_ms
-        self._native = engine.submit(
+        self._native = native or engine.submit(
             prompt,
             sampling.max_tokens,
             native_sampling(
@@ -68,6 +80,8 @@ class Run:
             deadline_seconds=math.inf if deadline is None else deadline / 1e3,
             speculate=_SPECULATE[sampling.speculate],
             draft_model=draft,
+            masks=guide.masks if guide else None,
+            beams=beams.native(sampling, tokenizer, stop_ids),
         )
         self._state: dict = {}
 
@@ -84,9 +98,10 @@ class Run:
         wanted = len(self.token_ids) + 1 if some else self.sampling.max_tokens + 1
         if not self._native.wait(wanted, _POLL_SECONDS):
             return None
-        self._state = self._native.snapshot(len(self.token_ids))
+        self._state = self._snapshot()
         if self._state["error"]:
-            raise ComputeError(self._state["error"])
+            known = self._guide and self._guide.error
+            raise known or ComputeError(self._state["error"])
         start = len(self.token_ids)
         text = "".join(self._take(token) for token in self._state["tokens"])
         new = self._state["tokens"][: len(self.token_ids) - start]
@@ -110,8 +125,12 @@ class Run:
             confidence=self.confidence() if done else None,
             usage=self.usage() if done else None,
             timings=self.timings() if done else None,
+            tool_calls=self.tool_calls() if done else [],
             make_receipt=self.make_receipt if done else None,
         )
+
+    def _snapshot(self) -> dict[str, Any]:
+        return self._native.snapshot(len(self.token_ids))
 
     def _take(self, token: int) -> str:
         """Appends one token; the text it makes certain. Tokens past a stop string are dropped."""
@@ -170,6 +189,9 @@ class Run:
     def _asked(self, told: list[TokenLogprobs]) -> list[TokenLogprobs] | None:
         return told if self.sampling.logprobs is not None else None
 
+    def tool_calls(self) -> list[ToolCall]:
+        return self._tools.read(self.prompt, self.token_ids) if self._tools else []
+
     def make_receipt(self) -> Receipt:
         return self._make_receipt(self)
 
@@ -183,9 +205,64 @@ class Run:
             abstain_below=self.sampling.abstain_below,
             usage=usage or self.usage(),
             timings=self.timings(),
+            tool_calls=self.tool_calls(),
+            score=self.score,
             others=tuple(others),
             make_receipt=self.make_receipt,
         )
+
+
+class Beam(Run):
+    """One of the n best of a beam search: the runs of a prompt share the request in the engine."""
+
+    def _snapshot(self) -> dict[str, Any]:
+        state = self._native.snapshot()
+        if not state["finish_reason"]:
+            return state
+        found = self._native.hypotheses()
+        self.found = self.index < len(found)
+        if self.found:
+            best = found[self.index]
+            self.score = best["score"]
+            state |= {name: best[name] for name in ("tokens", "logprobs", "digests")}
+            if best["ended"]:
+                state["finish_reason"] = "stop"
+        if self.index > 0:
+            state["cost"] = (0.0, 0.0, 0.0)  # told by the best
+        return state
+
+
+def start(
+    engine: _core.Engine,
+    tokenizer: Tokenizer | None,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    seed: int,
+    stop_ids: Sequence[int],
+    make_receipt: Callable[[Run], Receipt],
+    draft: _core.DraftModel | None,
+    guide: Callable[[], Guide | None],
+    tools: ChatTools | None,
+) -> list[Run]:
+    """The n runs of a prompt; each has a guide of its own."""
+    if draft is not None and sampling.num_beams > 1:
+        raise ValueError(
+            f"draft and num_beams={sampling.num_beams}: only one sequence can speculate"
+        )
+    settings = (engine, tokenizer, prompt, sampling, seed, stop_ids)
+    runs: list[Run] = []
+    try:
+        for index in range(sampling.n):
+            if sampling.num_beams == 1:
+                runs.append(Run(*settings, index, make_receipt, draft, guide(), tools))
+            else:
+                native = runs[0]._native if runs else None
+                runs.append(Beam(*settings, index, make_receipt, tools=tools, native=native))
+    except BaseException:
+        for run in runs:
+            run.cancel()
+        raise
+    return runs
 
 
 def finish_all(runs: Sequence[Run]) -> None:
@@ -259,4 +336,4 @@ async def astream_all(runs: Sequence[Run]) -> AsyncIterator[Chunk]:
 def gather(runs: Sequence[Run]) -> Generation:
     """The finished runs of one prompt as one Generation; its usage counts all of them."""
     usage = Usage.total([run.usage() for run in runs])
-    return runs[0].result([run.result() for run in runs[1:]], usage)
+    return runs[0].result([run.result() for run in runs[1:] if run.found], usage)

@@ -89,7 +89,7 @@ def _logits(model: Model, prompt: list[int], chunk: int, source: str) -> bytes:
 
 @contextmanager
 def _others(model: Model, seed: int, company: str) -> Iterator[None]:
-    """Other requests that decode and prefill meanwhile."""
+    """Other requests that decode, with tokens guessed in advance, and prefill meanwhile."""
     if company == "alone":
         yield
         return
@@ -101,6 +101,7 @@ def _others(model: Model, seed: int, company: str) -> Iterator[None]:
             temperature=1.0,
             seed=index,
             ignore_eos=True,
+            speculate=True,
         )
         for index, length in enumerate((1, 7, 33, 60))
     ]

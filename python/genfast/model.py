@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 
 from genfast import _core, kv_file, models
-from genfast.chat import render
+from genfast.chat_tools import ChatTools
+from genfast.chat_turn import Chats
 from genfast.checkpoint import Checkpoint
 from genfast.confidence import Calibrated
 from genfast.config import Fields, read_config, read_object
 from genfast.drafts import Drafts
 from genfast.errors import ComputeError
 from genfast.fingerprint import Fingerprint
-from genfast.generation import Run, astream_all, finish_all, gather, stream_all
+from genfast.generation import Run, astream_all, finish_all, gather, start, stream_all
+from genfast.grammar import grammar_of
 from genfast.graph import Graph
+from genfast.guided import Grammars
 from genfast.kv_file import PAGE_TOKENS
 from genfast.kv_memory import kv_pages
 from genfast.prompts import Prompt, PromptReader
@@ -40,7 +43,7 @@ _SEQUENCES = 64  # requests that run at once; more wait
 _open_models: weakref.WeakSet[Model] = weakref.WeakSet()
 
 
-class Model(Calibrated):
+class Model(Calibrated, Chats):
     """A loaded language model; made by `genfast.load`.
 
     Methods may be called from any number of threads: requests join one running batch, and a
@@ -76,6 +79,7 @@ class Model(Calibrated):
         self._prompts = PromptReader(
             self.tokenizer, self.vocab_size, self.context_length, str(path)
         )
+        self._grammars = Grammars(self.tokenizer, self.vocab_size)
         generation = path / "generation_config.json"
         self.generation_config = read_object(generation) if generation.is_file() else {}
         self._sampling_defaults()  # a bad generation_config.json is found now, not at first use
@@ -183,33 +187,6 @@ class Model(Calibrated):
         async for chunk in astream_all(self._runs(self._prompts.one(prompt), options)):
             yield chunk
 
-    def chat(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        stream: bool = False,
-        **options: Any,
-    ) -> Generation | Iterator[Chunk]:
-        """The model's answer to a conversation, by the directory's chat template.
-
-        messages: [{"role": "user", "content": "..."}, ...]. tools: function schemas for templates
-        that take them. stream: give an iterator of chunks instead.
-        """
-        ids = self.chat_ids(messages, tools=tools)
-        return self.stream(ids, **options) if stream else self.generate(ids, **options)
-
-    def chat_ids(self, messages, *, tools=None) -> list[int]:
-        """The token ids of a conversation, up to where the answer begins."""
-        tokenizer = self._prompts.need_tokenizer("chat")
-        if tokenizer.chat_template is None:
-            raise ValueError(
-                f"{self.path} has no chat template (tokenizer_config.json, chat_template.jinja); "
-                "use generate with a prompt of your own"
-            )
-        text = render(tokenizer.chat_template, messages, tools=tools, **tokenizer.special_tokens)
-        return tokenizer.encode(text, add_special_tokens=False)
-
     # --- what the model thinks of given tokens --------------------------------------------------
 
     def logits(
@@ -303,6 +280,7 @@ class Model(Calibrated):
         engine = self.__dict__.pop("_engine", None)
         if engine is not None:
             engine.close()
+            self._grammars.close()
         self.__dict__.pop("_native_program", None)
         self._drafts.close()
         self._checkpoint.close()
@@ -330,7 +308,9 @@ class Model(Calibrated):
             self.generation_config, {}, source=str(self.path / "generation_config.json")
         )
 
-    def _runs(self, ids: list[int], options: Mapping[str, Any]) -> list[Run]:
+    def _runs(
+        self, ids: list[int], options: Mapping[str, Any], tools: ChatTools | None = None
+    ) -> list[Run]:
         options = dict(options)
         draft = options.pop("draft", None)
         sampling = Sampling.make(
@@ -348,19 +328,17 @@ class Model(Calibrated):
         if not sampling.ignore_eos:
             stop_ids += self._eos_ids()
 
+        grammar = grammar_of(sampling)
+
         def receipt(run: Run) -> Receipt:
             return receipt_of(self, run)
 
-        runs: list[Run] = []
         common = (self._engine, self.tokenizer, ids, sampling, seed, stop_ids)
-        try:
-            for index in range(sampling.n):
-                runs.append(Run(*common, index, receipt, drafter))
-        except BaseException:
-            for run in runs:
-                run.cancel()
-            raise
-        return runs
+
+        def guide() -> Any:  # of one run
+            return self._grammars.guide(grammar, stop_ids) if grammar else None
+
+        return start(*common, receipt, drafter, guide, tools)
 
     def _eos_ids(self) -> list[int]:
         if self.tokenizer is not None:

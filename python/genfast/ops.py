@@ -379,15 +379,27 @@ def truncate(
 
 
 def logprobs(
-    logits, token: int, top_n: int = 0, *, isa: str = "", threads: int = 0
+    logits,
+    token: int,
+    top_n: int = 0,
+    *,
+    normalised: bool = False,
+    isa: str = "",
+    threads: int = 0,
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Log-softmax of logits [V] float32: of ``token``, and of the ``top_n`` most probable tokens.
 
     → (log-probability of token, ids [top_n] int32, their log-probabilities [top_n] float32),
     largest first, ties to the lower id; id -1 and -inf when fewer than top_n logits are above -inf.
+    normalised: the logits are log-probabilities already, edited perhaps, and told as they are.
     """
-    told = _core.ops.logprobs(logits, token, top_n, isa=isa, threads=threads)
+    told = _core.ops.logprobs(logits, token, top_n, normalised=normalised, isa=isa, threads=threads)
     return told[0], told[3], told[4]
+
+
+def log_softmax(logits, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """Log-softmax of all logits [V] float32, rounded once more than `logprobs`."""
+    return _core.ops.log_softmax(logits, isa=isa, threads=threads)
 
 
 def certainty(logits, *, isa: str = "", threads: int = 0) -> tuple[float, float]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from genfast.receipt import Receipt
+    from genfast.tool_calls import ToolCall
 
-FINISH_REASONS = ("stop", "length", "cancelled", "deadline")
+FINISH_REASONS = ("stop", "length", "cancelled", "deadline", "grammar")
 
 
 def _short(text: str, limit: int = 60) -> str:
@@ -116,10 +117,15 @@ class Generation(_Receipted):
 
     text: what was generated, without the prompt, the end token and the stop string.
     token_ids: what was generated, an end token included.
-    finish_reason: "stop" (end token or stop string), "length", "cancelled" or "deadline".
+    finish_reason: "stop" (end token, stop string, or a grammar that is complete), "length",
+        "cancelled", "deadline" or "grammar" (what was asked for cannot be reached any more).
     logprobs: one entry a token of token_ids, or None when not asked for.
+    tool_calls: what a chat with tools asks to be called; the text holds the calls as the model
+        wrote them.
     choices: all n continuations, this being the first; with n=1 this one alone. A prompt thus
-        always gives one Generation, whatever n.
+        always gives one Generation, whatever n. Of a beam search: the n best, fewer where it found
+        fewer.
+    score: of a beam search: the sum of log-probabilities over length ** length_penalty.
     """
 
     text: str
@@ -132,6 +138,8 @@ class Generation(_Receipted):
     make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
     calibrated: float | None = field(default=None, repr=False)
     abstain_below: float | None = field(default=None, repr=False)
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    score: float | None = None
 
     @property
     def choices(self) -> tuple[Generation, ...]:
@@ -183,7 +191,7 @@ class Chunk(_Receipted):
     token_ids: tokens that arrived since the last chunk.
     finish_reason: None but in the last chunk of a choice.
     index: which of the n choices.
-    usage, timings, receipt: in the last chunk of a choice.
+    usage, timings, tool_calls, receipt: in the last chunk of a choice.
     confidence: there too, with a calibration.
     """
 
@@ -196,6 +204,7 @@ class Chunk(_Receipted):
     timings: Timings | None = None
     make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
     confidence: float | None = None
+    tool_calls: list[ToolCall] = field(default_factory=list)
 
     def __str__(self) -> str:
         return self.text

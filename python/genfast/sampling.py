@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from genfast import grammar
 from genfast import sampling_checks as checks
 from genfast.confidence import Calibration
 from genfast.errors import LoadError
@@ -16,10 +17,7 @@ from genfast.sampling_conflicts import FILTERS, check_together
 DEFAULT_MAX_TOKENS = 128
 MAX_LOGPROBS = 100
 MAX_N = 128
-
-
-class NotSupportedYet(ValueError, NotImplementedError):
-    """A keyword of the public face that this version does not carry out yet."""
+MAX_BEAMS = 64  # a step's sequences
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,17 @@ class Sampling:
     forced_tokens: pairs (place in the output, token id); place 0 is the first.
     forced_bos_token_id: the first token after a prompt of one token.
     forced_eos_token_id: the last of max_tokens tokens; of several ids one of these.
-    n: independent continuations of the prompt.
+    n: independent continuations of the prompt; of a beam search, the n best (also called
+        num_return_sequences).
+    num_beams: above 1, a beam search of so many beams, which ends as a whole: streams give nothing
+        before. A directory's sampling settings do not count then.
+    length_penalty: a hypothesis' score is its log-probability over its length to this power.
+    early_stopping: False: until no running beam looks better than the worst of num_beams ended
+        ones; True: until so many ended; "never": until no beam can get better.
+    num_beam_groups, diversity_penalty: so many searches of num_beams / num_beam_groups beams, each
+        of which avoids the tokens that the ones before took in the same step.
+    required: phrases that the text must contain, each a string or a list of token ids. A string is
+        encoded alone: where a word in the middle of a text begins with a space, give it the space.
     logprobs: None for none, k ≥ 0 for the chosen token's and those of the k likeliest.
     priority: requests of a higher priority are computed first; 0 is usual.
     speculate: guess tokens from what the text repeats and verify several in a step, which gives
@@ -73,6 +81,11 @@ class Sampling:
     calibration: what `Generation.confidence` comes from, else `model.calibration`; see
         `genfast.calibrate`.
     abstain_below: `Generation.abstained` says whether the confidence is below this.
+    json_schema, regex, grammar, choices: at most one; the text matches it as a whole. A JSON schema
+        (a dict or JSON text; True: any JSON value), a regular expression (Rust's syntax, without
+        look-around), a Lark grammar as llguidance has it, or a list of texts to choose from. The
+        generation ends with "stop" when nothing may follow, with "grammar" when the text does not
+        match and yet nothing may follow. GrammarError for what cannot be compiled.
     """
 
     max_tokens: int = DEFAULT_MAX_TOKENS
@@ -107,12 +120,22 @@ class Sampling:
     forced_bos_token_id: int | None = None
     forced_eos_token_id: tuple[int, ...] = ()
     n: int = 1
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool | str = False
+    num_beam_groups: int = 1
+    diversity_penalty: float = 0.0
+    required: tuple[str | tuple[int, ...], ...] = ()
     logprobs: int | None = None
     priority: int = 0
     speculate: bool | str = "auto"
     deadline_ms: float | None = None
     calibration: Calibration | None = None
     abstain_below: float | None = None
+    json_schema: str | None = None  # as JSON text
+    regex: str | None = None
+    grammar: str | None = None
+    choices: tuple[str, ...] | None = None
 
     @property
     def greedy(self) -> bool:
@@ -131,17 +154,19 @@ class Sampling:
 
         A keyword that is None counts as not given. Wrong keywords raise ValueError; wrong
         values in the file raise LoadError naming `source` and the field. `vocab_size` bounds
-        the token ids of logit_bias and stop_token_ids.
+        every token id.
         """
         values = _from_generation_config(defaults or {}, source)
         given = {}
-        for name, value in (overrides or {}).items():
+        for name, value in _with_own_names(overrides or {}).items():
             if name not in _CHECKS:
-                _refuse(name, value)
+                _refuse(name)
             elif value is not None:
                 given[name] = _CHECKS[name](name, value)
         if given.get("mirostat_tau"):  # the file's filters are not meant to meet it
             values = {name: value for name, value in values.items() if name not in FILTERS}
+        if given.get("num_beams", 1) > 1:  # a search draws nothing
+            values = {**values, "temperature": 0.0}
         made = Sampling(**{**values, **given})
         check_together(made, vocab_size)
         return made
@@ -185,24 +210,25 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "forced_bos_token_id": checks.token_id,
     "forced_eos_token_id": checks.one_or_more_ids,
     "n": integer(1, MAX_N),
+    "num_beams": integer(1, MAX_BEAMS),
+    "length_penalty": real(lambda x: -100.0 <= x <= 100.0, "a number from -100 to 100"),
+    "early_stopping": checks.early_stopping,
+    "num_beam_groups": integer(1, MAX_BEAMS),
+    "diversity_penalty": real(lambda x: x >= 0.0, "a number ≥ 0"),
+    "required": checks.required,
     "logprobs": integer(0, MAX_LOGPROBS, f"None or an int from 0 to {MAX_LOGPROBS}"),
     "priority": integer(-INT32_MAX, INT32_MAX, f"an int from {-INT32_MAX} to {INT32_MAX}"),
     "speculate": checks.speculate,
     "deadline_ms": real(lambda x: x > 0.0, "None or a number above 0"),
     "calibration": checks.instance_of(Calibration, "what genfast.calibrate gives"),
     "abstain_below": real(lambda x: 0.0 <= x <= 1.0, "None or a number from 0 to 1"),
+    "json_schema": grammar.check_json_schema,
+    "regex": grammar.check_text,
+    "grammar": grammar.check_text,
+    "choices": grammar.check_choices,
 }
 
 assert set(_CHECKS) == {f.name for f in fields(Sampling)}
-
-# Keywords of later work: name -> values that ask for nothing and so pass already.
-_LATER: dict[str, tuple[Any, ...]] = {
-    "num_beams": (1,),
-    "length_penalty": (1.0,),
-    "json_schema": (),
-    "regex": (),
-    "grammar": (),
-}
 
 # What other libraries call the same thing.
 _ALIASES = {
@@ -215,11 +241,14 @@ _ALIASES = {
     "stop_strings": "stop",
     "stop_sequences": "stop",
     "eos_token_id": "stop_token_ids",
-    "num_return_sequences": "n",
     "min_new_tokens": "min_tokens",
     "best_of": "n",
     "top_logprobs": "logprobs",
     "random_seed": "seed",
+    "guided_json": "json_schema",
+    "guided_regex": "regex",
+    "guided_grammar": "grammar",
+    "guided_choice": "choices",
     "do_sample": "temperature",
     "typ_p": "typical_p",
     "sequence_bias": "logit_bias",
@@ -231,15 +260,25 @@ _ALIASES = {
 }
 
 
-def _refuse(name: str, value: Any) -> None:
-    """Raises for a keyword without a check, unless it asks for nothing."""
-    if name in _LATER:
-        harmless = _LATER[name]
-        if value is None or any(type(value) is type(h) and value == h for h in harmless):
-            return
-        also = f"; allowed: {', '.join(map(repr, (None, *harmless)))}"
-        raise NotSupportedYet(f"{name}={value!r:.60} is not supported yet{also}")
-    known = [*_CHECKS, "draft", *_LATER]  # draft is a model, and no setting
+# Other names that we take as our own.
+_SYNONYMS = {"num_return_sequences": "n"}
+
+
+def _with_own_names(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    given = dict(overrides)
+    for other, own in _SYNONYMS.items():
+        value = given.pop(other, None)
+        if value is None:
+            continue
+        if given.get(own) not in (None, value):
+            raise ValueError(f"{other}={value!r:.60} and {own}={given[own]!r:.60} are the same")
+        given[own] = value
+    return given
+
+
+def _refuse(name: str) -> None:
+    """Raises for a keyword that there is not."""
+    known = [*_CHECKS, "draft"]  # draft is a model, and no setting
     near = [_ALIASES[name]] if name in _ALIASES else difflib.get_close_matches(str(name), known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
     raise ValueError(f"unknown keyword {name!r}{hint}")

@@ -176,3 +176,32 @@ def speculate(name: str, value: Any) -> bool | str:
         return flag(name, value)
     except ValueError:
         raise bad(name, value, "True, False or 'auto'") from None
+
+
+def early_stopping(name: str, value: Any) -> bool | str:
+    if isinstance(value, str) and value == "never":
+        return value
+    try:
+        return flag(name, value)
+    except ValueError:
+        raise bad(name, value, "False, True or 'never'") from None
+
+
+def required(name: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
+    allowed = "a list of phrases, each a non-empty string or list of token ids"
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise bad(name, value, allowed)
+    phrases: list[str | tuple[int, ...]] = []
+    for phrase in value:
+        if not isinstance(phrase, str):
+            if isinstance(phrase, bytes | Mapping) or not isinstance(phrase, Iterable):
+                raise bad(name, value, allowed)
+            phrase = tuple(as_int(token) for token in phrase)
+            if any(token is None or not 0 <= token <= INT32_MAX for token in phrase):
+                raise bad(name, value, allowed)
+        if not phrase:
+            raise bad(name, value, allowed)
+        phrases.append(phrase)
+    return tuple(dict.fromkeys(phrases))

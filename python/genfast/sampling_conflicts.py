@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from genfast import beams
+from genfast.grammar import KEYWORDS
+
 if TYPE_CHECKING:
     from genfast.sampling import Sampling
 
@@ -20,6 +23,9 @@ FILTERS = {
 
 
 def check_together(s: Sampling, vocab_size: int | None) -> None:
+    guides = [name for name in KEYWORDS if getattr(s, name) is not None]
+    if len(guides) > 1:
+        raise ValueError(f"{guides[0]} and {guides[1]} exclude each other: give one of them")
     if s.min_tokens > s.max_tokens:
         raise ValueError(f"min_tokens={s.min_tokens} is more than max_tokens={s.max_tokens}")
     if vocab_size is not None:
@@ -38,6 +44,7 @@ def check_together(s: Sampling, vocab_size: int | None) -> None:
                     f"{name}={getattr(s, name)}; give one of them"
                 )
     _check_forced(s)
+    beams.check_together(s)
 
 
 def _check_ids(s: Sampling, vocab_size: int) -> None:
@@ -50,6 +57,7 @@ def _check_ids(s: Sampling, vocab_size: int) -> None:
         "forced_tokens": (token for _, token in s.forced_tokens),
         "forced_bos_token_id": () if s.forced_bos_token_id is None else (s.forced_bos_token_id,),
         "forced_eos_token_id": s.forced_eos_token_id,
+        "required": (token for p in s.required if not isinstance(p, str) for token in p),
     }
     for name, ids in named.items():
         for token in ids:

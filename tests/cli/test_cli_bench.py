@@ -56,3 +56,29 @@ def test_bench_of_a_model(model, machine, monkeypatch, capsys):
     assert "of the read bandwidth" in capsys.readouterr().out
     model.context_length = 3
     assert main(["bench", "dir"]) == 1
+
+
+def test_bench_of_latency(model, machine, capsys):
+    model.context_length = 4000
+    assert main(["bench", "dir", "--latency", "--json", "--repeat", "2"]) == 0
+    rows = json.loads(capsys.readouterr().out)["latency"]
+    assert [(row["context"], row["new_tokens"]) for row in rows] == [
+        (128, 100),
+        (2048, 100),
+        (3900, 100),  # what the context leaves of 8k
+    ]
+    # Each prompt twice, new and from the cache; a run to warm up and two that count.
+    prompts = [prompt for prompt, _ in model.asked]
+    assert [len(p) for p in prompts] == [128] * 6 + [2048] * 6 + [3900] * 6
+    assert prompts[0] == prompts[1] != prompts[2] == prompts[3]
+    assert all(options["speculate"] is False for _, options in model.asked)
+    for row in rows:
+        for kind in ("new", "cached"):
+            assert row[kind]["ttft_s"] == pytest.approx(0.012)
+            assert row[kind]["total_s"] == pytest.approx(0.512)
+    assert main(["bench", "dir", "--latency"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"2048 tokens +12\.0 ms +12\.0 ms +512\.0 ms +512\.0 ms", out)
+    assert re.search(r"commonly said +100 ms +1000 ms", out)
+    model.context_length = 3
+    assert main(["bench", "dir", "--latency"]) == 1

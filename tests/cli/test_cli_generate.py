@@ -69,6 +69,14 @@ def test_generate_options_reach_load_and_generate(model, capsys):
     assert capsys.readouterr().err == ""  # --quiet
 
 
+def test_generate_takes_speculation_and_drafts(model, capsys):
+    for word, value in (("auto", "auto"), ("on", True), ("off", False)):
+        assert main(["generate", "x", "-q", "--speculate", word]) == 0
+        assert repr(model.asked[-1][1]["speculate"]) == repr(value)
+    assert main(["generate", "x", "-q", "--draft", "small"]) == 0
+    assert model.asked[-1][1]["draft"] == "small" and "speculate" not in model.asked[-1][1]
+
+
 def test_generate_json(model, capsys):
     assert main(["generate", "x", "--json", "--logprobs", "1"]) == 0
     out, err = capsys.readouterr()

@@ -12,6 +12,8 @@ from genfast import _core
 
 STORIES = Path(__file__).resolve().parents[3] / "shared" / "data" / "models" / "stories260K"
 LOOP = 100.0  # a logit bias that makes every token the same one
+# Tosses of a coin: there is always something to guess from, and often it is wrong.
+COIN = {"temperature": 5.0, "logit_bias": {7: 100.0, 11: 100.0}}
 
 SAMPLERS = {
     "greedy": {},
@@ -25,6 +27,14 @@ SAMPLERS = {
     "bias": {"logit_bias": {7: 3.0, 11: 3.0}, "temperature": 0.5},
     "min_tokens": {"stop_token_ids": list(range(0, 97, 7)), "min_tokens": 20},
     "stop_ids": {"stop_token_ids": [7, 11], "logit_bias": {7: 1.5}, "temperature": 0.4},
+    "top_n_sigma": {"temperature": 1.0, "top_n_sigma": 1.0},
+    "typical": {"temperature": 1.0, "typical_p": 0.5},
+    "xtc": {"temperature": 1.0, "xtc_probability": 0.5},
+    "dry": {"temperature": 0.4, "dry_multiplier": 0.8, "dry_sequence_breakers": [5]},
+    "mirostat": {"temperature": 1.0, "mirostat_tau": 3.0},
+    "no_repeat": {"temperature": 0.4, "no_repeat_ngram_size": 4},
+    "bad_words": {"temperature": 0.4, "bad_words_ids": [[7, 11], [5]]},
+    "forced": {"temperature": 0.4, "forced_tokens": [(3, 9), (4, 7), (30, 9)]},
     "logprobs": {"logprobs": 4, "temperature": 0.5},
     "three": {"n": 3, "temperature": 0.6},
 }
@@ -95,7 +105,7 @@ def test_every_sampler_gives_the_same(model, rng, sampler):
 def test_every_format_gives_the_same(tiny_dir, rng, settings):
     with genfast.load(tiny_dir, **settings) as model:
         prompts = repeating(rng, model.vocab_size)
-        options = {"temperature": 0.4, "max_tokens": 120}
+        options = {**COIN, "max_tokens": 120}
         expected, *_ = run(model, prompts, speculate=False, **options)
         forced, drafted, accepted = run(model, prompts, speculate=True, **options)
         assert forced == expected
@@ -105,7 +115,7 @@ def test_every_format_gives_the_same(tiny_dir, rng, settings):
 def test_the_prefix_cache_holds_what_was_accepted_and_nothing_else(tiny_dir, rng):
     """What was guessed wrong is in the cache's memory, and no later prompt may find it."""
     ids = repeating(rng, 97)[1]
-    options = {"temperature": 0.5, "max_tokens": 100}
+    options = {**COIN, "max_tokens": 100}
     with genfast.load(tiny_dir, prefix_cache=False) as plain, genfast.load(tiny_dir) as model:
         [(tokens, *_)], drafted, accepted = run(model, [ids], speculate=True, **options)
         assert drafted > accepted
@@ -120,7 +130,7 @@ def test_those_that_gave_way_come_back_to_the_same(tiny_dir, rng):
     with genfast.load(tiny_dir) as model:
         budget = 16 * model.kv_page_bytes
         prompts = [phrase * 2 for phrase in repeating(rng, model.vocab_size)]
-        options = {"temperature": 0.5, "max_tokens": 150}
+        options = {**COIN, "max_tokens": 150}
         expected, *_ = run(model, prompts, speculate=False, **options)
     with genfast.load(tiny_dir, kv_cache_bytes=budget) as narrow:
         got, drafted, _ = run(narrow, prompts, speculate=True, **options)

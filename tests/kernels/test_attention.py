@@ -273,6 +273,51 @@ def test_masked_tokens_are_never_read(rng, isa, kv_dtype):
     assert got[50:].tobytes() == clean[50:].tobytes()
 
 
+# Of sequences that share what is before their own tokens: their lengths, and how many pages each
+# shares with the one before. Beams, questions about one text, and strangers between.
+SHARED = {
+    "beams": ([2100] * 4, [0, 65, 65, 64]),
+    "cut inside a block": ([1030] * 3, [0, 32, 20]),
+    "a tree": ([1600, 1590, 1700, 1800, 1541], [0, 48, 16, 48, 32]),
+    "strangers": ([700, 600, 1100, 1200], [0, 0, 16, 0]),
+    "many": ([600 + i for i in range(40)], [0] + [17] * 39),
+}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kv_dtype", KV)
+@pytest.mark.parametrize("H, HKV", [(4, 2), (9, 3), (5, 1)])
+@pytest.mark.parametrize("case", SHARED)
+def test_shared_pages_give_the_bits_of_pages_of_ones_own(rng, isa, kv_dtype, H, HKV, case):
+    D, (starts, shares) = 32, SHARED[case]
+    apart = _core.ops.KvCache(kv_dtype, HKV, D, sum(start // 32 + 17 for start in starts))
+    shared = _core.ops.KvCache(kv_dtype, HKV, D, sum(start // 32 + 17 for start in starts))
+    own, used, keys, values, page = [], [], [], [], 0
+    for i, (start, share) in enumerate(zip(starts, shares, strict=True)):
+        _, k, v = random_qkv(rng, start, H, HKV, D)
+        if i:
+            k[: 32 * share], v[: 32 * share] = keys[-1][: 32 * share], values[-1][: 32 * share]
+        keys.append(k)
+        values.append(v)
+        own.append(list(range(page, page + start // 32 + 1)))
+        used.append((used[-1][:share] if i else []) + own[-1][share:])
+        page = own[-1][-1] + 1
+        apart.append(k, v, own[-1])
+        shared.append(k, v, used[-1])
+    q, k, v = random_qkv(rng, len(starts), H, HKV, D)
+    qkv = np.concatenate([x.reshape(len(starts), -1) for x in (q, k, v)], axis=1)
+
+    def spans(pages):
+        return [(i, 1, start, pages[i]) for i, start in enumerate(starts)]
+
+    expected = apart.attention(qkv, spans(own), isa=isa, threads=1)
+    for threads in (1, 2, 7):
+        got = shared.attention(qkv, spans(used), isa=isa, threads=threads)
+        assert got.tobytes() == expected.tobytes()
+    alone = shared.attention(qkv[1:2], [(0, 1, starts[1], used[1])], isa=isa)
+    assert alone.tobytes() == expected[1:2].tobytes()
+
+
 @pytest.mark.parametrize("isa", ISAS)
 def test_one_key_returns_its_value(rng, isa):
     q, k, v = random_qkv(rng, 1, 3, 1, 20)

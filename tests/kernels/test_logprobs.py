@@ -57,6 +57,30 @@ def test_masked_values(isa, V):
     assert ops.logprobs(equal, 0, 3, isa=isa)[1].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("V", [1, 17, 64, 1000, 50257])
+def test_all_log_probabilities(rng, isa, V):
+    logits = (rng.normal(size=V) * 3 + 7).astype(np.float32)
+    expected, _, error = definition(logits)
+    got = ops.log_softmax(logits, isa=isa)
+    # Logit minus maximum, its logarithm of the sum, and their difference are rounded.
+    bound = error + EPS32 * (2 * np.abs(expected) + 2 * np.log(V))
+    assert (np.abs(got - expected) <= bound).all()
+    logits[rng.integers(V)] = np.nan
+    assert (got := ops.log_softmax(logits, isa=isa))[np.isnan(logits)].tolist() == [-np.inf]
+    assert not np.isnan(got).any()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_edited_log_probabilities_are_told_as_they_are(rng, isa):
+    values = ops.log_softmax(rng.normal(size=3000).astype(np.float32), isa=isa)
+    values[5], values[6] = -np.inf, 2.0
+    of_token, ids, top = ops.logprobs(values, 7, 40, normalised=True, isa=isa)
+    assert of_token == values[7] and ids[0] == 6
+    assert ids.tolist() == np.argsort(-values, kind="stable")[:40].tolist()
+    assert top.tobytes() == values[ids].tobytes()
+
+
 def test_avx2_and_avx512_give_the_same_bits(rng):
     if not {"avx2", "avx512"} <= set(ISAS):
         pytest.skip("needs a CPU with AVX-512")
@@ -64,6 +88,8 @@ def test_avx2_and_avx512_give_the_same_bits(rng):
     a, b = (ops.logprobs(logits, 123, 20, isa=isa) for isa in ("avx2", "avx512"))
     assert a[0] == b[0]
     assert a[1].tobytes() == b[1].tobytes() and a[2].tobytes() == b[2].tobytes()
+    a, b = (ops.log_softmax(logits, isa=isa) for isa in ("avx2", "avx512"))
+    assert a.tobytes() == b.tobytes()
 
 
 def test_wrong_arguments_are_refused():

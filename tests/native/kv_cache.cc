@@ -76,7 +76,7 @@ void random_sequences(uint64_t seed, bool keep, int64_t window, int64_t sinks) {
             int64_t more = 1 + dice.below(50);
             while (int64_t(s.tokens.size()) < s.cached + more)
                 s.tokens.push_back(int32_t(dice.below(4)));
-            if (!cache.grow(s.kv, s.cached + more)) continue;
+            if (!cache.own(s.kv, s.cached) || !cache.grow(s.kv, s.cached + more)) continue;
             for (; more > 0; --more, ++s.cached)
                 *place_of(cache, s, s.cached) = mark_of(s.tokens, s.cached);
             cache.remember(s.kv, s.tokens, s.cached);
@@ -85,6 +85,11 @@ void random_sequences(uint64_t seed, bool keep, int64_t window, int64_t sinks) {
             for (int64_t i = 0; i < s.cached; ++i)
                 if (i < sinks || i >= s.cached - window)
                     right = right && s.kv.pages[size_t(i / kPageTokens)] >= 0;
+        } else if (choice == 8) {  // two go on from one; who writes has a copy first
+            Sequence twin = running[size_t(dice.below(int64_t(running.size())))];
+            twin.kv = cache.fork(twin.kv);
+            twin.tokens.resize(size_t(twin.cached));
+            running.push_back(std::move(twin));
         } else {
             size_t index = size_t(dice.below(int64_t(running.size())));
             cache.release(running[index].kv);
@@ -123,6 +128,28 @@ void runs_are_kept_whole() {
     expect(!cache.grow(two, 60 * kPageTokens) && two.pages.size() == 3, "all or nothing");
 }
 
+// Without a prefix tree: the first tokens of another's.
+void a_part_is_shared() {
+    KvCache cache({kLayout}, 32, false);
+    Sequence whole;
+    for (int i = 0; i < 100; ++i) whole.tokens.push_back(i);
+    cache.grow(whole.kv, 100);
+    for (; whole.cached < 100; ++whole.cached)
+        *place_of(cache, whole, whole.cached) = mark_of(whole.tokens, whole.cached);
+    Sequence part{{whole.tokens.begin(), whole.tokens.begin() + 70}, cache.fork(whole.kv, 70), 70};
+    expect(part.kv.pages.size() == 3 && cache.in_use() == 4, "complete and cut pages are shared");
+    bool owned = cache.own(part.kv, 70);
+    part.tokens.push_back(500);
+    *place_of(cache, part, 70) = mark_of(part.tokens, 70);
+    part.cached = 71;
+    expect(owned && cache.in_use() == 5, "one page is copied");
+    expect(holds_its_tokens(cache, whole) && holds_its_tokens(cache, part), "each keeps its own");
+    cache.release(whole.kv);
+    expect(holds_its_tokens(cache, part) && cache.in_use() == 3, "one goes, the other stays");
+    cache.release(part.kv);
+    expect(cache.in_use() == 0, "every page came back");
+}
+
 }  // namespace
 
 void kv_cache() {
@@ -132,6 +159,7 @@ void kv_cache() {
         random_sequences(seed, true, 70, 0);
         random_sequences(seed, true, 70, 5);
     }
+    a_part_is_shared();
     runs_are_kept_whole();
 }
 

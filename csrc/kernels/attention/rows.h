@@ -7,6 +7,21 @@
 
 namespace genfast::GENFAST_ISA {
 
+// Spans whose rows go together: one, or several of one row each that lie side by side in the step
+// and whose sequences begin in the same pages (beams, or questions about one text).
+struct Bundle {
+    const SequenceSpan* spans;
+    int64_t count;
+
+    GENFAST_MEMBER int64_t tokens() const { return count > 1 ? count : spans->rows; }
+    GENFAST_MEMBER int64_t position(int64_t token) const {
+        return count > 1 ? spans[token].start : spans->start + token;
+    }
+    GENFAST_MEMBER const SequenceSpan& span_of(int64_t token) const {
+        return spans[count > 1 ? token : 0];
+    }
+};
+
 // Walks over rows without dividing.
 struct RowCursor {
     int64_t group, token, member;
@@ -21,13 +36,12 @@ struct RowCursor {
         ++token;
     }
     // Of its query, in floats from qkv, and of its output, from out.
-    GENFAST_MEMBER int64_t query(const AttentionArgs& a, const SequenceSpan& span, int head) const {
-        int64_t columns = a.heads + 2 * a.layout.heads;
-        return ((span.row + token) * columns + head * group + member) * a.layout.head_dim;
+    GENFAST_MEMBER int64_t query(const AttentionArgs& a, const Bundle& bundle, int head) const {
+        int64_t columns = a.heads + 2 * a.layout.heads, row = bundle.spans->row + token;
+        return (row * columns + head * group + member) * a.layout.head_dim;
     }
-    GENFAST_MEMBER int64_t output(const AttentionArgs& a, const SequenceSpan& span,
-                                  int head) const {
-        return ((span.row + token) * a.heads + head * group + member) * a.layout.head_dim;
+    GENFAST_MEMBER int64_t output(const AttentionArgs& a, const Bundle& bundle, int head) const {
+        return ((bundle.spans->row + token) * a.heads + head * group + member) * a.layout.head_dim;
     }
 };
 
@@ -59,12 +73,12 @@ struct Tile {
     int common_begin, common_end;  // seen by all rows (none: begin >= end)
 };
 
-static Tile make_tile(const AttentionArgs& a, const SequenceSpan& span, int64_t row, int rows,
+static Tile make_tile(const AttentionArgs& a, const Bundle& bundle, int64_t row, int rows,
                       int64_t block) {
     Tile tile{rows, {}, {}, kRunTokens, 0, 0, kRunTokens};
     RowCursor cursor(a, row);
     for (int r = 0; r < rows; ++r, cursor.next()) {
-        auto [begin, end] = visible(a, span.start + cursor.token, block);
+        auto [begin, end] = visible(a, bundle.position(cursor.token), block);
         tile.begin[r] = begin;
         tile.end[r] = end;
         if (begin > tile.common_begin) tile.common_begin = begin;
@@ -78,12 +92,12 @@ static Tile make_tile(const AttentionArgs& a, const SequenceSpan& span, int64_t 
 
 // A tile's queries as Source stores them, side by side and padded with zeros.
 template <class Source>
-static void load_queries(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t row,
+static void load_queries(const AttentionArgs& a, const Bundle& bundle, int head, int64_t row,
                          int rows, float* queries) {
     int64_t D = a.layout.head_dim;
     RowCursor cursor(a, row);
     for (int r = 0; r < rows; ++r, cursor.next(), queries += kQueryStride) {
-        const float* q = a.qkv + cursor.query(a, span, head);
+        const float* q = a.qkv + cursor.query(a, bundle, head);
         int64_t d = 0;
         for (; d + kLanes <= D; d += kLanes) Source::store(queries, d, vload(q + d));
         if (d < D) Source::store(queries, d, vload_n(q + d, int(D - d)));
@@ -92,12 +106,12 @@ static void load_queries(const AttentionArgs& a, const SequenceSpan& span, int h
 
 // Asks for the queries and outputs of a coming tile: rows lie too far apart for the hardware to
 // guess.
-static void prefetch_rows(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t row,
+static void prefetch_rows(const AttentionArgs& a, const Bundle& bundle, int head, int64_t row,
                           int rows) {
     RowCursor cursor(a, row);
     for (int r = 0; r < rows; ++r, cursor.next()) {
-        const float* q = a.qkv + cursor.query(a, span, head);
-        const float* out = a.out + cursor.output(a, span, head);
+        const float* q = a.qkv + cursor.query(a, bundle, head);
+        const float* out = a.out + cursor.output(a, bundle, head);
         for (int64_t d = 0; d < a.layout.head_dim; d += 16) {
             __builtin_prefetch(q + d);
             __builtin_prefetch(out + d, 1);
@@ -105,13 +119,13 @@ static void prefetch_rows(const AttentionArgs& a, const SequenceSpan& span, int 
     }
 }
 
-static void write_output(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t row,
+static void write_output(const AttentionArgs& a, const Bundle& bundle, int head, int64_t row,
                          int64_t rows, const Records& records) {
     int64_t D = a.layout.head_dim, Ds = a.layout.stored_dim();
     RowCursor cursor(a, row);
     for (int64_t r = 0; r < rows; ++r, cursor.next()) {
         const float* o = records.o + r * Ds;
-        float* out = a.out + cursor.output(a, span, head);
+        float* out = a.out + cursor.output(a, bundle, head);
         Vec inverse = vset(1.0f / records.l[r]);
         int64_t d = 0;
         for (; d + kLanes <= D; d += kLanes) vstore(out + d, vmul(vload(o + d), inverse));

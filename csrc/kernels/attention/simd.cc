@@ -64,46 +64,59 @@ void attend(const AttentionArgs& a, const Block& block, const Tile& tile, const 
         attend_tile<Source>(a, block, tile, w.queries, w.scores, records);
 }
 
-// Of a job's first block, from the cache.
+// Of a block of the sequence, from the cache.
+int64_t block_start(const AttentionArgs& a, const SequenceSpan& span, int head, int64_t block) {
+    return int64_t(a.layout.keys(span.pages[first_page(block)], head));
+}
+
+// Of the block that a job reads first; it is that of a sequence which has come so far.
 int64_t block_start(const AttentionArgs& a, const Job& job) {
-    int64_t page = first_page(job.blocks.at(0));
-    return int64_t(a.layout.keys(a.spans[job.span].pages[page], job.head));
+    Bundle bundle = bundle_of(a, job);
+    int64_t block = job.blocks.at(0), token = RowCursor(a, job.row).token;
+    while (bundle.count > 1 && bundle.position(token) / kRunTokens < block) ++token;
+    return block_start(a, bundle.span_of(token), job.head, block);
 }
 
 template <class Source>
-void run_job(const AttentionArgs& a, const Job& job, const Job* next, const Records& split,
-             const Workspace& w) {
+void run_job(const AttentionArgs& a, const int32_t* shared, const Job& job, const Job* next,
+             const Records& split, const Workspace& w) {
     constexpr int most_rows = kScaled<Source> ? kFixedTileRows : Source::kRows;
-    const SequenceSpan& span = a.spans[job.span];
+    const Bundle bundle = bundle_of(a, job);
     int64_t Ds = a.layout.stored_dim();
     bool whole = job.record < 0;
     if (whole) clear(w.records, job.rows, Ds);
 
-    int64_t oldest = span.start + RowCursor(a, job.row).token;
-    int64_t newest = span.start + RowCursor(a, job.row + job.rows - 1).token;
     for (int64_t i = 0; i < job.blocks.count(); ++i) {
         int64_t b = job.blocks.at(i);
-        int begin = visible(a, oldest, b).begin, end = visible(a, newest, b).end;
-        Block block;
-        block.next = next ? block_start(a, *next) - block_start(a, job) : 0;
-        view_block(a, span, job.head, b, begin, end, &block);
-        for (int64_t r = 0, rows; r < job.rows; r += rows) {
-            rows = job.rows - r < most_rows ? job.rows - r : most_rows;
-            Tile tile = make_tile(a, span, job.row + r, int(rows), b);
-            if (whole && tile.first >= tile.last) continue;
-            Records records = whole ? w.tile : split.from(job.record + r, Ds);
-            load_queries<Source>(a, span, job.head, job.row + r, int(rows), w.queries);
-            if (r + rows + most_rows <= job.rows)
-                prefetch_rows(a, span, job.head, job.row + r + rows, most_rows);
-            attend<Source>(a, block, tile, w, records);
-            if (whole) merge(w.records.from(r, Ds), records, int(rows), Ds);
+        for (int64_t first = 0, last; first < job.rows; first = last) {
+            last = end_of_alike(a, shared, job, b, first);
+            int64_t token = RowCursor(a, job.row + first).token;
+            const SequenceSpan& span = bundle.span_of(token);
+            int64_t newest = bundle.position(RowCursor(a, job.row + last - 1).token);
+            int begin = visible(a, bundle.position(token), b).begin;
+            int end = visible(a, newest, b).end;
+            Block block;
+            block.next =
+                next && begin < end ? block_start(a, *next) - block_start(a, span, job.head, b) : 0;
+            view_block(a, span, job.head, b, begin, end, &block);
+            for (int64_t r = first, rows; r < last; r += rows) {
+                rows = last - r < most_rows ? last - r : most_rows;
+                Tile tile = make_tile(a, bundle, job.row + r, int(rows), b);
+                if (whole && tile.first >= tile.last) continue;
+                Records records = whole ? w.tile : split.from(job.record + r, Ds);
+                load_queries<Source>(a, bundle, job.head, job.row + r, int(rows), w.queries);
+                if (r + rows + most_rows <= last)
+                    prefetch_rows(a, bundle, job.head, job.row + r + rows, most_rows);
+                attend<Source>(a, block, tile, w, records);
+                if (whole) merge(w.records.from(r, Ds), records, int(rows), Ds);
+            }
         }
     }
-    if (whole) write_output(a, span, job.head, job.row, job.rows, w.records);
+    if (whole) write_output(a, bundle, job.head, job.row, job.rows, w.records);
 }
 
-using RunJob = void (*)(const AttentionArgs&, const Job&, const Job* next, const Records&,
-                        const Workspace&);
+using RunJob = void (*)(const AttentionArgs&, const int32_t* shared, const Job&, const Job* next,
+                        const Records&, const Workspace&);
 
 struct Variant {
     const char* name;
@@ -128,15 +141,19 @@ Variant variant_for(KvType type) {
 }
 
 // Puts together the records of jobs that were split by block; each thread takes some of the jobs.
-void merge_split(const AttentionArgs& a, const Plan& plan, const Records& split,
-                 const Records& rows, Team& team) {
+void merge_split(const AttentionArgs& a, const int32_t* shared, const Plan& plan,
+                 const Records& split, const Records& rows, Team& team) {
     int64_t Ds = a.layout.stored_dim(), record = 0, index = 0;
-    each_job(a, plan.rows_a_job, [&](Job job) {
+    each_job(a, shared, plan.rows_a_job, [&](Job job) {
         if (index++ % team.count == team.index) {
             clear(rows, job.rows, Ds);
             for (int64_t b = 0; b < job.blocks.count(); ++b)
-                merge(rows, split.from(record + b * job.rows, Ds), int(job.rows), Ds);
-            write_output(a, a.spans[job.span], job.head, job.row, job.rows, rows);
+                for (int64_t r = 0; r < job.rows; r += kLanes) {
+                    int64_t now = job.rows - r < kLanes ? job.rows - r : kLanes;
+                    merge(rows.from(r, Ds), split.from(record + b * job.rows + r, Ds), int(now),
+                          Ds);
+                }
+            write_output(a, bundle_of(a, job), job.head, job.row, job.rows, rows);
         }
         record += job.blocks.count() * job.rows;
     });
@@ -154,18 +171,21 @@ void attention(const AttentionArgs& a, Team& team) {
     int64_t Ds = a.layout.stored_dim();
     Plan* plan = reinterpret_cast<Plan*>(a.scratch);
     Job* jobs = reinterpret_cast<Job*>(plan + 1);
-    float* memory = reinterpret_cast<float*>(reinterpret_cast<std::byte*>(jobs) +
-                                             round_up(sizes.jobs * int64_t(sizeof(Job)), 64));
+    std::byte* behind_jobs =
+        reinterpret_cast<std::byte*>(jobs) + round_up(sizes.jobs * int64_t(sizeof(Job)), 64);
+    int32_t* shared = reinterpret_cast<int32_t*>(behind_jobs);
+    float* memory = reinterpret_cast<float*>(behind_jobs + round_up(a.span_count * 4, 64));
     Records split = records_at(memory, sizes.records, Ds);
     memory += record_floats(sizes.records, Ds) + team.index * workspace_floats(a.layout);
     Workspace w = workspace(a.layout, memory);
 
-    if (team.index == 0) make_plan(a, team.count, plan, jobs);
+    if (team.index == 0) make_plan(a, team.count, shared, plan, jobs);
     append_step(a, team);
     team.sync();
     const RunJob run = variant_for(a.layout.type).run;
     if (plan->merges == 0) {
-        team.each_job(plan->jobs, [&](int64_t job) { run(a, jobs[job], nullptr, split, w); });
+        team.each_job(plan->jobs,
+                      [&](int64_t job) { run(a, shared, jobs[job], nullptr, split, w); });
         return;
     }
     // int8 and int4 compute about as long as they read: a job is drawn while the one before is
@@ -175,13 +195,13 @@ void attention(const AttentionArgs& a, Team& team) {
     const Job* held = nullptr;
     int64_t last = a.layout.page_scale_bytes() > 0 ? plan->jobs - 2 * team.count : 0;
     team.each_job(plan->jobs, [&](int64_t job) {
-        if (held) run(a, *held, &jobs[job], split, w);
+        if (held) run(a, shared, *held, &jobs[job], split, w);
         held = job < last ? &jobs[job] : nullptr;
-        if (!held) run(a, jobs[job], nullptr, split, w);
+        if (!held) run(a, shared, jobs[job], nullptr, split, w);
     });
-    if (held) run(a, *held, nullptr, split, w);
+    if (held) run(a, shared, *held, nullptr, split, w);
     team.sync();
-    merge_split(a, *plan, split, w.tile, team);
+    merge_split(a, shared, *plan, split, w.records, team);
 }
 
 size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int threads,
@@ -189,7 +209,8 @@ size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int
     ScratchSizes sizes = scratch_sizes(layout, heads, T, threads, max_context, spans);
     int64_t floats =
         record_floats(sizes.records, layout.stored_dim()) + threads * workspace_floats(layout);
-    return sizeof(Plan) + size_t(round_up(sizes.jobs * int64_t(sizeof(Job)), 64) + floats * 4);
+    return sizeof(Plan) + size_t(round_up(sizes.jobs * int64_t(sizeof(Job)), 64) +
+                                 round_up(spans * 4, 64) + floats * 4);
 }
 
 const char* attention_variant(KvType type) {

@@ -5,6 +5,9 @@
 //   slots beyond the number of logits above -infinity get the id -1 and -infinity.  entropy: -sum p
 //   ln p, in nats.  margin: the largest probability less the second (0 where there is none). NaN
 //   logits count as -infinity. One thread works (the first of the team).
+//   all [V]: log softmax of every logit, each rounded once more than those above.
+//   normalised: the logits are log-probabilities that somebody edited; they are told as they are,
+//   without entropy and margin.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +25,8 @@ struct LogprobsArgs {
     float* top_logprobs;   // out
     int64_t V, top_n;      // 0 <= top_n <= V
     int32_t token;         // 0 <= token < V
+    float* all = nullptr;  // out; may be null, may be the logits
+    bool normalised = false;
 };
 
 static inline size_t logprobs_scratch_bytes(int64_t v) {

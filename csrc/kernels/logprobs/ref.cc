@@ -18,7 +18,8 @@ void logprobs(const LogprobsArgs& a, Team& team) {
     for (int32_t id : ids) sum += std::exp(a.logits[id] - max);
     auto logprob = [&](int64_t v) {
         float x = a.logits[v];
-        return x > -HUGE_VALF ? float(x - max - std::log(sum)) : -HUGE_VALF;
+        if (!(x > -HUGE_VALF)) return -HUGE_VALF;
+        return a.normalised ? x : float(x - max - std::log(sum));
     };
     if (a.token_logprob) *a.token_logprob = logprob(a.token);
     std::sort(ids.begin(), ids.end(), [&](int32_t x, int32_t y) {
@@ -39,6 +40,8 @@ void logprobs(const LogprobsArgs& a, Team& team) {
         a.top_ids[i] = present ? ids[i] : -1;
         a.top_logprobs[i] = present ? logprob(ids[i]) : -HUGE_VALF;
     }
+    if (a.all)
+        for (int64_t v = 0; v < a.V; ++v) a.all[v] = logprob(v);
 }
 
 }  // namespace genfast::ref

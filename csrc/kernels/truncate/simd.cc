@@ -7,38 +7,29 @@ namespace genfast::GENFAST_ISA {
 constexpr int64_t kFew = 1024;       // so many tokens are sorted; more are searched
 constexpr int64_t kLikeliest = 256;  // of many, so many hold what is typical where it is likely
 
-// Drops logits further than n standard deviations from the largest and returns that limit; blocks'
-// maxima stay exact.
-static float keep_top_n_sigma(const TruncateArgs& a, float* maxima, float max) {
+// The least logit within n standard deviations of the largest. NaN and -infinity do not count.
+static float sigma_limit(const TruncateArgs& a, float max) {
     Vec lowest = vset(-__builtin_inff());
-    auto load = [&](int64_t i, int count) {
-        return vkeep_n(load_some(a.logits + i, count), count, lowest);
-    };
-    // f(logit) summed over what is above -infinity; NaN is not.
-    auto sum = [&](auto f) {
-        return block_sum(a.V, [&](int64_t i, int count) {
-            Vec x = load(i, count);
-            return vselect_lt(lowest, x, f(x), vzero());
-        });
-    };
-    double count = double(count_ge(a.logits, a.V, -__FLT_MAX__));
-    double mean = max + sum([&](Vec x) { return vsub(x, vset(max)); }) / count;
-    Vec center = vset(float(mean));
-    double squares = sum([&](Vec x) {
-        Vec off = vsub(x, center);
-        return vmul(off, off);
+    double sums[2], count = double(count_ge(a.logits, a.V, -__FLT_MAX__));
+    block_sums<2>(a.V, sums, [&](int64_t i, int some, Vec* part) {
+        Vec x = vkeep_n(load_some(a.logits + i, some), some, lowest);
+        part[0] = vselect_lt(lowest, x, vsub(x, vset(max)), vzero());
+        part[1] = vmul(part[0], part[0]);
     });
-    float limit = float(max - double(a.top_n_sigma) * __builtin_sqrt(squares / count));
-    Vec least = vset(limit);
-    auto keep = [&](float* values, int64_t n) {
+    double mean = sums[0] / count, variance = sums[1] / count - mean * mean;
+    return float(max - double(a.top_n_sigma) * __builtin_sqrt(variance > 0 ? variance : 0));
+}
+
+// Drops logits below the limit; blocks' maxima stay exact.
+static void drop_below(const TruncateArgs& a, float* maxima, float limit) {
+    auto drop_from = [&](float* values, int64_t n) {
         each(0, n, [&](int64_t i, int some) {
             Vec x = load_some(values + i, some);
-            vstore_n(values + i, vselect_lt(x, least, lowest, x), some);
+            vstore_n(values + i, vselect_lt(x, vset(limit), vset(-__builtin_inff()), x), some);
         });
     };
-    keep(a.logits, a.V);
-    keep(maxima, max_blocks(a.V));
-    return limit;
+    drop_from(a.logits, a.V);
+    drop_from(maxima, max_blocks(a.V));
 }
 
 // Tokens sorted, their logits and weights.
@@ -111,7 +102,8 @@ static void truncate_many(const TruncateArgs& a, float max, const Room& room) {
     w.count = 0;
     w.value = room.floats;
     w.maxima = w.value + padded;
-    float* rest = w.maxima + blocks + kLanes;  // for a search, then for another
+    // For one search after the other; aligned as the scratch is.
+    float* rest = w.maxima + (blocks + 2 * kLanes - 1) / kLanes * kLanes;
     float* near = rest;
     int32_t* near_ids = (int32_t*)(near + padded + kLanes);
     float* sample = (float*)(near_ids + padded + kLanes);
@@ -186,11 +178,16 @@ void truncate(const TruncateArgs& a, Team& team) {
         return keep_only(a, first);
     }
     int64_t most = a.top_k > 0 ? a.top_k : a.V;
+    float limit = -__builtin_inff();
     if (a.top_n_sigma > 0) {
-        int64_t left = count_ge(a.logits, a.V, keep_top_n_sigma(a, room.maxima, max));
-        if (left < most && left <= kFew) most = left;
+        limit = sigma_limit(a, max);
+        int64_t left = count_ge(a.logits, a.V, limit);
+        if (left < most) most = left;
     }
-    if (most > kFew) return truncate_many(a, max, room);
+    if (most > kFew) {
+        if (a.top_n_sigma > 0) drop_below(a, room.maxima, limit);
+        return truncate_many(a, max, room);
+    }
     Largest top = largest(a.logits, a.V, room.maxima, max, most, (uint64_t*)room.floats);
     truncate_few(a, top.first, top.count);
 }

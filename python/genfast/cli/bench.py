@@ -8,6 +8,7 @@ import statistics
 from typing import Any
 
 from genfast.cli.common import Usage, add_common, add_model, open_model, print_json, say, size
+from genfast.cli.latency import latency_lines, measure_latency
 
 _EPILOG = """\
 Decoding reads every weight once a token, so its floor is bytes over read bandwidth; prefill
@@ -19,6 +20,7 @@ different machines, or of a busy one, do not compare.
 examples:
   genfast bench --machine            the two ceilings alone
   genfast bench DIR
+  genfast bench DIR --latency
   genfast bench DIR --quantize int8 --prompt-tokens 512 --new-tokens 64 --repeat 5
 """
 
@@ -32,6 +34,11 @@ def register(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--machine", action="store_true", help="measure the machine only")
+    parser.add_argument(
+        "--latency",
+        action="store_true",
+        help="time to the first token and for 100, at 128, 2k and 8k of context",
+    )
     parser.add_argument("--prompt-tokens", type=int, default=256, metavar="N")
     parser.add_argument("--new-tokens", type=int, default=64, metavar="N")
     parser.add_argument("--repeat", type=int, default=3, metavar="N", help="the median counts")
@@ -50,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
     if args.machine:
         say("measuring the machine …")
         report: dict[str, Any] = {"machine": measure()}
+    elif args.latency:
+        with open_model(args) as model:
+            _need_room(model)
+            report = {"model": _facts(model), "latency": measure_latency(model, args.repeat)}
     else:
         say("measuring the machine and the model in turn …")
         with open_model(args) as model:
@@ -57,16 +68,16 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(report)
     else:
-        print("\n".join(_lines(report)))
+        print("\n".join(latency_lines(report["latency"]) if args.latency else _lines(report)))
     return 0
 
 
 def _measure_model(model: Any, measure: Any, args: argparse.Namespace) -> dict[str, Any]:
-    if model.context_length < 4:
-        raise ValueError(f"a context of {model.context_length} leaves nothing to measure")
+    _need_room(model)
     new = min(args.new_tokens, model.context_length // 2)
     prompt = min(args.prompt_tokens, model.context_length - new)
     options = {"max_tokens": new, "min_tokens": new, "ignore_eos": True, "temperature": 0}
+    options["speculate"] = False  # noise repeats itself, and would be guessed
     draw = random.Random(1)
     rounds: list[dict[str, Any]] = []
     for index in range(args.repeat + 1):
@@ -80,10 +91,18 @@ def _measure_model(model: Any, measure: Any, args: argparse.Namespace) -> dict[s
             prefill = _prefill(model, machine, prompt, out.timings.prefill_tokens_per_second)
             decode = _decode(model, machine, prompt, new, out.timings.decode_tokens_per_second)
             rounds.append({"machine": machine, "prefill": prefill, "decode": decode})
-    model_facts = {"path": str(model.path), "weight_bytes": model.weight_bytes}
-    return {"model": model_facts} | {
+    return {"model": _facts(model)} | {
         part: _medians([each[part] for each in rounds]) for part in rounds[0]
     }
+
+
+def _need_room(model: Any) -> None:
+    if model.context_length < 4:
+        raise ValueError(f"a context of {model.context_length} leaves nothing to measure")
+
+
+def _facts(model: Any) -> dict[str, Any]:
+    return {"path": str(model.path), "weight_bytes": model.weight_bytes}
 
 
 def _medians(rounds: list[dict[str, Any]]) -> dict[str, Any]:

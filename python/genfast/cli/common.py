@@ -108,9 +108,24 @@ _SAMPLING: tuple[tuple[str, str, Any, str], ...] = (
     ("--repetition-penalty", "repetition_penalty", float, "above 1: less repetition"),
     ("--presence-penalty", "presence_penalty", float, "-2 to 2"),
     ("--frequency-penalty", "frequency_penalty", float, "-2 to 2"),
+    ("--typical-p", "typical_p", float, "keep the tokens nearest to the entropy, up to P"),
+    ("--top-n-sigma", "top_n_sigma", float, "keep logits within X standard deviations of the best"),
+    ("--xtc-probability", "xtc_probability", float, "how often to leave out the likeliest"),
+    ("--xtc-threshold", "xtc_threshold", float, "what counts as likely there (default 0.1)"),
+    ("--mirostat-tau", "mirostat_tau", float, "keep the text's surprise near X bits"),
+    ("--mirostat-eta", "mirostat_eta", float, "how fast that learns (default 0.1)"),
+    ("--dry-multiplier", "dry_multiplier", float, "above 0: less repetition of sequences"),
+    ("--dry-base", "dry_base", float, "how fast that grows with the length (default 1.75)"),
+    ("--dry-allowed-length", "dry_allowed_length", int, "repetitions up to N are free (default 2)"),
+    ("--no-repeat-ngram-size", "no_repeat_ngram_size", int, "no N tokens in a row twice"),
     ("--min-tokens", "min_tokens", int, "go on for at least N tokens"),
+    ("--num-beams", "num_beams", int, "search with N beams; --n of the best are told"),
+    ("--length-penalty", "length_penalty", float, "of beams: above 0 favours long texts (1)"),
     ("--deadline-ms", "deadline_ms", float, "end after X milliseconds with what there is"),
 )
+
+
+_SPECULATE = {"auto": "auto", "on": True, "off": False}
 
 
 def add_sampling(parser: argparse.ArgumentParser, max_tokens: int = 128) -> None:
@@ -146,6 +161,14 @@ def add_sampling(parser: argparse.ArgumentParser, max_tokens: int = 128) -> None
         help="add X to the logit of a token (may be repeated)",
     )
     group.add_argument("--ignore-eos", action="store_true", help="go on past the end token")
+    group.add_argument(
+        "--speculate",
+        choices=_SPECULATE,
+        help="guess tokens and verify several a step: the same text, sooner (default auto)",
+    )
+    group.add_argument(
+        "--draft", metavar="DIR", help="a smaller model of the same vocabulary that guesses"
+    )
 
 
 def _unescape(text: str) -> str:
@@ -171,6 +194,7 @@ def sampling_options(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
         "stop_token_ids": args.stop_token_id,
         "logit_bias": dict(args.logit_bias) if args.logit_bias else None,
         "ignore_eos": args.ignore_eos or None,
+        "speculate": _SPECULATE.get(args.speculate),
         **more,
     }
     options = {name: value for name, value in options.items() if value is not None}
@@ -178,7 +202,7 @@ def sampling_options(args: argparse.Namespace, **more: Any) -> dict[str, Any]:
         Sampling.make({}, options)
     except ValueError as error:
         raise Usage(str(error)) from None
-    return options
+    return options if args.draft is None else options | {"draft": args.draft}
 
 
 def rates(usage: Any, timings: Any, finish_reason: str | None) -> str:
@@ -199,6 +223,8 @@ def usage_json(usage: Any, timings: Any) -> dict[str, Any]:
             "cached_tokens": usage.cached_tokens,
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.total_tokens,
+            "draft_tokens": usage.draft_tokens,
+            "accepted_tokens": usage.accepted_tokens,
             "cpu_seconds": usage.cpu_seconds,
             "bytes_moved": usage.bytes_moved,
             "kv_byte_seconds": usage.kv_byte_seconds,

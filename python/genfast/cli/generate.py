@@ -20,6 +20,7 @@ from genfast.cli.common import (
     style,
     usage_json,
 )
+from genfast.cli.guided import add_guided, guided_options
 
 _EPILOG = """\
 Text goes to stdout as it comes; figures follow on stderr. Without PROMPT, stdin is the prompt
@@ -30,6 +31,7 @@ examples:
   genfast generate -m DIR --temperature 0.8 --top-p 0.95 --seed 7 "Dear Sir,"
   genfast generate -m DIR --stop "\\n\\n" --max-tokens 400 < letter.txt
   genfast generate -m DIR --json "1, 2, 3," | jq -r .text
+  genfast generate -m DIR --json-schema person.json "A person as JSON:"
   genfast generate -m DIR --ids 0,2,1,0,1,2     token ids, for a model without a tokenizer
 """
 
@@ -51,6 +53,7 @@ def register(commands: Any) -> None:
     add_common(parser)
     add_model(parser)
     add_sampling(parser)
+    add_guided(parser)
     group = parser.add_argument_group("more than text")
     group.add_argument("--n", type=int, metavar="N", help="N independent continuations")
     group.add_argument(
@@ -70,7 +73,7 @@ def _ids(text: str) -> list[int]:
 
 
 def run(args: argparse.Namespace) -> int:
-    options = sampling_options(args, n=args.n, logprobs=args.logprobs)
+    options = sampling_options(args, n=args.n, logprobs=args.logprobs, **guided_options(args))
     if args.logprobs is not None and not args.json:
         raise Usage("--logprobs needs --json")
     if args.ids is not None and args.prompt is not None:
@@ -165,6 +168,7 @@ def _to_json(out: Any, model: str | None) -> dict[str, Any]:
             "token_ids": list(choice.token_ids),
             "finish_reason": choice.finish_reason,
             **({"logprobs": _logprobs(choice.logprobs)} if choice.logprobs is not None else {}),
+            **({} if choice.score is None else {"score": choice.score}),
         }
         for choice in out.choices
     ]

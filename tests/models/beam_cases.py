@@ -1,0 +1,88 @@
+"""What transformers' beam search was asked; see tools/make_beam_goldens.py."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+GOLDEN = Path(__file__).resolve().parents[1] / "goldens/beams.json"
+MODELS = ["llama-base", "gpt2-base", "llama-odd-sizes"]
+
+# Under our names. Half of a random model's vocabulary as end tokens ends many hypotheses.
+MANY_ENDS = list(range(0, 40, 3))
+SETTINGS: list[dict] = [
+    {"num_beams": 2, "max_tokens": 10},
+    {"num_beams": 4, "max_tokens": 20, "n": 4},
+    {"num_beams": 7, "max_tokens": 9, "n": 3, "length_penalty": 0.0},
+    {"num_beams": 4, "max_tokens": 16, "n": 4, "stop_token_ids": [5]},
+    {"num_beams": 4, "max_tokens": 24, "n": 4, "stop_token_ids": MANY_ENDS},
+    {"num_beams": 3, "max_tokens": 24, "n": 3, "stop_token_ids": MANY_ENDS, "length_penalty": 2.0},
+    {"num_beams": 3, "max_tokens": 24, "n": 3, "stop_token_ids": MANY_ENDS, "length_penalty": -1.5},
+    {"num_beams": 4, "max_tokens": 24, "n": 4, "stop_token_ids": [5, 9], "early_stopping": True},
+    {"num_beams": 4, "max_tokens": 24, "n": 4, "stop_token_ids": MANY_ENDS, "early_stopping": True},
+    {"num_beams": 4, "max_tokens": 18, "n": 4, "stop_token_ids": [5, 9], "early_stopping": "never"},
+    {
+        "num_beams": 4,
+        "max_tokens": 18,
+        "n": 2,
+        "stop_token_ids": MANY_ENDS,
+        "early_stopping": "never",
+        "length_penalty": 0.0,
+    },
+    {
+        "num_beams": 4,
+        "max_tokens": 18,
+        "n": 2,
+        "stop_token_ids": MANY_ENDS,
+        "early_stopping": "never",
+        "length_penalty": 1.7,
+    },
+    {"num_beams": 4, "max_tokens": 20, "n": 4, "stop_token_ids": MANY_ENDS, "min_tokens": 8},
+    {"num_beams": 4, "max_tokens": 15, "n": 2, "repetition_penalty": 1.4},
+    {"num_beams": 40, "max_tokens": 6, "n": 40},
+]
+
+
+def prompt(model: str, settings: dict) -> list[int]:
+    seed = zlib.crc32(f"{model} {json.dumps(settings)}".encode())
+    return np.random.default_rng(seed).integers(0, 60, 1 + seed % 12).tolist()
+
+
+def load_transformers(directory: Path):
+    import torch
+    import transformers
+
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        directory, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+
+
+def transformers_beams(model, ids: list[int], settings: dict) -> tuple[list[list[int]], list]:
+    """The tokens of each of the n best, end token included, and their scores."""
+    import torch
+
+    theirs = {
+        "n": "num_return_sequences",
+        "max_tokens": "max_new_tokens",
+        "min_tokens": "min_new_tokens",
+        "stop_token_ids": "eos_token_id",
+    }
+    ends = settings.get("stop_token_ids", [])
+    with torch.no_grad():
+        out = model.generate(
+            torch.tensor([ids]),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+            **{theirs.get(name, name): value for name, value in settings.items()},
+            pad_token_id=0,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+    tokens = []
+    for row in out.sequences[:, len(ids) :].tolist():
+        end = next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
+        tokens.append(row[:end])
+    return tokens, out.sequences_scores.tolist()

@@ -1,0 +1,38 @@
+#!/usr/bin/env python3
+"""Writes tests/goldens/beams.json: what transformers' beam search finds with tiny random models.
+
+    python tools/make_beam_goldens.py
+
+Needs torch and transformers (version 5); the test does not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/models")]
+
+import beam_cases  # noqa: E402
+from golden_cases import CASES  # noqa: E402
+
+
+def main() -> None:
+    found = []
+    for name in beam_cases.MODELS:
+        with tempfile.TemporaryDirectory() as directory:
+            model = beam_cases.load_transformers(CASES[name].write(Path(directory) / "model"))
+            for settings in beam_cases.SETTINGS:
+                ids = beam_cases.prompt(name, settings)
+                best = beam_cases.transformers_beams(model, ids, settings)
+                case = {"model": name, "prompt": ids, "settings": settings}
+                found.append({**case, "tokens": best[0], "scores": best[1]})
+    text = ",\n".join(json.dumps(case) for case in found)
+    beam_cases.GOLDEN.write_text(f"[\n{text}\n]\n")
+
+
+if __name__ == "__main__":
+    main()
