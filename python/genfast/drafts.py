@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from genfast import _core
+from genfast.sampling import Sampling
 from genfast.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -26,14 +27,19 @@ class Drafts:
         )
         self._loaded: dict[str, Model] = {}
 
-    def find(self, draft: Any, engine: _core.Engine, speculate: bool | str) -> Any:
+    def find(self, draft: Any, engine: _core.Engine, sampling: Sampling) -> Any:
         """The native draft model of what `draft=` was given: a Model or a path; None for None."""
         from genfast.model import Model
 
         if draft is None:
             return None
-        if speculate is False:
+        if sampling.speculate is False:
             raise ValueError(f"draft={draft!r} contradicts speculate=False: give one of them")
+        if sampling.num_beams > 1:
+            raise ValueError(
+                f"draft={draft!r} and num_beams={sampling.num_beams}: only one sequence can "
+                "speculate"
+            )
         with self._lock:
             if isinstance(draft, str | os.PathLike):
                 draft = self._load(os.fspath(draft))

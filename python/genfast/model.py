@@ -321,7 +321,7 @@ class Model(Calibrated, Chats):
         )
         if sampling.stop and self.tokenizer is None:
             raise ValueError("stop needs a tokenizer, and this directory has none")
-        drafter = self._drafts.find(draft, self._engine, sampling.speculate)
+        drafter = self._drafts.find(draft, self._engine, sampling)
         sampling = self._calibrated(sampling)
         seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         stop_ids = list(sampling.stop_token_ids)

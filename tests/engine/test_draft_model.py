@@ -141,6 +141,8 @@ def test_what_is_refused(tiny, tiny_dir, tmp_path, prompt):
             tiny.generate(prompt, draft=other)
         with pytest.raises(ValueError, match=r"draft=.* contradicts speculate=False"):
             tiny.generate(prompt, draft=other, speculate=False)
+        with pytest.raises(ValueError, match=r"draft=.* and num_beams=2"):
+            tiny.generate(prompt, draft=other, num_beams=2)
     for wrong in (7, object(), [tiny]):
         with pytest.raises(ValueError, match=r"allowed: a model that genfast\.load gave"):
             tiny.generate(prompt, draft=wrong)

@@ -207,6 +207,53 @@ def test_unknown_keyword_without_a_neighbour_lists_all():
         make(xyzzy=1)
 
 
+def test_ids_outside_the_vocabulary():
+    for overrides in (
+        {"logit_bias": {512: 1.0}},
+        {"stop_token_ids": [512]},
+        {"suppress_tokens": [512]},
+        {"begin_suppress_tokens": [512]},
+        {"bad_words_ids": [[1], [2, 512]]},
+        {"forced_tokens": [(0, 512)]},
+        {"forced_bos_token_id": 512},
+        {"forced_eos_token_id": [1, 512]},
+    ):
+        with pytest.raises(ValueError, match="names token 512; allowed: ids from 0 to 511"):
+            Sampling.make({}, overrides, vocab_size=512)
+        Sampling.make({}, overrides, vocab_size=513)
+
+
+CONTRADICTIONS = [
+    ({"min_tokens": 9, "max_tokens": 4}, "min_tokens=9 is more than max_tokens=4"),
+    ({"mirostat_tau": 5}, "mirostat_tau=5.0 needs draws, and temperature=0"),
+    ({"xtc_probability": 0.5}, "xtc_probability=0.5 needs draws, and temperature=0"),
+    ({"mirostat_tau": 5, "temperature": 1, "top_k": 9}, "mirostat_tau=5.0 .* top_k=9"),
+    ({"mirostat_tau": 5, "temperature": 1, "typical_p": 0.5}, "mirostat_tau=5.0 .* typical_p=0.5"),
+    ({"forced_tokens": [(4, 1)], "max_tokens": 4}, "forced_tokens .* place 4, .* max_tokens=4"),
+    (
+        {"forced_tokens": [(0, 1)], "suppress_tokens": [1]},
+        "forced_tokens and suppress_tokens both name token 1",
+    ),
+    (
+        {"forced_tokens": [(0, 1)], "begin_suppress_tokens": [1]},
+        "forced_tokens begins with token 1, which begin_suppress_tokens names",
+    ),
+    (
+        {"forced_tokens": [(3, 1)], "forced_eos_token_id": 2, "max_tokens": 4},
+        "forced_tokens puts 1 at place 3, .* max_tokens=4, where forced_eos_token_id=",
+    ),
+    (
+        {"forced_eos_token_id": 2, "suppress_tokens": [2]},
+        "forced_eos_token_id and suppress_tokens both name token 2",
+    ),
+    (
+        {"forced_bos_token_id": 2, "suppress_tokens": [2]},
+        "forced_bos_token_id and suppress_tokens both name token 2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), CONTRADICTIONS)
 def test_keywords_that_contradict(overrides, message):
     with pytest.raises(ValueError, match=message):
         make(**overrides)
