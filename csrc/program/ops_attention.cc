@@ -77,6 +77,8 @@ Shape check_attention(const Program& p, const Instruction& i) {
     check_sinks(i.integer("window"), i.integer("sinks"));
     // The kernels keep a head on the stack.
     require(dim <= 256, "head_dim=", dim, " must be at most 256");
+    require(i.number("cap") >= 0, "cap=", i.number("cap"), " must not be negative");
+    if (present(i, 1)) floats(p, i, 1, "slopes", 1, heads);
     require(i.number("scale") > 0, "scale=", i.number("scale"), " must be positive");
     return {kTokens, heads * dim};
 }
@@ -102,6 +104,8 @@ BoundOp bind_attention(const Binding& b) {
     fixed.scale = float(i.number("scale"));
     fixed.window = i.integer("window");
     fixed.sinks = i.integer("sinks");
+    fixed.cap = float(i.number("cap"));
+    fixed.slopes = b.floats(1);
     return [=](const Step& step, Team& team) {
         AttentionArgs args = fixed;
         args.spans = step.spans;

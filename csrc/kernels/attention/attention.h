@@ -1,7 +1,8 @@
 // attention: appends this step's keys and values to the paged KV cache, then
 //   out[t, h] = sum_s softmax_s(q[t, h] . k[s, h'] * scale) v[s, h'],  h' = h / (H / Hkv),
 //   over the tokens s <= position of t, with a window only the last `window` of these and the
-//   first `sinks` of the sequence
+//   first `sinks` of the sequence; scores may be capped, cap * tanh(score / cap) (Gemma 2, arXiv
+//   2408.00118), and lose slopes[h] for every token between s and t (ALiBi, arXiv 2108.12409)
 //   qkv [T, (H + 2 Hkv) D] f32, q, k (already rotated) and v side by side; out [T, H D] f32
 //
 // The step's rows belong to sequences: rows [row, row + rows) of a span are tokens start, start +
@@ -37,10 +38,12 @@ struct AttentionArgs {
     std::byte* scratch;  // attention_scratch_bytes, 64-byte aligned
     int64_t span_count;
     int64_t T;
-    int heads;       // H, a multiple of layout.heads
-    float scale;     // > 0
-    int64_t window;  // 0: all; else only the last `window` positions, the own one included
-    int64_t sinks;   // with a window: the first positions, at most kPageTokens, seen by all
+    int heads;            // H, a multiple of layout.heads
+    float scale;          // > 0
+    int64_t window;       // 0: all; else only the last `window` positions, the own one included
+    int64_t sinks;        // with a window: the first positions, at most kPageTokens, seen by all
+    float cap;            // of the scores; 0: none
+    const float* slopes;  // [heads]; null: none
 };
 
 }  // namespace genfast

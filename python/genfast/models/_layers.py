@@ -59,6 +59,16 @@ def layer_windows(cfg: Fields, layers: int, usual: Sequence[bool]) -> tuple[int,
     return tuple(window if t == "sliding_attention" else 0 for t in types)
 
 
+def alibi_slopes(heads: int) -> np.ndarray:
+    """ALiBi's slope of each head: 2^(-8 / n · i), and where the number of heads is no power
+    of two, those of the power below and every second of the power above. Press et al., 2021 (arXiv
+    2108.12409)."""
+    below = 1 << (heads.bit_length() - 1)
+    slopes = [2.0 ** (-8 / below * i) for i in range(1, below + 1)]
+    slopes += [2.0 ** (-8 / (2 * below) * i) for i in range(1, 2 * (heads - below), 2)]
+    return np.array(slopes, np.float32)
+
+
 class Layers:
     """Records layers into a graph. eps: of every norm."""
 
