@@ -150,6 +150,14 @@ CASES = [
         LLAMA,
         base={},
         window={"sliding_window": 9, "num_key_value_heads": 4},
+        longrope={
+            "original_max_position_embeddings": 4,
+            "rope_scaling": {
+                "type": "longrope",
+                "short_factor": [1.0, 1.1, 1.2, 1.3],
+                "long_factor": [1.0, 1.5, 2.5, 4.0],
+            },
+        },
         partial={"head_dim": 16, "partial_rotary_factor": 0.5, "tie_word_embeddings": True},
     ),
     *of(

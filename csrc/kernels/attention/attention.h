@@ -38,12 +38,12 @@ struct AttentionArgs {
     std::byte* scratch;  // attention_scratch_bytes, 64-byte aligned
     int64_t span_count;
     int64_t T;
-    int heads;            // H, a multiple of layout.heads
-    float scale;          // > 0
-    int64_t window;       // 0: all; else only the last `window` positions, the own one included
-    int64_t sinks;        // with a window: the first positions, at most kPageTokens, seen by all
-    float cap;            // of the scores; 0: none
-    const float* slopes;  // [heads]; null: none
+    int heads;       // H, a multiple of layout.heads
+    float scale;     // > 0
+    int64_t window;  // 0: all; else only the last `window` positions, the own one included
+    int64_t sinks;   // with a window: the first positions, at most kPageTokens, seen by all
+    float cap = 0;   // of the scores; 0: none
+    const float* slopes = nullptr;  // [heads]; null: none
 };
 
 }  // namespace genfast
