@@ -33,6 +33,17 @@ inline Rows as_rows(const py::array& array, const char* name) {
     return {cols ? int64_t(array.size()) / cols : 0, cols};
 }
 
+// Of each group that a norm of rows with `cols` numbers takes; groups 0: the row is one.
+inline int64_t check_norm_weight(const FloatArray& weight, int64_t cols, int64_t groups) {
+    require(groups >= 0, "groups=", groups, " must not be negative");
+    const int64_t n = weight.size();
+    require(weight.ndim() == 1 && (groups ? n <= cols && n % groups == 0 : n == cols),
+            "weight must have shape [", cols, "] as x's last axis",
+            groups ? cat(", or less: a multiple of groups=", groups) : "", ", found ", n,
+            " elements");
+    return groups ? n / groups : n;
+}
+
 inline FloatArray like(const FloatArray& array) {
     return FloatArray(std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()));
 }

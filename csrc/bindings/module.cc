@@ -3,16 +3,19 @@
 namespace genfast {
 
 void bind_activation(py::module_&);
+void bind_bound(py::module_&);
 void bind_attention(py::module_&);
 void bind_embed(py::module_&);
 void bind_engine(py::module_&);
 void bind_layer_norm(py::module_&);
 void bind_masks(py::module_&);
 void bind_matmul(py::module_&);
+void bind_moe(py::module_&);
 void bind_probe(py::module_&);
 void bind_program(py::module_&);
 void bind_rms_norm(py::module_&);
 void bind_rope(py::module_&);
+void bind_route(py::module_&);
 void bind_sample(py::module_&);
 void bind_sampler(py::module_&);
 void bind_softmax(py::module_&);
@@ -48,13 +51,16 @@ PYBIND11_MODULE(_core, m) {
     bind_speculation(m);
     py::module_ ops = m.def_submodule("ops", "each kernel alone, on numpy arrays");
     bind_activation(ops);
+    bind_bound(ops);
     bind_attention(ops);
     bind_embed(ops);
     bind_layer_norm(ops);
     bind_matmul(ops);
+    bind_moe(ops);
     bind_probe(ops);
     bind_rms_norm(ops);
     bind_rope(ops);
+    bind_route(ops);
     bind_sample(ops);
     bind_softmax(ops);
     bind_swiglu(ops);

@@ -41,8 +41,9 @@ class KvCache {
     }
 
     FloatArray attention(const FloatArray& qkv, const std::vector<Span>& spans,
-                         std::optional<float> scale, int64_t window, int64_t sinks,
-                         const std::string& isa, int threads) {
+                         std::optional<float> scale, int64_t window, int64_t sinks, float cap,
+                         const std::optional<FloatArray>& slopes, const std::string& isa,
+                         int threads) {
         int64_t D = layout_.head_dim, T = qkv.ndim() == 2 ? qkv.shape(0) : 0;
         int64_t heads = qkv.ndim() == 2 ? qkv.shape(1) / D - 2 * layout_.heads : 0;
         require(
@@ -53,6 +54,9 @@ class KvCache {
         require(factor > 0 && std::isfinite(factor), "scale=", factor, " must be positive");
         require(window >= 0, "window=", window, " must be 0 (all) or positive");
         check_sinks(window, sinks);
+        require(cap >= 0, "cap=", cap, " must be 0 (none) or positive");
+        require(!slopes || (slopes->ndim() == 1 && slopes->shape(0) == heads),
+                "slopes must have shape [", heads, "]");
         require(threads >= 0 && threads <= 1024, "threads=", threads,
                 " must be 0 (default) to 1024");
         std::vector<SequenceSpan> rows;
@@ -85,7 +89,9 @@ class KvCache {
                            int(heads),
                            factor,
                            window,
-                           sinks};
+                           sinks,
+                           cap,
+                           optional_data(slopes)};
         run_kernel(kernels.attention, args, team);
         return out;
     }
@@ -117,7 +123,8 @@ void bind_attention(py::module_& m) {
              py::arg("start") = 0)
         .def("attention", &KvCache::attention, py::arg("qkv"), py::arg("spans"),
              py::arg("scale") = py::none(), py::arg("window") = 0, py::arg("sinks") = 0,
-             py::kw_only(), py::arg("isa") = "", py::arg("threads") = 0)
+             py::arg("cap") = 0.0f, py::arg("slopes") = py::none(), py::kw_only(),
+             py::arg("isa") = "", py::arg("threads") = 0)
         .def_property_readonly("nbytes", &KvCache::bytes);
 }
 

@@ -14,6 +14,7 @@ const Kernels kernels = {
 #undef GENFAST_ROW
         matmul_scratch_bytes,
     attention_scratch_bytes,
+    moe_scratch_bytes,
     matmul_variant,
     attention_variant,
 };

@@ -10,25 +10,29 @@
 #include "core/team.h"
 #include "kernels/activation/activation.h"
 #include "kernels/attention/attention.h"
+#include "kernels/bound/bound.h"
 #include "kernels/embed/embed.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/logprobs/logprobs.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/moe/moe.h"
 #include "kernels/pack/pack.h"
 #include "kernels/probe/probe.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
+#include "kernels/route/route.h"
 #include "kernels/sample/sample.h"
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
 #include "kernels/truncate/truncate.h"
 
-#define GENFAST_KERNELS(row)                                                               \
-    row(activation, ActivationArgs) row(attention, AttentionArgs) row(embed, EmbedArgs)    \
-        row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(matmul, MatmulArgs) \
-            row(pack, PackArgs) row(probe, ProbeArgs) row(rms_norm, RmsNormArgs)           \
-                row(rope, RopeArgs) row(rope_table, RopeTableArgs) row(sample, SampleArgs) \
-                    row(softmax, SoftmaxArgs) row(swiglu, SwigluArgs) row(truncate, TruncateArgs)
+#define GENFAST_KERNELS(row)                                                                    \
+    row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)         \
+        row(embed, EmbedArgs) row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs)        \
+            row(matmul, MatmulArgs) row(moe, MoeArgs) row(pack, PackArgs) row(probe, ProbeArgs) \
+                row(rms_norm, RmsNormArgs) row(rope, RopeArgs) row(rope_table, RopeTableArgs)   \
+                    row(route, RouteArgs) row(sample, SampleArgs) row(softmax, SoftmaxArgs)     \
+                        row(swiglu, SwigluArgs) row(truncate, TruncateArgs)
 
 namespace genfast {
 
@@ -41,6 +45,7 @@ struct Kernels {
     size_t (*matmul_scratch_bytes)(const Matrix& w, int64_t M, int threads);
     size_t (*attention_scratch_bytes)(const KvLayout& layout, int heads, int64_t T, int threads,
                                       int64_t max_context, int64_t spans);
+    size_t (*moe_scratch_bytes)(const MoeArgs& sizes, int threads);
     // What a matmul and attention run as, for dump() and for tests that prove which kernel was
     // chosen.
     const char* (*matmul_variant)(Format format);
@@ -55,6 +60,7 @@ GENFAST_KERNELS(GENFAST_ROW)
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
 size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int threads,
                                int64_t max_context, int64_t spans);
+size_t moe_scratch_bytes(const MoeArgs& sizes, int threads);
 const char* matmul_variant(Format format);
 const char* attention_variant(KvType type);
 }  // namespace GENFAST_ISA

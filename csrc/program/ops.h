@@ -67,6 +67,9 @@ struct OpSpec {
     BoundOp (*bind)(const Binding&);
 };
 
+// Each ends with a row without a name.
+extern const OpSpec kAttentionOps[], kMatrixOps[], kRowOps[];
+
 const OpSpec* find_op(const std::string& name);  // throws std::invalid_argument
 
 // Rows of a value in this step.
@@ -74,9 +77,11 @@ inline int64_t row_count(int64_t rows, const Step& step) {
     return rows == kTokens ? step.tokens : rows == kOutputs ? step.outputs : rows;
 }
 
-// Both throw std::invalid_argument.
+// All throw std::invalid_argument.
 Activation activation_named(const std::string& name);
 KvType kv_type_named(const std::string& name);
+Scoring scoring_named(const std::string& name);
+void check_route_sizes(int64_t experts, int64_t k, int64_t groups, int64_t kept_groups);
 // Sinks belong to a window, and lie in one page.
 void check_sinks(int64_t window, int64_t sinks);
 

@@ -97,6 +97,14 @@ def read_config(directory: Path | str) -> dict[str, Any]:
         raise LoadError(f"{directory}: no config.json but model_index.json: a diffusers pipeline")
     config = read_object(path)
     Fields(config, path).str("model_type")
+    quantised = Fields(config, path).object("quantization_config", default=None)
+    if quantised is not None:
+        method = quantised.str("quant_method", default="unknown")
+        raise LoadError(
+            f"{path}: quantization_config.quant_method: found {show(method)}; genfast reads "
+            "float32, float16 and bfloat16 weights and quantises them itself (quantize=): use the "
+            "upload that is not quantised"
+        )
     return config
 
 
@@ -112,6 +120,10 @@ class Fields:
         self.values = values
         self.file = Path(file)
         self.prefix = prefix
+
+    def with_defaults(self, **defaults: Any) -> Fields:
+        """The same with values for fields that are absent; a null is there."""
+        return Fields({**defaults, **self.values}, self.file, self.prefix)
 
     def __contains__(self, name: str) -> bool:
         """Whether the field is there and not null."""

@@ -65,20 +65,41 @@ class Graph:
 
     # --- ops ----------------------------------------------------------------------------------
 
-    def embed(self, ids: Tensor, table, residual: Tensor | None = None, *, name="embed") -> Tensor:
-        """table[ids] (+ residual); ids are `token_ids` or `positions`, table [V, E] a weight."""
-        return self._append("embed", [ids, self._matrix(table), residual], {}, name)
+    def embed(
+        self, ids: Tensor, table, residual: Tensor | None = None, *, scale=1.0, name="embed"
+    ) -> Tensor:
+        """table[ids] · scale (+ residual); ids: `token_ids` or `positions`; table [V, E]."""
+        inputs = [ids, self._matrix(table), residual]
+        return self._append("embed", inputs, {"scale": float(scale)}, name)
 
     def output_rows(self, x: Tensor, *, name="output_rows") -> Tensor:
         """The rows of x whose logits are wanted: [T, E] → [outputs, E]."""
         return self._append("output_rows", [x], {}, name)
 
-    def rms_norm(self, x: Tensor, weight: np.ndarray, eps: float, *, name="norm") -> Tensor:
-        return self._append("rms_norm", [x, self._constant(weight)], {"eps": float(eps)}, name)
+    def rms_norm(
+        self,
+        x: Tensor,
+        weight: np.ndarray,
+        eps: float,
+        *,
+        groups: int = 0,
+        first: int = 0,
+        residual: Tensor | None = None,
+        name="norm",
+    ) -> Tensor:
+        """groups: weight [groups · D] norms so many heads from column `first` on, each by itself;
+        the rest is copied. residual: is added at the end."""
+        attributes = {"eps": float(eps), "groups": groups, "first": first}
+        inputs = [x, self._constant(weight), residual]
+        return self._append("rms_norm", inputs, attributes, name)
 
-    def layer_norm(self, x: Tensor, weight, bias, eps: float, *, name="norm") -> Tensor:
+    def layer_norm(
+        self, x: Tensor, weight, bias, eps: float, *, groups: int = 0, name="norm"
+    ) -> Tensor:
+        """bias: or None. groups: as in `rms_norm`."""
         inputs = [x, self._constant(weight), self._constant(bias)]
-        return self._append("layer_norm", inputs, {"eps": float(eps)}, name)
+        attributes = {"eps": float(eps), "groups": groups}
+        return self._append("layer_norm", inputs, attributes, name)
 
     def matmul(
         self,
@@ -97,6 +118,48 @@ class Graph:
         """
         inputs = [x, self._matrix(weight), self._constant(bias), residual]
         return self._append("matmul", inputs, {"activation": activation}, name)
+
+    def route(
+        self,
+        logits: Tensor,
+        k: int,
+        *,
+        scoring: str = "softmax",
+        bias: np.ndarray | None = None,
+        renormalise: bool = False,
+        scale: float = 1.0,
+        groups: int = 1,
+        kept_groups: int = 1,
+        name="route",
+    ) -> Tensor:
+        """The k experts of each token and their weights: [T, X] → [T, 2k]."""
+        attributes = {
+            "k": k,
+            "scoring": scoring,
+            "renormalise": renormalise,
+            "scale": float(scale),
+            "groups": groups,
+            "kept_groups": kept_groups,
+        }
+        return self._append("route", [logits, self._constant(bias)], attributes, name)
+
+    def moe(
+        self,
+        x: Tensor,
+        routes: Tensor,
+        experts: list,
+        *,
+        activation: str = "silu",
+        residual: Tensor | None = None,
+        name="moe",
+    ) -> Tensor:
+        """Σ weight · down(activation(gate(x)) · up(x)) over the routes' experts (+ residual).
+
+        experts: for each, its gated matrix of gate and up [2F, E], and down [E, F].
+        """
+        matrices = [self._matrix(weight) for pair in experts for weight in pair]
+        inputs = [x, routes, residual, *matrices]
+        return self._append("moe", inputs, {"activation": activation}, name)
 
     def rope_table(self, frequencies: RopeFrequencies, *, name="rope_table") -> Tensor:
         """Cosines and sines of this step's positions, once for all layers: [T, R]."""
@@ -128,12 +191,16 @@ class Graph:
         scale: float | None = None,
         window: int = 0,
         sinks: int = 0,
+        cap: float | None = None,
+        slopes: np.ndarray | None = None,
         name="attention",
     ) -> Tensor:
         """Causal attention over the KV cache; q, k, v side by side → [T, heads · head_dim].
 
         scale: of the scores, head_dim ** -0.5 by default. window: see only the last `window`
-        positions (0: all) and the first `sinks`. Each call is a layer of the cache of its own.
+        positions (0: all) and the first `sinks`. cap: scores become cap · tanh(score / cap).
+        slopes [heads]: ALiBi, a score loses its head's slope for every token of distance. Each call
+        is a layer of the cache of its own.
         """
         if self._window:
             window = min(window or self._window, self._window)
@@ -145,9 +212,10 @@ class Graph:
             "scale": float(head_dim**-0.5 if scale is None else scale),
             "window": window,
             "sinks": sinks,
+            "cap": float(cap or 0),
             "layer": len(self.attention_layers),
         }
-        out = self._append("attention", [qkv], attributes, name)
+        out = self._append("attention", [qkv, self._constant(slopes)], attributes, name)
         self.attention_layers.append(AttentionLayer(kv_heads, head_dim))
         return out
 
@@ -157,6 +225,10 @@ class Graph:
 
     def activation(self, x: Tensor, kind: str, *, name="activation") -> Tensor:
         return self._append("activation", [x], {"kind": kind}, name)
+
+    def bound(self, x: Tensor, limit: float, *, soft: bool = False, name="bound") -> Tensor:
+        """x kept within ±limit; soft: limit · tanh(x / limit)."""
+        return self._append("bound", [x], {"limit": float(limit), "soft": soft}, name)
 
     def softmax(self, x: Tensor, *, log: bool = False, name="softmax") -> Tensor:
         return self._append("softmax", [x], {"log": log}, name)

@@ -12,25 +12,52 @@ from collections.abc import Sequence
 import numpy as np
 
 from genfast import _core
+from genfast.draw_ops import certainty, log_softmax, logprobs, sample, truncate
+
+__all__ = [
+    "attention",
+    "bound",
+    "certainty",
+    "embed",
+    "gelu",
+    "layer_norm",
+    "log_softmax",
+    "logprobs",
+    "matmul",
+    "moe",
+    "relu",
+    "rms_norm",
+    "rope",
+    "rope_table",
+    "route",
+    "sample",
+    "silu",
+    "softmax",
+    "swiglu",
+    "truncate",
+]
 
 
-def rms_norm(x, weight, eps: float = 1e-5, *, isa: str = "", threads: int = 0) -> np.ndarray:
+def rms_norm(
+    x, weight, eps: float = 1e-5, *, groups: int = 0, isa: str = "", threads: int = 0
+) -> np.ndarray:
     """x / sqrt(mean(x², last axis) + eps) · weight.
 
-    x [..., E], weight [E] float32 → [..., E]. Zhang and Sennrich, 2019 (arXiv 1910.07467).
+    x [..., E], weight [E] float32 → [..., E]. Zhang and Sennrich, 2019 (arXiv 1910.07467). groups:
+    weight [groups · D] norms so many heads of D numbers, each by itself; what follows is copied.
     """
-    return _core.ops.rms_norm(x, weight, eps, isa=isa, threads=threads)
+    return _core.ops.rms_norm(x, weight, eps, groups=groups, isa=isa, threads=threads)
 
 
 def layer_norm(
-    x, weight, bias=None, eps: float = 1e-5, *, isa: str = "", threads: int = 0
+    x, weight, bias=None, eps: float = 1e-5, *, groups: int = 0, isa: str = "", threads: int = 0
 ) -> np.ndarray:
     """(x - mean) / sqrt(var + eps) · weight + bias; mean and (population) var over the last axis.
 
     x [..., E], weight [E], bias [E] or None, float32 → [..., E]. Ba, Kiros and Hinton, 2016
-    (arXiv 1607.06450).
+    (arXiv 1607.06450). groups: as in `rms_norm`.
     """
-    return _core.ops.layer_norm(x, weight, bias, eps, isa=isa, threads=threads)
+    return _core.ops.layer_norm(x, weight, bias, eps, groups=groups, isa=isa, threads=threads)
 
 
 def gelu(x, approximate: str = "none", *, isa: str = "", threads: int = 0) -> np.ndarray:
@@ -48,6 +75,11 @@ def gelu(x, approximate: str = "none", *, isa: str = "", threads: int = 0) -> np
 def silu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
     """x / (1 + e⁻ˣ), element by element. x [...] float32 → [...]."""
     return _core.ops.activation(x, "silu", isa=isa, threads=threads)
+
+
+def bound(x, limit: float, soft: bool = False, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """x [...] float32 kept within ±limit; soft: limit · tanh(x / limit) (arXiv 2408.00118)."""
+    return _core.ops.bound(x, limit, soft, isa=isa, threads=threads)
 
 
 def relu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
@@ -121,15 +153,22 @@ def rope(
 
 
 def embed(
-    ids, table, residual=None, *, format: str = "f32", isa: str = "", threads: int = 0
+    ids,
+    table,
+    residual=None,
+    *,
+    scale: float = 1.0,
+    format: str = "f32",
+    isa: str = "",
+    threads: int = 0,
 ) -> np.ndarray:
-    """table[ids] (+ residual).
+    """table[ids] · scale (+ residual).
 
     ids [T] integers in [0, N); table [N, E], a ``_core.Weight`` or an array, which is packed into
     ``format`` for this call; residual [T, E] float32 → [T, E].
     """
     packed = _packed(table, format, threads)
-    return _core.ops.embed(ids, packed, residual, isa=isa, threads=threads)
+    return _core.ops.embed(ids, packed, residual, scale=scale, isa=isa, threads=threads)
 
 
 def matmul(
@@ -154,6 +193,61 @@ def matmul(
     """
     packed = _packed(weight, format, threads, gated)
     return _core.ops.matmul(x, packed, bias, residual, activation, isa=isa, threads=threads)
+
+
+def route(
+    logits,
+    k: int,
+    scoring: str = "softmax",
+    bias=None,
+    *,
+    renormalise: bool = False,
+    scale: float = 1.0,
+    groups: int = 1,
+    kept_groups: int = 1,
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """The k experts of each token and their weights.
+
+    logits [T, X], bias [X] float32 → [T, 2k]: numbers of experts, ascending, then weights. scoring:
+    "softmax" over all experts, "softmax_of_chosen", or "sigmoid". The largest scores + bias are
+    chosen, of the kept_groups best of `groups` groups; weights are scores, divided by their sum if
+    `renormalise`, times scale. DeepSeek-AI, 2024 (arXiv 2412.19437).
+    """
+    return _core.ops.route(
+        logits,
+        k,
+        scoring,
+        bias,
+        renormalise=renormalise,
+        scale=scale,
+        groups=groups,
+        kept_groups=kept_groups,
+        isa=isa,
+        threads=threads,
+    )
+
+
+def moe(
+    x,
+    routes,
+    experts,
+    residual=None,
+    activation: str = "silu",
+    *,
+    format: str = "f32",
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """A mixture of experts: residual + Σ weight · down(activation(gate(x)) · up(x)).
+
+    x, residual [T, E] float32; routes [T, 2k] from `route`; experts: a pair for each, gate and up
+    [2F, E] and down [E, F], ``_core.Weight`` (the first gated) or arrays, which are packed into
+    ``format`` for this call → [T, E].
+    """
+    pack = [(_packed(up, format, threads, True), _packed(w, format, threads)) for up, w in experts]
+    return _core.ops.moe(x, routes, pack, residual, activation=activation, isa=isa, threads=threads)
 
 
 def _packed(weight, format: str, threads: int, gated: bool = False) -> _core.Weight:
@@ -186,6 +280,8 @@ def attention(
     kv_dtype: str = "float32",
     window: int = 0,
     sinks: int = 0,
+    cap: float = 0.0,
+    slopes=None,
     chunk: int = 0,
     pages: Sequence[int] | None = None,
     isa: str = "",
@@ -196,7 +292,9 @@ def attention(
     q [T, H, D], k and v [T, Hkv, D] float32 (H a multiple of Hkv, D at most 256), past_k and
     past_v [S, Hkv, D]: the tokens before them. Token t sees all of the past and tokens 0 .. t; with
     window > 0 only the last ``window`` of these, and the first ``sinks`` (0 to 32) tokens of all.
-    scale: default 1/sqrt(D). kv_dtype: "float32", "bfloat16", "int8" (a scale per token and head)
+    scale: default 1/sqrt(D). cap > 0: scores become cap · tanh(score / cap) (Gemma 2, arXiv
+    2408.00118). slopes [H]: a score loses its head's slope for each token of distance (ALiBi, arXiv
+    2108.12409). kv_dtype: "float32", "bfloat16", "int8" (a scale per token and head)
     or "int4" (a scale per token, head and 32 d); keys and values are rounded to it first.
     chunk > 0: that many tokens a step. pages: the page (32 tokens each) that holds every 32 tokens,
     in any order; default consecutive ones. Neither chunk, pages nor threads changes a bit of the
@@ -229,7 +327,9 @@ def attention(
     for row in range(0, T, chunk or max(T, 1)):
         part = qkv[row : row + chunk] if chunk else qkv
         span = (0, len(part), past + row, pages)
-        step = cache.attention(part, [span], scale, window, sinks, isa=isa, threads=threads)
+        step = cache.attention(
+            part, [span], scale, window, sinks, cap, slopes, isa=isa, threads=threads
+        )
         out[row : row + len(part)] = step.reshape(-1, H, D)
     return out
 
@@ -239,102 +339,3 @@ def _heads(x, name: str) -> np.ndarray:
     if x.ndim != 3:
         raise ValueError(f"{name} must have shape [tokens, heads, D], found {list(x.shape)}")
     return x
-
-
-def sample(
-    logits,
-    *,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    min_p: float = 0.0,
-    draw: float = 0.0,
-    isa: str = "",
-    threads: int = 0,
-) -> int:
-    """The token that ``draw`` (uniform in [0, 1)) picks from logits [V] float32.
-
-    Temperature 0: the largest logit. Otherwise softmax(logits / temperature) kept to the ``top_k``
-    largest (0: all), the smallest set that reaches ``top_p``, and what has at least ``min_p`` times
-    the largest probability, in that order; then the first token, most probable first, at which the
-    cumulated probability exceeds ``draw``. Ties go to the lower id. -1 when every logit is -inf or
-    NaN. Holtzman et al., 2019 (arXiv 1904.09751); Nguyen et al., 2024 (arXiv 2407.01082).
-    """
-    return _core.ops.sample(
-        logits,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        draw=draw,
-        isa=isa,
-        threads=threads,
-    )
-
-
-def truncate(
-    logits,
-    *,
-    temperature: float = 1.0,
-    top_n_sigma: float = 0.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    min_p: float = 0.0,
-    typical_p: float = 1.0,
-    xtc_threshold: float = 1.0,
-    max_bits: float = float("inf"),
-    isa: str = "",
-    threads: int = 0,
-) -> tuple[np.ndarray, int, float]:
-    """What may be drawn of logits [V] float32; the rest is -inf.
-
-    The filters in that order, each on what the one before left (csrc/kernels/truncate/truncate.h);
-    the defaults keep all. xtc_threshold: of the tokens that likely only the last stays.
-    max_bits: the most surprise that stays. → (logits, how many are left, ln of the sum of
-    e^(logit / temperature) over these).
-    """
-    return _core.ops.truncate(
-        logits,
-        temperature=temperature,
-        top_n_sigma=top_n_sigma,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        typical_p=typical_p,
-        xtc_threshold=xtc_threshold,
-        max_bits=max_bits,
-        isa=isa,
-        threads=threads,
-    )
-
-
-def logprobs(
-    logits,
-    token: int,
-    top_n: int = 0,
-    *,
-    normalised: bool = False,
-    isa: str = "",
-    threads: int = 0,
-) -> tuple[float, np.ndarray, np.ndarray]:
-    """Log-softmax of logits [V] float32: of ``token``, and of the ``top_n`` most probable tokens.
-
-    → (log-probability of token, ids [top_n] int32, their log-probabilities [top_n] float32),
-    largest first, ties to the lower id; id -1 and -inf when fewer than top_n logits are above -inf.
-    normalised: the logits are log-probabilities already, edited perhaps, and told as they are.
-    """
-    told = _core.ops.logprobs(logits, token, top_n, normalised=normalised, isa=isa, threads=threads)
-    return told[0], told[3], told[4]
-
-
-def log_softmax(logits, *, isa: str = "", threads: int = 0) -> np.ndarray:
-    """Log-softmax of all logits [V] float32, rounded once more than `logprobs`."""
-    return _core.ops.log_softmax(logits, isa=isa, threads=threads)
-
-
-def certainty(logits, *, isa: str = "", threads: int = 0) -> tuple[float, float]:
-    """How sure softmax(logits) is, logits [V] float32: by the kernel of `logprobs`.
-
-    → (entropy in nats, the largest probability less the second).
-    """
-    return _core.ops.logprobs(logits, 0, isa=isa, threads=threads)[1:3]

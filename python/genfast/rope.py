@@ -218,10 +218,28 @@ def _llama3(
     return RopeFrequencies(np.where(between, mixed, result).astype(np.float32))
 
 
+def _longrope(
+    scaling: Fields, dim: int, theta: float, max_position: int, original: int
+) -> RopeFrequencies:
+    """A factor of its own for each pair (Ding et al., 2024, arXiv 2402.13753). A model that serves
+    more than the original length takes the long ones for every position, whatever a request's
+    length: keys in the cache cannot change theirs. transformers takes the short ones while a text
+    is no longer than that."""
+    factor = scaling.number("factor", 1e-6, MAX_FACTOR, default=max_position / original)
+    usual = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
+    scale = scaling.number("attention_factor", 1e-6, 1e6, default=usual)
+    name = "long_factor" if max_position > original else "short_factor"
+    factors = scaling.numbers(name, 1e-6, MAX_FACTOR, (dim + 1) // 2)
+    return RopeFrequencies(
+        _inverse(np.array(factors, np.float32) * _wavelengths(dim, theta)), scale
+    )
+
+
 ROPE_TYPES: dict[str, Callable[[Fields, int, float, int, int], RopeFrequencies]] = {
     "default": _default,
     "linear": _linear,
     "dynamic": _dynamic,
     "yarn": _yarn,
     "llama3": _llama3,
+    "longrope": _longrope,
 }

@@ -29,7 +29,7 @@ KV_FORMATS = ("float32", "bfloat16", "int8", "int4")
 @dataclass(frozen=True)
 class Matrix:
     """A weight matrix [rows, cols]; table: only looked up; logits: stays int8 under int4; gated:
-    gate and up, half a panel each.
+    gate and up, half a panel each; plain: never quantised.
     """
 
     rows: int
@@ -37,11 +37,14 @@ class Matrix:
     table: bool = False
     logits: bool = False
     gated: bool = False
+    plain: bool = False
 
     def nbytes(self, fmt: str) -> int:
         """Bytes when loaded in `fmt`, padding and scales included."""
         if fmt == "int4" and self.logits:
             fmt = "int8"
+        if self.plain and fmt in ("int8", "int4"):
+            fmt = "bfloat16"
         if self.table:  # read from the file as it is; shown as the unquantised type
             return self.rows * self.cols * (4 if fmt == "float32" else 2)
         parts = 2 if self.gated else 1
@@ -59,11 +62,13 @@ class Matrix:
 @dataclass(frozen=True)
 class Sizes:
     """Sizes of a model: `parameters` as published; `body_parameters` are those that each token of
-    a prompt is multiplied with, `logits_parameters` those of the last matrix, only for outputs.
+    a prompt is multiplied with, `logits_parameters` those of the last matrix, only for outputs;
+    `active_parameters`: without the experts that a token does not visit.
     """
 
     model_type: str
     parameters: int
+    active_parameters: int
     body_parameters: int
     logits_parameters: int
     vocab_size: int
@@ -102,9 +107,14 @@ class _Weights:
     def __contains__(self, name: str) -> bool:
         return True
 
-    def vector(self, *names: str, sizes: Sequence[int]) -> np.ndarray:
+    def vector(
+        self, *names: str, sizes: Sequence[int], order: Sequence[range] | None = None
+    ) -> np.ndarray:
         self.vectors[names] = sum(sizes)
         return np.broadcast_to(np.float32(0), (sum(sizes),))
+
+    def heads_vector(self, name: str, heads: int, head_dim: int) -> np.ndarray:
+        return self.vector(name, sizes=[heads * head_dim])
 
     def matrix(
         self,
@@ -114,31 +124,61 @@ class _Weights:
         transposed: bool = False,
         gives_logits: bool = False,
         gated: bool = False,
+        order: Sequence[range] | None = None,
+        quantised: bool = True,
     ) -> Matrix:
-        made = Matrix(sum(rows), cols, logits=gives_logits, gated=gated)
+        made = Matrix(sum(rows), cols, logits=gives_logits, gated=gated, plain=not quantised)
         return self.matrices.setdefault((names, transposed), made)
 
-    def embedding(self, name: str, rows: int, cols: int, *, tied: bool) -> Matrix:
+    def embedding(self, name: str, rows: int, cols: int, *, tied: bool, first: int = 0) -> Matrix:
         if tied:
             return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)
         return self.matrices.setdefault(((name,), False), Matrix(rows, cols, table=True))
 
 
+@dataclass(frozen=True)
+class _Tensor:
+    shape: tuple[str, int]
+
+
 class _Graph:
-    """Stands in for `genfast.graph.Graph`: every op is accepted, attention is noted."""
+    """Stands in for `genfast.graph.Graph`: follows the shapes, notes attention and experts."""
 
     def __init__(self) -> None:
+        self.token_ids = self.positions = _Tensor(("T", 1))
         self.attention_layers: list[tuple[int, int]] = []
+        self.idle_parameters = 0  # of experts that a token does not visit
 
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
         yield
 
-    def attention(self, *args: Any, kv_heads: int, head_dim: int, **options: Any) -> None:
+    def embed(self, ids: _Tensor, table: Matrix, *args: Any, **options: Any) -> _Tensor:
+        return _Tensor(("T", table.cols))
+
+    def matmul(self, x: _Tensor, weight: Matrix, *args: Any, **options: Any) -> _Tensor:
+        return _Tensor(("T", weight.rows // 2 if weight.gated else weight.rows))
+
+    def attention(
+        self, qkv: _Tensor, *, heads: int, kv_heads: int, head_dim: int, **options: Any
+    ) -> _Tensor:
         self.attention_layers.append((kv_heads, head_dim))
+        return _Tensor(("T", heads * head_dim))
+
+    def route(self, logits: _Tensor, k: int, **options: Any) -> _Tensor:
+        return _Tensor(("T", 2 * k))
+
+    def moe(self, x: _Tensor, routes: _Tensor, experts: list, **options: Any) -> _Tensor:
+        size = sum(matrix.rows * matrix.cols for matrix in experts[0])
+        self.idle_parameters += size * (len(experts) - routes.shape[1] // 2)
+        return x
+
+    def rope_table(self, frequencies: Any, **options: Any) -> _Tensor:
+        return _Tensor(("T", frequencies.rotated))
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *args, **options: None
+        """Of all other ops the result has the shape of the first operand."""
+        return lambda x, *args, **options: x
 
 
 def sizes_of(config: dict[str, Any], file: Path | str = "config.json") -> Sizes:
@@ -153,10 +193,13 @@ def sizes_of(config: dict[str, Any], file: Path | str = "config.json") -> Sizes:
     module.forward(graph, settings, weights)
     matrices = tuple(weights.matrices.values())
     vectors = sum(weights.vectors.values())
+    parameters = sum(m.rows * m.cols for m in matrices) + vectors
     return Sizes(
         model_type=config["model_type"],
-        parameters=sum(m.rows * m.cols for m in matrices) + vectors,
-        body_parameters=sum(m.rows * m.cols for m in matrices if not (m.table or m.logits)),
+        parameters=parameters,
+        active_parameters=parameters - graph.idle_parameters,
+        body_parameters=sum(m.rows * m.cols for m in matrices if not (m.table or m.logits))
+        - graph.idle_parameters,
         logits_parameters=sum(m.rows * m.cols for m in matrices if m.logits),
         vocab_size=settings.vocab_size,
         context=settings.context,

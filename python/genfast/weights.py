@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,14 +81,27 @@ class Weights:
     def __contains__(self, name: str) -> bool:
         return self.prefix + name in self.checkpoint
 
-    def vector(self, *names: str, sizes: Sequence[int]) -> np.ndarray:
-        """Vectors end to end, as float32: a norm's weight, or the biases of q, k and v."""
+    def vector(
+        self, *names: str, sizes: Sequence[int], order: Sequence[range] | None = None
+    ) -> np.ndarray:
+        """Vectors end to end, as float32: a norm's weight, or the biases of q, k and v.
+
+        order: which numbers, where one name holds them in another order than is wanted.
+        """
         parts = []
         for name, size in zip(names, sizes, strict=True):
             view = self.checkpoint.tensor(self.prefix + name, (size,))
             parts.append(_to_float32(view))
             self._loaded(view.data.nbytes)
+        if order is not None:
+            parts = [parts[0][rows.start : rows.stop] for rows in order]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def heads_vector(self, name: str, heads: int, head_dim: int) -> np.ndarray:
+        """A tensor [heads, head_dim] as one float32 vector."""
+        view = self.checkpoint.tensor(self.prefix + name, (heads, head_dim))
+        self._loaded(view.data.nbytes)
+        return _to_float32(view)
 
     def matrix(
         self,
@@ -98,10 +111,14 @@ class Weights:
         transposed: bool = False,
         gives_logits: bool = False,
         gated: bool = False,
+        order: Sequence[range] | None = None,
+        quantised: bool = True,
     ) -> PackedWeight:
         """Matrices [rows, cols] stacked and packed; transposed: stored as [cols, rows].
 
-        gated: gate and up, whose matmul gives activation(gate) · up.
+        gated: gate and up, whose matmul gives activation(gate) · up. order: which rows, where one
+        matrix holds them in another order than is wanted: q, k and v head by head, say. quantised:
+        false for a small matrix that decides much, a router's.
         """
         key = (names, transposed)
         if key in self._packed:
@@ -110,14 +127,17 @@ class Weights:
             self.checkpoint.tensor(self.prefix + name, (cols, n) if transposed else (n, cols))
             for name, n in zip(names, rows, strict=True)
         ]
-        shape = PackedShape(self._format(views, gives_logits), sum(rows), cols, gated)
+        shape = PackedShape(self._format(views, gives_logits, quantised), sum(rows), cols, gated)
+        nbytes = sum(view.data.nbytes for view in views)
         whole_name = ",".join(view.name for view in views)
+        if order is not None:
+            views = [_rows_of(views[0], part) for part in order]
         native = self._cache.find(whole_name, shape) if self._cache else None
         if native is None:
             native = self._pack(views, shape, transposed)
             if self._cache:
                 self._cache.keep(whole_name, shape, native)
-        self._loaded(sum(view.data.nbytes for view in views))
+        self._loaded(nbytes)
         label = names[0].removesuffix(".weight") + ("+" if len(names) > 1 else "")
         self._packed[key] = PackedWeight(label, native)
         return self._packed[key]
@@ -133,17 +153,21 @@ class Weights:
             where = ", ".join(f"{view.file}: tensor '{view.name}'" for view in views)
             raise LoadError(f"{where}: {error}") from None
 
-    def embedding(self, name: str, rows: int, cols: int, *, tied: bool) -> PackedWeight:
-        """An embedding table [rows, cols]; tied: it is the logits' matrix too and so is packed."""
+    def embedding(
+        self, name: str, rows: int, cols: int, *, tied: bool, first: int = 0
+    ) -> PackedWeight:
+        """An embedding table [rows, cols]; tied: it is the logits' matrix too and so is packed.
+        first: how many rows belong to no id."""
         if tied:
             return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)
         view = self.checkpoint.tensor(self.prefix + name, (rows, cols))
         self._loaded(view.data.nbytes)
-        native = _core.Weight.rows(view.data, view.dtype, rows, cols)
+        view = _rows_of(view, range(first, rows))
+        native = _core.Weight.rows(view.data, view.dtype, rows - first, cols)
         return PackedWeight(name.removesuffix(".weight"), native)
 
-    def _format(self, views: list[TensorView], gives_logits: bool) -> str:
-        if self.quantize:
+    def _format(self, views: list[TensorView], gives_logits: bool, quantised: bool) -> str:
+        if self.quantize and quantised:
             return "int8" if gives_logits else self.quantize
         if self.dtype == "auto":
             kinds = {view.dtype for view in views}
@@ -160,6 +184,12 @@ def _progress_bar(nbytes: int):
     return tqdm(
         desc="loading weights", total=nbytes, unit="B", unit_scale=True, delay=1, leave=False
     )
+
+
+def _rows_of(view: TensorView, rows: range) -> TensorView:
+    size = view.data.nbytes // view.shape[0]
+    data = view.data[rows.start * size : rows.stop * size]
+    return replace(view, shape=(len(rows), *view.shape[1:]), data=data)
 
 
 def _to_float32(view: TensorView) -> np.ndarray:

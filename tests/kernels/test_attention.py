@@ -84,7 +84,9 @@ ROUND = {
 }
 
 
-def definition(q, k, v, past=0, scale=None, window=0, sinks=0, kv_dtype="float32"):
+def definition(
+    q, k, v, past=0, scale=None, window=0, sinks=0, cap=0.0, slopes=None, kv_dtype="float32"
+):
     """Softmax in float64 of the keys each row may see: (out, bound on the error in float32).
 
     bfloat16: queries are rounded to it, and weights. int8, int4: queries and weights (times value
@@ -108,6 +110,10 @@ def definition(q, k, v, past=0, scale=None, window=0, sinks=0, kv_dtype="float32
         for h in range(H):
             keys, values = k[seen, h // group], v[seen, h // group]
             scores = keys @ q[t, h] * scale
+            if cap:  # whose slope is at most 1
+                scores = cap * np.tanh(scores / cap)
+            if slopes is not None:
+                scores = scores - float(slopes[h]) * (end - 1 - seen)
             weights = np.exp(scores - scores.max())
             weights /= weights.sum()
             out[t, h] = weights @ values
@@ -118,6 +124,8 @@ def definition(q, k, v, past=0, scale=None, window=0, sinks=0, kv_dtype="float32
             magnitude = (sizes @ factors).max() * scale
             chain = min(len(weights), 512) / 2 + len(weights) / 512 + 8
             relative = EPS32 * ((D + 4) * magnitude + 2 * chain)
+            # Off by roundings of their own: of tanh's a dozen, of the difference one.
+            relative += 2 * EPS32 * (12 * cap + (0 if slopes is None else np.abs(scores).max()))
             if fixed:
                 # Half a unit of the largest |q| in every q; a score moves by that times sum |k|.
                 unit = factors.max() / 32512
@@ -188,6 +196,23 @@ def test_sinks_of_every_cache(rng, isa, kv_dtype):
     options = {"window": 50, "sinks": 5, "kv_dtype": kv_dtype}
     expected, bound = definition(q, k, v, 600, **options)
     assert (np.abs(run(q, k, v, 600, isa=isa, **options) - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kv_dtype", KV)
+@pytest.mark.parametrize("cap", [0.0, 1.5])
+@pytest.mark.parametrize("sloped", [False, True])
+@pytest.mark.parametrize("options", [{}, {"window": 50, "sinks": 5}])
+def test_scores_that_are_capped_or_sloped(rng, isa, kv_dtype, cap, sloped, options):
+    q, k, v = random_qkv(rng, 20, 6, 2, 40, 600)
+    slopes = (2.0 ** rng.uniform(-8, -1, 6)).astype(np.float32) if sloped else None
+    options = {"kv_dtype": kv_dtype, "cap": cap, "slopes": slopes, **options}
+    expected, bound = definition(q, k, v, 600, **options)
+    got = run(q, k, v, 600, isa=isa, **options)
+    assert (np.abs(got - expected) <= bound).all()
+    for chunk, threads in ((1, 1), (7, 2), (0, 3)):
+        again = run(q, k, v, 600, isa=isa, chunk=chunk, threads=threads, **options)
+        assert again.tobytes() == got.tobytes()
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -49,3 +49,11 @@ def test_wrong_arguments_are_refused(rng):
         ops.embed([[0]], table)
     with pytest.raises(ValueError, match="residual must have shape"):
         ops.embed([0], table, np.ones((2, 8), np.float32))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_scale(rng, isa):
+    table = rng.normal(size=(9, 40)).astype(np.float32)
+    ids, residual = np.array([3, 8, 3]), rng.normal(size=(3, 40)).astype(np.float32)
+    got = ops.embed(ids, table, residual, scale=1.7, isa=isa)
+    assert got.tobytes() == (table[ids] * np.float32(1.7) + residual).tobytes()

@@ -46,3 +46,15 @@ def test_avx2_and_avx512_give_the_same_bits(rng):
 def test_wrong_shapes_are_refused():
     with pytest.raises(ValueError, match="weight must have shape"):
         ops.rms_norm(np.ones((2, 8), np.float32), np.ones(9, np.float32))
+
+
+@pytest.mark.parametrize("isa", genfast.cpu_info()["isas"])
+@pytest.mark.parametrize("norm", [ops.rms_norm, ops.layer_norm])
+def test_groups_are_normed_each_by_itself_and_the_rest_is_copied(rng, isa, norm):
+    x = rng.normal(size=(3, 5 * 24 + 7)).astype(np.float32)
+    weight = rng.normal(size=5 * 24).astype(np.float32)
+    got = norm(x, weight, groups=5, isa=isa)
+    for g in range(0, 120, 24):
+        alone = norm(np.ascontiguousarray(x[:, g : g + 24]), weight[g : g + 24], isa=isa)
+        assert got[:, g : g + 24].tobytes() == alone.tobytes()
+    assert got[:, 120:].tobytes() == x[:, 120:].tobytes()

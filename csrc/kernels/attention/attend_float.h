@@ -3,6 +3,7 @@
 
 #include "kernels/attention/block.h"
 #include "kernels/attention/rows.h"
+#include "simd/tanh.h"
 
 namespace genfast::GENFAST_ISA {
 
@@ -23,10 +24,37 @@ static void scores_of_tile(const KvLayout& layout, const Block& block, const Til
     multiply<Source, true>(queries, tile.rows, keys, kPageTokens / kLanes, scores, kScoreStride);
 }
 
+// Caps the scores that each row sees and takes off what its slope asks. They are scores in earnest
+// afterwards: times the scale, and with an int8 cache times the keys' scales, which become ones.
+static void adjust_scores(const AttentionArgs& a, const Tile& tile, float* key_scales,
+                          float* scores) {
+    const Vec scale = vset(a.scale), cap = vset(a.cap), inverse = vset(a.cap ? 1 / a.cap : 0);
+    const int first = tile.first / kLanes * kLanes, last = int(round_up(tile.last, kLanes));
+    for (int r = 0; r < tile.rows; ++r) {
+        float* s = scores + r * kScoreStride;
+        for (int t = first; t < last; t += kLanes) {
+            Vec x = vload(s + t);
+            if (key_scales) x = vmul(x, vload(key_scales + t));
+            x = vmul(x, scale);
+            if (a.cap) x = vmul(cap, vtanh(vmul(x, inverse)));
+            if (a.slopes) {
+                const Vec away = vsub(vset(float(tile.distance[r])), vfromi(iota(t)));
+                x = vsub(x, vmul(vset(tile.slope[r]), away));
+            }
+            vstore(s + t, x);
+        }
+    }
+    for (int t = first; key_scales && t < last; t += kLanes) vstore(key_scales + t, vset(1.0f));
+}
+
 template <class Source>
-static void softmax_of_tile(const Tile& tile, float scale, const float* scales, float* scores,
+static void softmax_of_tile(const AttentionArgs& a, const Tile& tile, float* scales, float* scores,
                             const Records& records, float* peaks) {
-    float factor = scale * 1.44269504f;  // weights are powers of two
+    float factor = a.scale * 1.44269504f;  // weights are powers of two
+    if (a.cap || a.slopes) {
+        adjust_scores(a, tile, scales, scores);
+        factor = 1.44269504f;
+    }
     for (int r = 0; r < tile.rows;) {
         ScoreRows rows{scores + r * kScoreStride, tile.begin[r], tile.end[r], scales,
                        scales ? scales + kRunTokens : nullptr};
@@ -103,7 +131,7 @@ static void attend_tile(const AttentionArgs& a, const Block& block, const Tile& 
                         const float* queries, float* scores, const Records& records) {
     float unused[kLanes];
     scores_of_tile<Source>(a.layout, block, tile, queries, scores);
-    softmax_of_tile<Source>(tile, a.scale, nullptr, scores, records, unused);
+    softmax_of_tile<Source>(a, tile, nullptr, scores, records, unused);
     values_of_tile<Source>(a.layout, block, tile, scores, records.o, a.layout.stored_dim());
 }
 

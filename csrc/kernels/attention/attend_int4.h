@@ -116,7 +116,7 @@ static void attend_tile_int4(const AttentionArgs& a, const Block& block, const T
         kPageTokens / kLanes, scores, kScoreStride);
 
     float unused[kLanes];
-    softmax_of_tile<Nibbles>(tile, a.scale, nullptr, scores, records, unused);
+    softmax_of_tile<Nibbles>(a, tile, nullptr, scores, records, unused);
 
     int first = tile.first / kLanes * kLanes, last = int(round_up(tile.last, kLanes));
     FixedRows weights{packed + kFixedTileRows * kFixedQueryStride, {}, {}};

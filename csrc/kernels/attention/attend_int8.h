@@ -45,7 +45,7 @@ static void attend_tile_int8(const AttentionArgs& a, const Block& block, const T
 
     float peaks[kLanes];
     gather_scales(block, tile.first, tile.last, scales);
-    softmax_of_tile<Fixed>(tile, a.scale, scales, scores, records, peaks);
+    softmax_of_tile<Fixed>(a, tile, scales, scores, records, peaks);
 
     int first = tile.first / kLanes * kLanes, last = int(round_up(tile.last, kLanes));
     fixed.packed = packed + kFixedTileRows * kFixedQueryStride;

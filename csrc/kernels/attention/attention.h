@@ -1,7 +1,8 @@
 // attention: appends this step's keys and values to the paged KV cache, then
 //   out[t, h] = sum_s softmax_s(q[t, h] . k[s, h'] * scale) v[s, h'],  h' = h / (H / Hkv),
 //   over the tokens s <= position of t, with a window only the last `window` of these and the
-//   first `sinks` of the sequence
+//   first `sinks` of the sequence; scores may be capped, cap * tanh(score / cap) (Gemma 2, arXiv
+//   2408.00118), and lose slopes[h] for every token between s and t (ALiBi, arXiv 2108.12409)
 //   qkv [T, (H + 2 Hkv) D] f32, q, k (already rotated) and v side by side; out [T, H D] f32
 //
 // The step's rows belong to sequences: rows [row, row + rows) of a span are tokens start, start +
@@ -41,6 +42,8 @@ struct AttentionArgs {
     float scale;     // > 0
     int64_t window;  // 0: all; else only the last `window` positions, the own one included
     int64_t sinks;   // with a window: the first positions, at most kPageTokens, seen by all
+    float cap = 0;   // of the scores; 0: none
+    const float* slopes = nullptr;  // [heads]; null: none
 };
 
 }  // namespace genfast

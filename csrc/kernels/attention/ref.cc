@@ -61,6 +61,8 @@ void attend(const AttentionArgs& a, const SequenceSpan& span, int64_t t, int h, 
         double score = 0;
         for (int64_t d = 0; d < keys_dim; ++d) score += q[d] * cache.key(s, d);
         weights[s] = score * a.scale;
+        if (a.cap) weights[s] = a.cap * std::tanh(weights[s] / a.cap);
+        if (a.slopes) weights[s] -= double(a.slopes[h]) * double(end - 1 - s);
         largest = std::fmax(largest, weights[s]);
     }
     double sum = 0;

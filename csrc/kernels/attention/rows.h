@@ -71,14 +71,22 @@ struct Tile {
     int begin[kTileRows], end[kTileRows];
     int first, last;               // seen by some row (none: first >= last)
     int common_begin, common_end;  // seen by all rows (none: begin >= end)
+    // With slopes: each row's, and how far its position lies behind the block's first token.
+    float slope[kTileRows];
+    int64_t distance[kTileRows];
 };
 
-static Tile make_tile(const AttentionArgs& a, const Bundle& bundle, int64_t row, int rows,
+static Tile make_tile(const AttentionArgs& a, const Bundle& bundle, int head, int64_t row, int rows,
                       int64_t block) {
-    Tile tile{rows, {}, {}, kRunTokens, 0, 0, kRunTokens};
+    Tile tile{rows, {}, {}, kRunTokens, 0, 0, kRunTokens, {}, {}};
     RowCursor cursor(a, row);
     for (int r = 0; r < rows; ++r, cursor.next()) {
-        auto [begin, end] = visible(a, bundle.position(cursor.token), block);
+        const int64_t position = bundle.position(cursor.token);
+        auto [begin, end] = visible(a, position, block);
+        if (a.slopes) {
+            tile.slope[r] = a.slopes[head * cursor.group + cursor.member];
+            tile.distance[r] = position - (block == kSinkBlock ? 0 : block * kRunTokens);
+        }
         tile.begin[r] = begin;
         tile.end[r] = end;
         if (begin > tile.common_begin) tile.common_begin = begin;

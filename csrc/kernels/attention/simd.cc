@@ -101,7 +101,7 @@ void run_job(const AttentionArgs& a, const int32_t* shared, const Job& job, cons
             view_block(a, span, job.head, b, begin, end, &block);
             for (int64_t r = first, rows; r < last; r += rows) {
                 rows = last - r < most_rows ? last - r : most_rows;
-                Tile tile = make_tile(a, bundle, job.row + r, int(rows), b);
+                Tile tile = make_tile(a, bundle, job.head, job.row + r, int(rows), b);
                 if (whole && tile.first >= tile.last) continue;
                 Records records = whole ? w.tile : split.from(job.record + r, Ds);
                 load_queries<Source>(a, bundle, job.head, job.row + r, int(rows), w.queries);

@@ -1,4 +1,4 @@
-// embed: out[t] = table[ids[t]] (+ residual[t])
+// embed: out[t] = table[ids[t]] * scale (+ residual[t])
 //   ids [T] int32 in [0, N); table [N, E] in any weight format; residual, out [T, E] f32
 #pragma once
 
@@ -12,6 +12,7 @@ struct EmbedArgs {
     const float* residual;  // may be null; may be out
     float* out;
     int64_t T;
+    float scale = 1;
 };
 
 }  // namespace genfast

@@ -1,5 +1,5 @@
-// The loop of embed. Unpacking is exact in every format up to one multiplication by the scale, so
-// all instruction sets give the same bits.
+// The loop of embed. Unpacking is exact in every format up to one multiplication by the scale, and
+// by that of the op, so all instruction sets give the same bits.
 #pragma once
 
 #include "core/team.h"
@@ -19,6 +19,7 @@ static inline void embed_rows(const EmbedArgs& a, Team& team) {
             unpack_row(a.table, a.ids[t], begin, begin + count, part);
             float* out = a.out + t * E + begin;
             const float* residual = a.residual ? a.residual + t * E + begin : nullptr;
+            for (int64_t i = 0; i < count; ++i) part[i] *= a.scale;
             for (int64_t i = 0; i < count; ++i) out[i] = residual ? part[i] + residual[i] : part[i];
         }
 }

@@ -1,3 +1,4 @@
+#include "kernels/norm_groups.h"
 #include "kernels/table.h"
 #include "simd/vec.h"
 
@@ -31,11 +32,8 @@ static Sums row_sums(const float* x, int64_t n, float origin) {
 }
 
 void layer_norm(const LayerNormArgs& a, Team& team) {
-    Range rows = share(a.T, team);
-    float scale = 1.0f / float(a.E);
-    for (int64_t t = rows.begin; t < rows.end; ++t) {
-        const float* x = a.x + t * a.E;
-        float* out = a.out + t * a.E;
+    const float scale = 1.0f / float(a.E);
+    each_group(a, team, [&](int64_t, const float* x, int64_t first, float* out) GENFAST_MEMBER {
         // A float mean is off by its own rounding, which counts where the row is far from zero. So
         // the row is measured from that mean, and what the sums find to be left is taken off then.
         float mean = row_sums(x, a.E, 0).sum * scale;
@@ -45,10 +43,11 @@ void layer_norm(const LayerNormArgs& a, Team& team) {
         for (int64_t e = 0; e < a.E; e += kLanes) {
             int n = int(a.E - e < kLanes ? a.E - e : kLanes);
             Vec centred = vsub(vsub(vload_n(x + e, n), vset(mean)), vset(rest));
-            Vec weight = vmul(factor, vload_n(a.weight + e, n));
-            vstore_n(out + e, vfma(centred, weight, a.bias ? vload_n(a.bias + e, n) : vzero()), n);
+            Vec weight = vmul(factor, vload_n(a.weight + first + e, n));
+            Vec bias = a.bias ? vload_n(a.bias + first + e, n) : vzero();
+            vstore_n(out + e, vfma(centred, weight, bias), n);
         }
-    }
+    });
 }
 
 }  // namespace genfast::GENFAST_ISA

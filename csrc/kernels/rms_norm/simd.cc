@@ -1,3 +1,4 @@
+#include "kernels/norm_groups.h"
 #include "kernels/table.h"
 #include "simd/vec.h"
 
@@ -20,18 +21,19 @@ static float sum_of_squares(const float* x, int64_t n) {
 }
 
 void rms_norm(const RmsNormArgs& a, Team& team) {
-    Range rows = share(a.T, team);
-    for (int64_t t = rows.begin; t < rows.end; ++t) {
-        const float* x = a.x + t * a.E;
-        float* out = a.out + t * a.E;
+    each_group(a, team, [&](int64_t t, const float* x, int64_t first, float* out) GENFAST_MEMBER {
+        const float* weight = a.weight + first;
+        const float* residual = a.residual ? a.residual + t * a.E : nullptr;
         float mean = sum_of_squares(x, a.E) / float(a.E);
         Vec factor = vset(1.0f / __builtin_sqrtf(mean + a.eps));
         for (int64_t e = 0; e < a.E; e += kLanes) {
             int n = int(a.E - e < kLanes ? a.E - e : kLanes);
             Vec scaled = vmul(vload_n(x + e, n), factor);
-            vstore_n(out + e, vmul(scaled, vload_n(a.weight + e, n)), n);
+            Vec normed = vmul(scaled, vload_n(weight + e, n));
+            if (residual) normed = vadd(normed, vload_n(residual + e, n));
+            vstore_n(out + e, normed, n);
         }
-    }
+    });
 }
 
 }  // namespace genfast::GENFAST_ISA

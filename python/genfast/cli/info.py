@@ -68,6 +68,7 @@ def collect(model: str | None, config: str | None, context: int | None = None) -
         "architecture": architectures[0] if isinstance(architectures, list) else None,
         "stored_dtype": settings.get("torch_dtype") or settings.get("dtype"),
         "parameters": sizes.parameters,
+        "active_parameters": sizes.active_parameters,
         "layers": sizes.layers,
         "vocab_size": sizes.vocab_size,
         "context": sizes.context,
@@ -104,10 +105,13 @@ def _files_bytes(directory: Path | None) -> int | None:
 def _lines(facts: dict[str, Any]) -> list[str]:
     cpu = facts["cpu"]
     name = facts["architecture"] or facts["model_type"]
+    active = ""
+    if facts["active_parameters"] != facts["parameters"]:
+        active = f", {_count(facts['active_parameters'])} a token"
     lines = [
         f"model       {facts['path']}",
         f"kind        {name} (model_type {facts['model_type']})",
-        f"parameters  {_count(facts['parameters'])}; {facts['layers']} layers, "
+        f"parameters  {_count(facts['parameters'])}{active}; {facts['layers']} layers, "
         f"{facts['vocab_size']:,} tokens, context {facts['context']:,}",
     ]
     if facts["files_bytes"]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from genfast.config import Fields
 from genfast.graph import Graph, Tensor
-from genfast.models.llama import ACTIVATIONS
+from genfast.models._layers import ACTIVATIONS
 from genfast.weights import Weights
 
 

@@ -29,6 +29,7 @@ int main(int count, char** arguments) {
         check_matmul(check);
         check_attention(check);
         check_rows(check);
+        check_experts(check);
         check_sampling(check);
         if (isa == "amx") check.digests.erase("matmul bf16");  // its sums are other bits
         for (const auto& [kind, digest] : check.digests) {

@@ -52,6 +52,21 @@ void check_activation(Check& c) {
     }
 }
 
+void check_bound(Check& c) {
+    Floats x = c.numbers.floats(c.numbers.integer(1, 700), 20), got(x.size()), want(x.size());
+    for (size_t i = 0; i < x.size(); i += 5) x[i] *= 1e-3f;
+    for (bool soft : {false, true}) {
+        BoundArgs args{x.data(), got.data(), int64_t(x.size()), 7.5f, soft};
+        run(c.fast.bound, args, 2);
+        args.out = want.data();
+        run(c.ref.bound, args);
+        c.near(cat("bound, soft ", soft), got, want, [&](size_t i) {  // a dozen roundings
+            return soft ? 12 * kEps * std::fabs(want[i]) : 0;
+        });
+        c.digest("bound", got);
+    }
+}
+
 void check_swiglu(Check& c) {
     for (Activation kind : kActivations) {
         const int64_t T = c.numbers.integer(1, 5), F = c.numbers.integer(1, 300);
@@ -112,6 +127,25 @@ void check_norms(Check& c, int64_t T, int64_t E) {
         return (double(E) / 2 + 4) * kEps * std::fabs(want[i]) + 1e-30;
     });
     c.digest("rms_norm", got);
+
+    // Two heads of E from the second column on, and a column after them: each as if alone.
+    const int64_t columns = 2 * E + 2;
+    Floats heads = c.numbers.floats(T * columns, 3), both = c.numbers.floats(2 * E);
+    Floats grouped(heads.size()), alone(static_cast<size_t>(E));
+    run(c.fast.rms_norm,
+        RmsNormArgs{heads.data(), both.data(), grouped.data(), T, E, 1e-5f, 2, columns, 1}, 2);
+    for (int64_t t = 0; t < T; ++t) {
+        const float* row = heads.data() + t * columns;
+        Floats expected(row, row + columns);
+        for (int64_t at : {int64_t(0), E}) {
+            run(c.fast.rms_norm,
+                RmsNormArgs{row + 1 + at, both.data() + at, alone.data(), 1, E, 1e-5f});
+            std::copy(alone.begin(), alone.end(), expected.begin() + 1 + at);
+        }
+        c.same(cat("heads, ", what),
+               Floats(grouped.begin() + t * columns, grouped.begin() + (t + 1) * columns),
+               expected);
+    }
 
     for (float& value : x) value += 300;
     for (const float* shift : {static_cast<const float*>(bias.data()), (const float*)nullptr}) {
@@ -206,6 +240,7 @@ void check_probe(Check& c) {
 
 void check_rows(Check& c) {
     check_activation(c);
+    check_bound(c);
     check_swiglu(c);
     for (auto [T, V] : {std::pair(1, 1), {3, 15}, {2, 16}, {5, 63}, {2, 1025}, {1, 9001}})
         check_softmax(c, T, V);

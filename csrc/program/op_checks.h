@@ -1,0 +1,51 @@
+// What the checks of ops share: their operands, by what they must be.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "program/ops.h"
+
+namespace genfast {
+
+using Shape = std::pair<int64_t, int64_t>;
+
+inline const Value& input(const Program& p, const Instruction& i, size_t index, const char* what) {
+    require(index < i.inputs.size() && i.inputs[index] >= 0, "needs ", what);
+    return p.values()[i.inputs[index]];
+}
+
+// A float value; `cols` and `rows` of 0 accept any.
+inline const Value& floats(const Program& p, const Instruction& i, size_t index, const char* what,
+                           int64_t rows = 0, int64_t cols = 0) {
+    const Value& v = input(p, i, index, what);
+    require(v.kind == Value::Kind::computed || v.kind == Value::Kind::constant, what,
+            " must be a float value, found ", v.name);
+    require((!rows || v.rows == rows) && (!cols || v.cols == cols), what, " has shape ",
+            p.shape_text(i.inputs[index]), ", expected [", rows == kTokens ? "T" : cat(rows), ", ",
+            cols, "]");
+    return v;
+}
+
+inline const Value& matrix(const Program& p, const Instruction& i, size_t index, const char* what) {
+    const Value& v = input(p, i, index, what);
+    require(v.kind == Value::Kind::matrix, what, " must be a weight matrix, found ", v.name);
+    return v;
+}
+
+inline bool present(const Instruction& i, size_t index) {
+    return index < i.inputs.size() && i.inputs[index] >= 0;
+}
+
+inline Shape same_as_input(const Program& p, const Instruction& i) {
+    const Value& x = floats(p, i, 0, "x");
+    return {x.rows, x.cols};
+}
+
+// The most rows that a value can have in a step.
+inline int64_t most_rows(int64_t rows, const Limits& limits) {
+    return rows == kTokens ? limits.tokens : rows == kOutputs ? limits.outputs : rows;
+}
+
+}  // namespace genfast

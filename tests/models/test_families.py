@@ -1,0 +1,52 @@
+"""Every family against transformers: logits, whole and through the cache, and 64 greedy tokens."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import genfast
+import tiny_model
+import tolerance
+from families import CASES, Family
+
+# The issue's bound, and far more than the roundings of two or three layers in float32.
+CLOSE = 1e-4
+
+
+@pytest.fixture(params=CASES, ids=lambda family: family.id)
+def family(request):
+    return request.param
+
+
+@pytest.fixture
+def golden(family: Family):
+    with np.load(family.file) as file:
+        found = dict(file)
+    found["shapes"] = json.loads(str(found["shapes"]))
+    fresh = found["checksum"] == family.checksum(found["shapes"])
+    assert fresh, f"stale: run tools/make_family_goldens.py {family.id}"
+    return found
+
+
+@pytest.fixture
+def model(family: Family, golden, tmp_path):
+    tensors = family.tensors(golden["shapes"])
+    tiny_model.write_model(tmp_path, family.full_config(), 0, tensors=tensors)
+    with genfast.load(tmp_path, dtype="float32", kv_dtype="float32") as opened:
+        yield opened
+
+
+def test_like_transformers(model, golden):
+    for i in range(2):
+        ids, expected = golden[f"ids_{i}"].tolist(), golden[f"logits_{i}"]
+        got = model.logits(ids)
+        assert tolerance.relative_distance(got, expected).max() <= CLOSE
+        through_the_cache = model.logits(ids, chunk=3, reuse=False)
+        assert got.tobytes() == through_the_cache.tobytes()
+    out = model.generate(golden["ids_0"].tolist(), max_tokens=64, temperature=0, ignore_eos=True)
+    assert out.token_ids == golden["greedy"].tolist()
+    alone = model.logits(golden["ids_0"].tolist() + out.token_ids, reuse=False)
+    assert alone[len(golden["ids_0"]) - 1 : -1].argmax(-1).tolist() == out.token_ids

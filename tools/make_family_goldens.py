@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""What transformers answers to the tiny models of tests/models/families.py.
+
+    python tools/make_family_goldens.py [MODEL_TYPE | CASE ...]     # none named: all
+
+Needs torch and transformers; the tests do not. A golden is tests/goldens/families/CASE.npz:
+
+    shapes        JSON, the names and shapes of the model's tensors, as transformers saves them
+    checksum      of config and weights, so that a stale golden is seen
+    ids_0, ids_1  int32 [T]
+    logits_0, _1  float32 [T, V], at every position, in float32, fed all at once
+    greedy        int32 [64], the greedy continuation of ids_0
+    margin        float, the smallest lead of a greedy token over the next best, in logits
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "models")]
+import tiny_model  # noqa: E402
+from families import CASES, Family  # noqa: E402
+
+LENGTHS, CONTINUE, MIN_MARGIN = (5, 24), 64, 1e-2
+
+
+def attention_of(family: Family) -> str:
+    """The plain one, but for Falcon, where that of transformers 5.24 adds ALiBi twice."""
+    return "sdpa" if family.model_type == "falcon" else "eager"
+
+
+def shapes_of(family: Family, directory: Path) -> dict[str, list[int]]:
+    """Of what transformers writes, so without what is tied."""
+    (directory / "config.json").write_text(json.dumps(family.full_config()))
+    config = transformers.AutoConfig.from_pretrained(directory)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(directory)
+    from safetensors import safe_open
+
+    with safe_open(directory / "model.safetensors", "np") as file:
+        return {name: list(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
+
+
+def load(family: Family, shapes: dict[str, list[int]], directory: Path):
+    tiny_model.write_model(directory, family.full_config(), 0, tensors=family.tensors(shapes))
+    model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        directory,
+        dtype=torch.float32,
+        attn_implementation=attention_of(family),
+        output_loading_info=True,
+    )
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if info[problem]:
+            raise SystemExit(f"{family.id}: {problem}: {info[problem]}")
+    return model.eval()
+
+
+@torch.no_grad()
+def logits_of(model, ids: np.ndarray) -> np.ndarray:
+    return model(torch.tensor(ids[None].astype(np.int64))).logits[0].float().numpy()
+
+
+def greedy(model, ids: np.ndarray) -> tuple[np.ndarray, float]:
+    """The tokens that follow, each from a pass over all before it, and their smallest lead."""
+    tokens, margin = [int(i) for i in ids], np.inf
+    for _ in range(CONTINUE):
+        last = logits_of(model, np.array(tokens))[-1]
+        best = np.sort(last)
+        margin = min(margin, float(best[-1] - best[-2]))
+        tokens.append(int(last.argmax()))
+    return np.array(tokens[len(ids) :], np.int32), margin
+
+
+def make(family: Family, directory: Path) -> dict[str, np.ndarray]:
+    directory.mkdir()
+    shapes = shapes_of(family, directory)
+    model = load(family, shapes, directory)
+    best = None
+    for attempt in range(40):
+        rng = np.random.default_rng([7, attempt])
+        ids = [rng.integers(0, family.config["vocab_size"], n).astype(np.int32) for n in LENGTHS]
+        new, margin = greedy(model, ids[0])
+        if best is None or margin > best[2]:
+            best = ids, new, margin
+        if margin >= MIN_MARGIN:
+            break
+    ids, new, margin = best
+    if margin < MIN_MARGIN / 10:
+        raise SystemExit(f"{family.id}: the greedy tokens lead by {margin} at most")
+    logits = [logits_of(model, x) for x in ids]
+    print(f"{family.id}: margin {margin:.3f}, std {logits[1].std():.2f}, {len(set(new))} tokens")
+    return {
+        "shapes": np.array(json.dumps(shapes)),
+        "checksum": np.uint32(family.checksum(shapes)),
+        **{f"ids_{i}": x for i, x in enumerate(ids)},
+        **{f"logits_{i}": x.astype(np.float32) for i, x in enumerate(logits)},
+        "greedy": new,
+        "margin": np.float32(margin),
+        "made_by": np.array(f"transformers {transformers.__version__} torch {torch.__version__}"),
+    }
+
+
+def main() -> None:
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    names = sys.argv[1:]
+    with tempfile.TemporaryDirectory() as workdir:
+        for family in CASES:
+            if names and family.id not in names and family.model_type not in names:
+                continue
+            family.file.parent.mkdir(exist_ok=True)
+            np.savez_compressed(family.file, **make(family, Path(workdir) / family.id))
+
+
+if __name__ == "__main__":
+    main()

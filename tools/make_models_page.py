@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""docs/models.md, from the registry and the goldens:  python tools/make_models_page.py
+
+A row a model file: what it says it is, in how many configs it was held to transformers, and to
+which version. tests/models/test_models_page.py fails when the page is older than they are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/models")]
+import families  # noqa: E402
+import golden_cases  # noqa: E402
+from genfast import models  # noqa: E402
+
+PAGE = ROOT / "docs/models.md"
+HEAD = """\
+# Models
+
+One file in `python/genfast/models/` for each, named as Hugging Face's `model_type`. All of them
+have batching, beams, speculation, prefix reuse, guided output and every weight and cache format
+(`quantize="int8"`, `"int4"`; routers of experts stay unquantised). LoRA adapters are not read yet.
+`genfast info --config config.json` tells whether a config is understood, and what it takes.
+
+"Configs" are tiny random models, whose logits (whole, and through the cache in pieces) and 64
+(Llama and GPT-2: 40) greedy tokens are transformers': `pytest tests/models/test_families.py
+tests/models/test_llama.py tests/models/test_gpt2.py`. `python tools/make_models_page.py` makes
+this page.
+
+"""
+
+
+def goldens(model_type: str) -> list[Path]:
+    own = [case.file for case in families.CASES if case.model_type == model_type]
+    first = [
+        case.file for case in golden_cases.CASES.values() if case.config["model_type"] == model_type
+    ]
+    return own + first
+
+
+def page() -> str:
+    rows = ["| model_type | what | configs | transformers |", "|---|---|---|---|"]
+    for name in models.supported():
+        what = importlib.import_module(f"genfast.models.{name}").__doc__.splitlines()[0]
+        files = goldens(name)
+        made_by = set()
+        for file in files:
+            with np.load(file) as golden:
+                made_by.add(str(golden["made_by"]).split()[1])
+        rows.append(
+            f"| `{name}` | {what.rstrip('.')} | {len(files)} | {', '.join(sorted(made_by))} |"
+        )
+    return HEAD + "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
