@@ -129,7 +129,12 @@ def check(logits, isa, settings, temperature=1.0):
             bound = 4 * (shift + mass) + EPS32 * abs(expected.log_sum)
             assert log_sum == pytest.approx(expected.log_sum, abs=bound)
             return
-    raise AssertionError(f"{settings}: {len(differs)} tokens differ of {len(expected.ids)}")
+    # Where several lie within the roundings of a limit, some may be kept and others not.
+    least, most = (Oracle(logits, temperature, shift=m, **settings) for m in (-shift, shift))
+    differ = f"{settings}: {len(differs)} tokens differ of {len(expected.ids)}"
+    assert mass > 0 and np.isin(least.ids, ids).all() and np.isin(ids, most.ids).all(), differ
+    bound = 4 * (shift + mass) + EPS32 * abs(expected.log_sum)
+    assert least.log_sum - bound <= log_sum <= most.log_sum + bound
 
 
 @pytest.mark.parametrize("isa", ISAS)
