@@ -1,19 +1,38 @@
 #include "engine/meter.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace genfast {
 
 Meter::Meter(const Program& program, const KvCache& cache, ThreadPool& pool)
     : cache_(cache), pool_(pool) {
-    for (const Instruction& instruction : program.instructions())
+    for (const Instruction& instruction : program.instructions()) {
+        const std::string op = instruction.op->name;
+        if (op != "matmul" && op != "moe") continue;
+        double bytes = 0, matrices = 0;
         for (ValueId id : instruction.inputs) {
             if (id < 0 || !program.values()[size_t(id)].matrix) continue;
-            const PackedMatrix& matrix = *program.values()[size_t(id)].matrix;
-            if (!matrix.view().panels || std::string(instruction.op->name) != "matmul") continue;
-            bool logits = program.values()[size_t(instruction.output)].rows == kOutputs;
-            (logits ? output_bytes_ : step_bytes_) += double(matrix.nbytes());
+            bytes += double(program.values()[size_t(id)].matrix->nbytes());
+            ++matrices;
         }
+        if (op == "moe") {
+            double chosen = double(program.values()[size_t(instruction.inputs[1])].cols) / 2;
+            experts_.push_back({bytes, chosen / (matrices / 2)});
+        } else {
+            bool logits = program.values()[size_t(instruction.output)].rows == kOutputs;
+            (logits ? output_bytes_ : step_bytes_) += bytes;
+        }
+    }
+}
+
+// Of a step with so many rows. Which experts they visit is not asked: each row a share of them by
+// chance, and what one row has visited another has for nothing.
+double Meter::weight_bytes(int64_t rows) const {
+    double bytes = step_bytes_;
+    for (const Experts& experts : experts_)
+        bytes += experts.bytes * (1 - std::pow(1 - experts.share, double(rows)));
+    return bytes;
 }
 
 void Meter::wake() {
@@ -38,13 +57,14 @@ void Meter::step(const std::vector<Share>& shares,
         outputs += double(share.outputs);
     }
     double attending = seconds > 0 ? std::min(1.0, attention_seconds / seconds) : 0;
-    double token_bytes = double(cache_.page_bytes()) / kPageTokens;
+    double token_bytes = double(cache_.page_bytes()) / kPageTokens,
+           weights = weight_bytes(all.rows);
     for (const Share& share : shares) {
         StepSize own;
         own.add(share.start, share.rows);
         double rows = double(own.rows) / double(all.rows);
         double keys = double(own.attended) / double(all.attended);
-        double bytes = step_bytes_ * rows + token_bytes * double(share.start + 2 * share.rows);
+        double bytes = weights * rows + token_bytes * double(share.start + 2 * share.rows);
         if (outputs > 0) bytes += output_bytes_ * double(share.outputs) / outputs;
         std::lock_guard lock(share.request->mutex);
         share.request->cost.cpu_seconds += cpu_spent * ((1 - attending) * rows + attending * keys);
@@ -58,7 +78,7 @@ void Meter::step(const std::vector<Share>& shares,
     }
 
     total_.cpu_seconds += cpu_spent;
-    total_.bytes_moved += step_bytes_ + (outputs > 0 ? output_bytes_ : 0);
+    total_.bytes_moved += weights + (outputs > 0 ? output_bytes_ : 0);
     for (const Share& share : shares)
         total_.bytes_moved += token_bytes * double(share.start + 2 * share.rows);
     total_.kv_byte_seconds += held * double(cache_.in_use());

@@ -34,9 +34,16 @@ class Meter {
   private:
     static constexpr size_t kRemembered = 1024;  // steps, for the percentiles
 
+    // A mixture's matrices, and what part of them a row visits.
+    struct Experts {
+        double bytes, share;
+    };
+    double weight_bytes(int64_t rows) const;
+
     const KvCache& cache_;
     ThreadPool& pool_;
     double step_bytes_ = 0, output_bytes_ = 0;  // weights read in a step, and for its logits
+    std::vector<Experts> experts_;
     double cpu_at_ = 0;
     Clock::time_point measured_{};
 

@@ -50,3 +50,40 @@ def test_like_transformers(model, golden):
     assert out.token_ids == golden["greedy"].tolist()
     alone = model.logits(golden["ids_0"].tolist() + out.token_ids, reuse=False)
     assert alone[len(golden["ids_0"]) - 1 : -1].argmax(-1).tolist() == out.token_ids
+
+
+FIRST = {family.model_type: family for family in reversed(CASES)}
+
+
+@pytest.mark.parametrize("family", FIRST.values(), ids=FIRST)
+@pytest.mark.parametrize("quantize", ["int8", "int4"])
+def test_same_bits_quantised_beside_others_and_on_other_threads(
+    family, quantize, golden, tmp_path, monkeypatch
+):
+    """With every op held to its reference too."""
+    monkeypatch.setenv("GENFAST_CHECK", "1")
+    tensors = family.tensors(golden["shapes"])
+    tiny_model.write_model(tmp_path, family.full_config(), 0, tensors=tensors)
+    ids, options = golden["ids_1"].tolist(), {"max_tokens": 6, "temperature": 0, "ignore_eos": True}
+    seen = set()
+    for threads in (1, 2):
+        with genfast.load(tmp_path, quantize=quantize, threads=threads) as model:
+            alone = model.generate(ids, **options).token_ids
+            beside = model.generate([golden["ids_0"].tolist(), ids], **options)[1].token_ids
+            pieces = model.logits(ids, chunk=5, reuse=False)
+            seen.add((model.logits(ids, reuse=False).tobytes(), tuple(alone)))
+            seen.add((pieces.tobytes(), tuple(beside)))
+    assert len(seen) == 1
+
+
+def test_experts_count_in_what_a_token_moves(tmp_path):
+    family = next(f for f in CASES if f.id == "qwen3_moe-base")  # 3 of 6 experts a token
+    with np.load(family.file) as file:
+        shapes = json.loads(str(file["shapes"]))
+    tiny_model.write_model(tmp_path, family.full_config(), 0, tensors=family.tensors(shapes))
+    with genfast.load(tmp_path) as model:
+        few, more = (
+            model.generate(list(range(n)), max_tokens=1, ignore_eos=True).usage.bytes_moved
+            for n in (1, 40)
+        )
+        assert model.weight_bytes / 3 < few < model.weight_bytes < more

@@ -34,6 +34,8 @@ class Names:
     head: str = "lm_head"
     embed_norm: str | None = None
     positions: str | None = None
+    project_in: str = ""  # where the embedding is narrower than the layers
+    project_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def forward(g: Graph, cfg: Plan, w: Weights) -> Tensor:
     table = w.embedding(f"{n.embed}.weight", cfg.vocab_size, width, tied=cfg.tied)
     x = g.embed(g.token_ids, table)
     if width != hidden:
-        x = layers.linear(x, "decoder.project_in", rows=hidden, name="project_in")
+        x = layers.linear(x, n.project_in, rows=hidden, name="project_in")
     if n.positions:
         learned = w.embedding(
             f"{n.positions}.weight",
@@ -140,7 +142,7 @@ def forward(g: Graph, cfg: Plan, w: Weights) -> Tensor:
     if n.final_norm:
         x = norm(x, n.final_norm, "final_norm")
     if width != hidden:
-        x = layers.linear(x, "decoder.project_out", rows=width, name="project_out")
+        x = layers.linear(x, n.project_out, rows=width, name="project_out")
     return layers.logits(x, table if cfg.tied else None, cfg.vocab_size, n.head, bias=cfg.head_bias)
 
 

@@ -25,6 +25,8 @@ NAMES = Names(
     mlp_norm="final_layer_norm",
     final_norm="decoder.final_layer_norm",
     positions="decoder.embed_positions",
+    project_in="decoder.project_in",
+    project_out="decoder.project_out",
 )
 OFFSET = 2  # rows before that of position 0
 
