@@ -38,8 +38,8 @@ def scripts() -> Iterator[tuple[str, str, str]]:
     page = re.sub(r"\s+", " ", page)
     sentences = re.split(r"(?<=[.:]) ", page)
     yield "summary", page + "\n\nIn short: ", " ".join(sentences[::4])
-    source = (ROOT / "python/genfast/sampling.py").read_text()
-    source = source[source.index("def _integer(") : source.index("_PENALTY")]
+    source = (ROOT / "python/genfast/sampling_checks.py").read_text()
+    source = source[source.index("def integer(") : source.index("def token_id(")]
     yield "edit", source + "\n\nThe same with shorter names:\n\n", edited(source)
     page = (ROOT / "docs/performance.md").read_text()
     prose = page[: page.index("## Attention, sampler")]
