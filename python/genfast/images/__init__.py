@@ -1,0 +1,1 @@
+"""Images: schedulers, pipelines, and the models that they run."""
