@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+AS_THEY_ARE = {np.dtype(bool): "BOOL", np.dtype(np.uint8): "U8"}
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # of the file → of config.json
 
 
@@ -101,8 +102,9 @@ def gpt2_shapes(config: dict) -> dict[str, tuple[int, ...]]:
 
 
 def to_bytes(array: np.ndarray, dtype: str) -> bytes:
-    """`array` rounded to nearest even and laid out as safetensors stores `dtype`; bool as it is."""
-    if array.dtype == bool:
+    """`array` rounded to nearest even and laid out as safetensors stores `dtype`, unless it is bool
+    or uint8."""
+    if array.dtype in AS_THEY_ARE:
         return array.tobytes()
     if dtype == "BF16":
         bits = np.ascontiguousarray(array, np.float32).view(np.uint32).astype(np.uint64)
@@ -116,7 +118,7 @@ def write_safetensors(path: Path, tensors: dict[str, np.ndarray], dtype: str = "
     for name, array in tensors.items():
         blob = to_bytes(array, dtype)
         header[name] = {
-            "dtype": "BOOL" if array.dtype == bool else dtype,
+            "dtype": AS_THEY_ARE.get(array.dtype, dtype),
             "shape": list(array.shape),
             "data_offsets": [at, at + len(blob)],
         }

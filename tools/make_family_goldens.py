@@ -38,20 +38,52 @@ def attention_of(family: Family) -> str:
     return "sdpa" if family.model_type == "falcon" else "eager"
 
 
+def plain_config(family: Family) -> dict:
+    return {k: v for k, v in family.full_config().items() if k != "quantization_config"}
+
+
+def packed(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Those of an MXFP4 checkpoint: the experts' matrices turned, as blocks and scales."""
+    found = {}
+    for name, shape in shapes.items():
+        if name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            groups = [shape[0], shape[2], shape[1] // 32]
+            found |= {f"{name}_blocks": [*groups, 16], f"{name}_scales": groups}
+        else:
+            found[name] = shape
+    return found
+
+
+def unpacked(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    found = {}
+    for name, tensor in tensors.items():
+        if name.endswith("_blocks"):
+            name = name.removesuffix("_blocks")
+            parts = [torch.tensor(tensors[f"{name}_{part}"]) for part in ("blocks", "scales")]
+            tensor = convert_moe_packed_tensors(*parts, dtype=torch.float32).numpy()
+        if not name.endswith("_scales"):
+            found[name] = tensor
+    return found
+
+
 def shapes_of(family: Family, directory: Path) -> dict[str, list[int]]:
     """Of what transformers writes, so without what is tied."""
-    (directory / "config.json").write_text(json.dumps(family.full_config()))
+    (directory / "config.json").write_text(json.dumps(plain_config(family)))
     config = transformers.AutoConfig.from_pretrained(directory)
     model = transformers.AutoModelForCausalLM.from_config(config)
     model.save_pretrained(directory)
     from safetensors import safe_open
 
     with safe_open(directory / "model.safetensors", "np") as file:
-        return {name: list(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
+        shapes = {name: list(file.get_slice(name).get_shape()) for name in sorted(file.keys())}
+    return packed(shapes) if "quantization_config" in family.config else shapes
 
 
 def load(family: Family, shapes: dict[str, list[int]], directory: Path):
-    tiny_model.write_model(directory, family.full_config(), 0, tensors=family.tensors(shapes))
+    tensors = unpacked(family.tensors(shapes))
+    tiny_model.write_model(directory, plain_config(family), 0, tensors=tensors)
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
         directory,
         dtype=torch.float32,

@@ -42,7 +42,8 @@ class KvCache {
 
     FloatArray attention(const FloatArray& qkv, const std::vector<Span>& spans,
                          std::optional<float> scale, int64_t window, int64_t sinks, float cap,
-                         const std::optional<FloatArray>& slopes, const std::string& isa,
+                         const std::optional<FloatArray>& slopes,
+                         const std::optional<FloatArray>& sink_logits, const std::string& isa,
                          int threads) {
         int64_t D = layout_.head_dim, T = qkv.ndim() == 2 ? qkv.shape(0) : 0;
         int64_t heads = qkv.ndim() == 2 ? qkv.shape(1) / D - 2 * layout_.heads : 0;
@@ -55,8 +56,9 @@ class KvCache {
         require(window >= 0, "window=", window, " must be 0 (all) or positive");
         check_sinks(window, sinks);
         require(cap >= 0, "cap=", cap, " must be 0 (none) or positive");
-        require(!slopes || (slopes->ndim() == 1 && slopes->shape(0) == heads),
-                "slopes must have shape [", heads, "]");
+        for (const auto* x : {&slopes, &sink_logits})
+            require(!*x || ((*x)->ndim() == 1 && (*x)->shape(0) == heads),
+                    x == &slopes ? "slopes" : "sink_logits", " must have shape [", heads, "]");
         require(threads >= 0 && threads <= 1024, "threads=", threads,
                 " must be 0 (default) to 1024");
         std::vector<SequenceSpan> rows;
@@ -91,7 +93,8 @@ class KvCache {
                            window,
                            sinks,
                            cap,
-                           optional_data(slopes)};
+                           optional_data(slopes),
+                           optional_data(sink_logits)};
         run_kernel(kernels.attention, args, team);
         return out;
     }
@@ -123,8 +126,9 @@ void bind_attention(py::module_& m) {
              py::arg("start") = 0)
         .def("attention", &KvCache::attention, py::arg("qkv"), py::arg("spans"),
              py::arg("scale") = py::none(), py::arg("window") = 0, py::arg("sinks") = 0,
-             py::arg("cap") = 0.0f, py::arg("slopes") = py::none(), py::kw_only(),
-             py::arg("isa") = "", py::arg("threads") = 0)
+             py::arg("cap") = 0.0f, py::arg("slopes") = py::none(),
+             py::arg("sink_logits") = py::none(), py::kw_only(), py::arg("isa") = "",
+             py::arg("threads") = 0)
         .def_property_readonly("nbytes", &KvCache::bytes);
 }
 

@@ -5,7 +5,9 @@ namespace genfast {
 
 static FloatArray moe(const FloatArray& x, const FloatArray& routes,
                       const std::vector<std::pair<PackedMatrix*, PackedMatrix*>>& experts,
-                      const std::optional<FloatArray>& residual, const std::string& activation,
+                      const std::optional<FloatArray>& residual,
+                      const std::optional<FloatArray>& up_bias,
+                      const std::optional<FloatArray>& down_bias, const std::string& activation,
                       const std::string& isa, int threads) {
     require(x.ndim() == 2 && routes.ndim() == 2 && routes.shape(0) == x.shape(0) &&
                 routes.shape(1) % 2 == 0,
@@ -27,6 +29,11 @@ static FloatArray moe(const FloatArray& x, const FloatArray& routes,
     require(!residual || (residual->ndim() == 2 && residual->shape(0) == T &&
                           residual->shape(1) == x.shape(1)),
             "residual must have x's shape");
+    const int64_t X = int64_t(experts.size());
+    require(!up_bias || up_bias->size() == X * matrices[0].N, "up_bias must have shape [", X, ", ",
+            matrices[0].N, "]");
+    require(!down_bias || down_bias->size() == X * x.shape(1), "down_bias must have shape [", X,
+            ", ", x.shape(1), "]");
     FloatArray out = like(x);
     ThreadPool& pool = pool_of(threads);
     MoeArgs args{x.data(),
@@ -36,9 +43,11 @@ static FloatArray moe(const FloatArray& x, const FloatArray& routes,
                  nullptr,
                  matrices.data(),
                  T,
-                 int64_t(experts.size()),
+                 X,
                  k,
-                 activation_named(activation)};
+                 activation_named(activation),
+                 optional_data(up_bias),
+                 optional_data(down_bias)};
     const Kernels& kernels = kernels_for(isa);
     Buffer scratch(kernels.moe_scratch_bytes(args, pool.size()));
     args.scratch = scratch.data();
@@ -48,8 +57,9 @@ static FloatArray moe(const FloatArray& x, const FloatArray& routes,
 
 void bind_moe(py::module_& m) {
     m.def("moe", &moe, py::arg("x"), py::arg("routes"), py::arg("experts"),
-          py::arg("residual") = std::nullopt, py::kw_only(), py::arg("activation") = "silu",
-          py::arg("isa") = "", py::arg("threads") = 0);
+          py::arg("residual") = std::nullopt, py::kw_only(), py::arg("up_bias") = std::nullopt,
+          py::arg("down_bias") = std::nullopt, py::arg("activation") = "silu", py::arg("isa") = "",
+          py::arg("threads") = 0);
 }
 
 }  // namespace genfast

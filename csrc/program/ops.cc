@@ -28,8 +28,10 @@ Activation activation_named(const std::string& name) {
     if (name == "silu") return Activation::silu;
     if (name == "gelu") return Activation::gelu;
     if (name == "gelu_tanh") return Activation::gelu_tanh;
-    throw std::invalid_argument(
-        cat("activation=\"", name, "\" must be one of none, relu, silu, gelu, gelu_tanh"));
+    if (name == "clamped_silu") return Activation::clamped_silu;
+    throw std::invalid_argument(cat("activation=\"", name,
+                                    "\" must be one of none, relu, silu, gelu, gelu_tanh, "
+                                    "clamped_silu"));
 }
 
 KvType kv_type_named(const std::string& name) {

@@ -79,6 +79,7 @@ Shape check_attention(const Program& p, const Instruction& i) {
     require(dim <= 256, "head_dim=", dim, " must be at most 256");
     require(i.number("cap") >= 0, "cap=", i.number("cap"), " must not be negative");
     if (present(i, 1)) floats(p, i, 1, "slopes", 1, heads);
+    if (present(i, 2)) floats(p, i, 2, "sink_logits", 1, heads);
     require(i.number("scale") > 0, "scale=", i.number("scale"), " must be positive");
     return {kTokens, heads * dim};
 }
@@ -106,6 +107,7 @@ BoundOp bind_attention(const Binding& b) {
     fixed.sinks = i.integer("sinks");
     fixed.cap = float(i.number("cap"));
     fixed.slopes = b.floats(1);
+    fixed.sink_logits = b.floats(2);
     return [=](const Step& step, Team& team) {
         AttentionArgs args = fixed;
         args.spans = step.spans;

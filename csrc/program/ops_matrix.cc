@@ -116,9 +116,10 @@ BoundOp bind_route(const Binding& b) {
     };
 }
 
-// ---- moe(x, routes, residual?, then each expert's gate and up, and its down)
+// ---- moe(x, routes, residual?, up_bias?, down_bias?, then each expert's gate and up, and its
+// down)
 // ----------------------------------------------------------------------------
-constexpr size_t kFirstExpert = 3;
+constexpr size_t kFirstExpert = 5;
 
 Shape check_moe(const Program& p, const Instruction& i) {
     const Value& x = floats(p, i, 0, "x", kTokens);
@@ -139,6 +140,9 @@ Shape check_moe(const Program& p, const Instruction& i) {
                 n / 2, " has shape ", p.shape_text(i.inputs[kFirstExpert + n + 1]), ", expected [",
                 x.cols, ", ", outputs(mine.matrix->view()), "]");
     }
+    const int64_t experts = int64_t(count / 2);
+    if (present(i, 3)) floats(p, i, 3, "up_bias", 1, experts * up.rows);
+    if (present(i, 4)) floats(p, i, 4, "down_bias", 1, experts * x.cols);
     activation_named(i.text("activation"));
     return {kTokens, x.cols};
 }
@@ -168,6 +172,8 @@ BoundOp bind_moe(const Binding& b) {
     fixed.x = b.floats(0);
     fixed.routes = b.floats(1);
     fixed.residual = b.floats(2);
+    fixed.up_bias = b.floats(3);
+    fixed.down_bias = b.floats(4);
     fixed.out = b.out();
     fixed.scratch = b.scratch;
     fixed.activation = activation_named(b.instruction.text("activation"));

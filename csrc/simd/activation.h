@@ -34,6 +34,12 @@ GENFAST_INLINE Vec vgelu_tanh(Vec x) {
     return vgate(x, vmul(x, cubic));
 }
 
+// y / (1 + e^-1.702y), y = min(x, 7). Below -51 it is that of -51, which is -1e-36.
+GENFAST_INLINE Vec vclamped_silu(Vec x) {
+    x = vmax(vset(-51.0f), vmin(vset(kClampedLimit), x));
+    return vgate(x, vmul(x, vset(-1.44269504f * kClampedSlope)));
+}
+
 GENFAST_INLINE Vec vactivate(Activation kind, Vec x) {
     switch (kind) {
         case Activation::relu:
@@ -44,10 +50,21 @@ GENFAST_INLINE Vec vactivate(Activation kind, Vec x) {
             return vgelu(x);
         case Activation::gelu_tanh:
             return vgelu_tanh(x);
+        case Activation::clamped_silu:
+            return vclamped_silu(x);
         case Activation::none:
             break;
     }
     return x;
+}
+
+// f(gate) * up
+GENFAST_INLINE Vec vactivate_gated(Activation kind, Vec gate, Vec up) {
+    if (kind == Activation::clamped_silu) {
+        const Vec limit = vset(kClampedLimit);
+        up = vadd(vmax(vsub(vzero(), limit), vmin(limit, up)), vset(1.0f));
+    }
+    return vmul(vactivate(kind, gate), up);
 }
 
 }  // namespace genfast::GENFAST_ISA

@@ -56,6 +56,7 @@ class TensorView:
     dtype: str  # "F32" | "F16" | "BF16"
     shape: tuple[int, ...]
     data: np.ndarray
+    mapped: bool = True  # false: made of the file's bytes, in memory that holds them alone
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,9 @@ class Checkpoint:
         """(dtype, shape, bytes) of a tensor of whatever dtype."""
         file, entry = self._find(name)
         return entry.dtype, entry.shape, self._maps[file][1][entry.begin : entry.end]
+
+    def file_of(self, name: str) -> Path:
+        return self._find(name)[0]
 
     def _find(self, name: str, shape: Sequence[int] | None = None) -> tuple[Path, Entry]:
         if not self._maps:

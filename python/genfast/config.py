@@ -22,6 +22,7 @@ from typing import Any
 from .errors import LoadError
 
 MAX_JSON_BYTES = 256 << 20  # the largest tokenizer.json published are around 35 MB
+READ_QUANTISED = {("gpt_oss", "mxfp4")}
 REQUIRED: Any = object()  # the default of a field that has none
 
 
@@ -100,6 +101,8 @@ def read_config(directory: Path | str) -> dict[str, Any]:
     quantised = Fields(config, path).object("quantization_config", default=None)
     if quantised is not None:
         method = quantised.str("quant_method", default="unknown")
+        if (config["model_type"], method) in READ_QUANTISED:
+            return config
         raise LoadError(
             f"{path}: quantization_config.quant_method: found {show(method)}; genfast reads "
             "float32, float16 and bfloat16 weights and quantises them itself (quantize=): use the "

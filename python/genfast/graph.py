@@ -149,16 +149,19 @@ class Graph:
         routes: Tensor,
         experts: list,
         *,
+        biases: tuple[np.ndarray, np.ndarray] | None = None,
         activation: str = "silu",
         residual: Tensor | None = None,
         name="moe",
     ) -> Tensor:
         """Σ weight · down(activation(gate(x)) · up(x)) over the routes' experts (+ residual).
 
-        experts: for each, its gated matrix of gate and up [2F, E], and down [E, F].
+        experts: for each, its gated matrix of gate and up [2F, E], and down [E, F]. biases: those
+        of gates and ups, one expert's after the other's [experts · 2F], and of downs [experts · E].
         """
         matrices = [self._matrix(weight) for pair in experts for weight in pair]
-        inputs = [x, routes, residual, *matrices]
+        up_bias, down_bias = map(self._constant, biases or (None, None))
+        inputs = [x, routes, residual, up_bias, down_bias, *matrices]
         return self._append("moe", inputs, {"activation": activation}, name)
 
     def rope_table(self, frequencies: RopeFrequencies, *, name="rope_table") -> Tensor:
@@ -193,14 +196,16 @@ class Graph:
         sinks: int = 0,
         cap: float | None = None,
         slopes: np.ndarray | None = None,
+        sink_logits: np.ndarray | None = None,
         name="attention",
     ) -> Tensor:
         """Causal attention over the KV cache; q, k, v side by side → [T, heads · head_dim].
 
         scale: of the scores, head_dim ** -0.5 by default. window: see only the last `window`
         positions (0: all) and the first `sinks`. cap: scores become cap · tanh(score / cap).
-        slopes [heads]: ALiBi, a score loses its head's slope for every token of distance. Each call
-        is a layer of the cache of its own.
+        slopes [heads]: ALiBi, a score loses its head's slope for every token of distance.
+        sink_logits [heads]: a score more in each softmax, whose value is zero. Each call is a layer
+        of the cache of its own.
         """
         if self._window:
             window = min(window or self._window, self._window)
@@ -215,7 +220,8 @@ class Graph:
             "cap": float(cap or 0),
             "layer": len(self.attention_layers),
         }
-        out = self._append("attention", [qkv, self._constant(slopes)], attributes, name)
+        inputs = [qkv, self._constant(slopes), self._constant(sink_logits)]
+        out = self._append("attention", inputs, attributes, name)
         self.attention_layers.append(AttentionLayer(kv_heads, head_dim))
         return out
 

@@ -92,6 +92,8 @@ def swiglu(x, activation: str = "silu", *, isa: str = "", threads: int = 0) -> n
 
     x [..., 2F] float32 → [..., F]; f is ``activation``: silu (SwiGLU), gelu, gelu_tanh (GeGLU),
     relu (ReGLU) or none (GLU without a gate function). Shazeer, 2020 (arXiv 2002.05202).
+    clamped_silu is gpt-oss's (arXiv 2508.10925): g·σ(1.702 g)·(u + 1), with g = gate up to 7, u =
+    up within ±7.
     """
     return _core.ops.swiglu(x, activation, isa=isa, threads=threads)
 
@@ -236,6 +238,8 @@ def moe(
     residual=None,
     activation: str = "silu",
     *,
+    up_bias=None,
+    down_bias=None,
     format: str = "f32",
     isa: str = "",
     threads: int = 0,
@@ -244,10 +248,20 @@ def moe(
 
     x, residual [T, E] float32; routes [T, 2k] from `route`; experts: a pair for each, gate and up
     [2F, E] and down [E, F], ``_core.Weight`` (the first gated) or arrays, which are packed into
-    ``format`` for this call → [T, E].
+    ``format`` for this call; up_bias [experts, 2F] and down_bias [experts, E] → [T, E].
     """
     pack = [(_packed(up, format, threads, True), _packed(w, format, threads)) for up, w in experts]
-    return _core.ops.moe(x, routes, pack, residual, activation=activation, isa=isa, threads=threads)
+    return _core.ops.moe(
+        x,
+        routes,
+        pack,
+        residual,
+        up_bias=up_bias,
+        down_bias=down_bias,
+        activation=activation,
+        isa=isa,
+        threads=threads,
+    )
 
 
 def _packed(weight, format: str, threads: int, gated: bool = False) -> _core.Weight:
@@ -282,6 +296,7 @@ def attention(
     sinks: int = 0,
     cap: float = 0.0,
     slopes=None,
+    sink_logits=None,
     chunk: int = 0,
     pages: Sequence[int] | None = None,
     isa: str = "",
@@ -294,8 +309,9 @@ def attention(
     window > 0 only the last ``window`` of these, and the first ``sinks`` (0 to 32) tokens of all.
     scale: default 1/sqrt(D). cap > 0: scores become cap · tanh(score / cap) (Gemma 2, arXiv
     2408.00118). slopes [H]: a score loses its head's slope for each token of distance (ALiBi, arXiv
-    2108.12409). kv_dtype: "float32", "bfloat16", "int8" (a scale per token and head)
-    or "int4" (a scale per token, head and 32 d); keys and values are rounded to it first.
+    2108.12409). sink_logits [H]: a score more in each softmax, whose value is zero (gpt-oss, arXiv
+    2508.10925). kv_dtype: "float32", "bfloat16", "int8" (a scale per token and head) or "int4" (a
+    scale per token, head and 32 d); keys and values are rounded to it first.
     chunk > 0: that many tokens a step. pages: the page (32 tokens each) that holds every 32 tokens,
     in any order; default consecutive ones. Neither chunk, pages nor threads changes a bit of the
     result.
@@ -328,7 +344,16 @@ def attention(
         part = qkv[row : row + chunk] if chunk else qkv
         span = (0, len(part), past + row, pages)
         step = cache.attention(
-            part, [span], scale, window, sinks, cap, slopes, isa=isa, threads=threads
+            part,
+            [span],
+            scale,
+            window,
+            sinks,
+            cap,
+            slopes,
+            sink_logits,
+            isa=isa,
+            threads=threads,
         )
         out[row : row + len(part)] = step.reshape(-1, H, D)
     return out

@@ -130,6 +130,17 @@ class _Weights:
         made = Matrix(sum(rows), cols, logits=gives_logits, gated=gated, plain=not quantised)
         return self.matrices.setdefault((names, transposed), made)
 
+    def expert_stack(
+        self, prefix: str, experts: int, hidden: int, ffn: int
+    ) -> list[tuple[Matrix, Matrix]]:
+        return [
+            (
+                self.matrix(f"{prefix}{e}.up", rows=[2 * ffn], cols=hidden, gated=True),
+                self.matrix(f"{prefix}{e}.down", rows=[hidden], cols=ffn),
+            )
+            for e in range(experts)
+        ]
+
     def embedding(self, name: str, rows: int, cols: int, *, tied: bool, first: int = 0) -> Matrix:
         if tied:
             return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from genfast import _core
 from genfast.checkpoint import Checkpoint, TensorView
 from genfast.errors import LoadError
+from genfast.expert_stack import ExpertStack
 from genfast.packed_cache import PackedCache, PackedShape
 
 _FORMATS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
@@ -132,15 +133,50 @@ class Weights:
         whole_name = ",".join(view.name for view in views)
         if order is not None:
             views = [_rows_of(views[0], part) for part in order]
-        native = self._cache.find(whole_name, shape) if self._cache else None
-        if native is None:
-            native = self._pack(views, shape, transposed)
-            if self._cache:
-                self._cache.keep(whole_name, shape, native)
+        native = self._native(whole_name, shape, lambda: views, transposed)
         self._loaded(nbytes)
         label = names[0].removesuffix(".weight") + ("+" if len(names) > 1 else "")
         self._packed[key] = PackedWeight(label, native)
         return self._packed[key]
+
+    def expert_stack(
+        self, prefix: str, experts: int, hidden: int, ffn: int
+    ) -> list[tuple[PackedWeight, PackedWeight]]:
+        """What `Graph.moe` takes, where gates and ups, row by row in turns, are one tensor of a
+        layer and downs are another (expert_stack.py)."""
+        parts = []
+        for name, rows, cols in (("gate_up_proj", 2 * ffn, hidden), ("down_proj", hidden, ffn)):
+            gated = name == "gate_up_proj"
+            stack = ExpertStack(
+                self.checkpoint, f"{self.prefix}{prefix}{name}", experts, rows, cols
+            )
+            shape = PackedShape(self._format([stack], False, True), rows, cols, gated)
+            parts.append([self._of_stack(stack, e, shape) for e in range(experts)])
+            self._loaded(stack.nbytes)
+            self.checkpoint.release(stack.file)
+        return list(zip(*parts, strict=True))
+
+    def _of_stack(self, stack: ExpertStack, expert: int, shape: PackedShape) -> PackedWeight:
+        name = f"{stack.name}[{expert}]"
+        native = self._native(
+            name, shape, lambda: stack.matrix(expert, take_turns=shape.gated), stack.transposed
+        )
+        return PackedWeight(name.removeprefix(self.prefix), native)
+
+    def _native(
+        self,
+        name: str,
+        shape: PackedShape,
+        views: Callable[[], list[TensorView]],
+        transposed: bool,
+    ) -> _core.Weight:
+        """From the cache, or packed from `views`."""
+        native = self._cache.find(name, shape) if self._cache else None
+        if native is None:
+            native = self._pack(views(), shape, transposed)
+            if self._cache:
+                self._cache.keep(name, shape, native)
+        return native
 
     def _pack(self, views: list[TensorView], shape: PackedShape, transposed: bool) -> _core.Weight:
         sources = [
@@ -148,7 +184,8 @@ class Weights:
             for view in views
         ]
         try:
-            return _core.Weight(shape.format, sources, self.threads, shape.gated, mapped=True)
+            mapped = all(view.mapped for view in views)
+            return _core.Weight(shape.format, sources, self.threads, shape.gated, mapped=mapped)
         except ValueError as error:
             where = ", ".join(f"{view.file}: tensor '{view.name}'" for view in views)
             raise LoadError(f"{where}: {error}") from None
@@ -166,7 +203,9 @@ class Weights:
         native = _core.Weight.rows(view.data, view.dtype, rows - first, cols)
         return PackedWeight(name.removesuffix(".weight"), native)
 
-    def _format(self, views: list[TensorView], gives_logits: bool, quantised: bool) -> str:
+    def _format(
+        self, views: list[TensorView] | list[ExpertStack], gives_logits: bool, quantised: bool
+    ) -> str:
         if self.quantize and quantised:
             return "int8" if gives_logits else self.quantize
         if self.dtype == "auto":

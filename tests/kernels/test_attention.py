@@ -85,12 +85,21 @@ ROUND = {
 
 
 def definition(
-    q, k, v, past=0, scale=None, window=0, sinks=0, cap=0.0, slopes=None, kv_dtype="float32"
+    q,
+    k,
+    v,
+    past=0,
+    scale=None,
+    window=0,
+    sinks=0,
+    cap=0.0,
+    slopes=None,
+    sink_logits=None,
+    kv_dtype="float32",
 ):
     """Softmax in float64 of the keys each row may see: (out, bound on the error in float32).
 
-    bfloat16: queries are rounded to it, and weights. int8, int4: queries and weights (times value
-    scales) become 16-bit integers.
+    bfloat16 rounds queries and weights to it; int8, int4: (times value scales) to 16-bit integers.
     """
     fixed = kv_dtype in ("int8", "int4")
     k, v = (rounded(x) for rounded, x in zip(ROUND[kv_dtype], (k, v), strict=True))
@@ -114,8 +123,10 @@ def definition(
                 scores = cap * np.tanh(scores / cap)
             if slopes is not None:
                 scores = scores - float(slopes[h]) * (end - 1 - seen)
-            weights = np.exp(scores - scores.max())
-            weights /= weights.sum()
+            sink = -np.inf if sink_logits is None else float(sink_logits[h])
+            largest = max(scores.max(), sink)
+            weights = np.exp(scores - largest)
+            weights /= weights.sum() + np.exp(sink - largest)
             out[t, h] = weights @ values
             # A score is a chain of D fma: off by D eps/2 of its sum of magnitudes, and so,
             # relatively, is its weight (twice: the maximum's score is off too). exp2 and the sums
@@ -126,6 +137,8 @@ def definition(
             relative = EPS32 * ((D + 4) * magnitude + 2 * chain)
             # Off by roundings of their own: of tanh's a dozen, of the difference one.
             relative += 2 * EPS32 * (12 * cap + (0 if slopes is None else np.abs(scores).max()))
+            if sink_logits is not None:  # times log2 e, the difference, 2^x and one more sum
+                relative += EPS32 * (2 * abs(sink) + 8)
             if fixed:
                 # Half a unit of the largest |q| in every q; a score moves by that times sum |k|.
                 unit = factors.max() / 32512
@@ -335,12 +348,14 @@ def test_shared_pages_give_the_bits_of_pages_of_ones_own(rng, isa, kv_dtype, H, 
     def spans(pages):
         return [(i, 1, start, pages[i]) for i, start in enumerate(starts)]
 
-    expected = apart.attention(qkv, spans(own), isa=isa, threads=1)
-    for threads in (1, 2, 7):
-        got = shared.attention(qkv, spans(used), isa=isa, threads=threads)
-        assert got.tobytes() == expected.tobytes()
-    alone = shared.attention(qkv[1:2], [(0, 1, starts[1], used[1])], isa=isa)
-    assert alone.tobytes() == expected[1:2].tobytes()
+    for sink_logits in (None, rng.normal(size=H).astype(np.float32)):
+        options = {"sink_logits": sink_logits, "isa": isa}
+        expected = apart.attention(qkv, spans(own), threads=1, **options)
+        for threads in (1, 2, 7):
+            got = shared.attention(qkv, spans(used), threads=threads, **options)
+            assert got.tobytes() == expected.tobytes()
+        alone = shared.attention(qkv[1:2], [(0, 1, starts[1], used[1])], **options)
+        assert alone.tobytes() == expected[1:2].tobytes()
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -39,19 +39,33 @@ def test_matches_definition(rng, isa):
     assert (np.abs(got - expected) <= (64 + 48 + 20) * EPS32 * (size + np.abs(size).max())).all()
 
 
+@pytest.mark.parametrize("activation", ["silu", "clamped_silu"])
+@pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "ref"])
-def test_is_matmul_by_matmul(rng, isa, format):
+def test_is_matmul_by_matmul(rng, isa, format, biased, activation):
     """The bits are those of each expert's matmuls on each token alone."""
     x, residual, weights, routes = mixture(rng, T=7, E=96, F=70, experts=4, k=3)
     options = {"format": format, "isa": isa}
-    got = ops.moe(x, routes, weights, residual, **options)
+    up_bias, down_bias = [None] * 4, [None] * 4
+    if biased:
+        up_bias, down_bias = (rng.normal(size=(4, n)).astype(np.float32) for n in (140, 96))
+    got = ops.moe(
+        x,
+        routes,
+        weights,
+        residual,
+        activation,
+        up_bias=up_bias if biased else None,
+        down_bias=down_bias if biased else None,
+        **options,
+    )
     for t in range(len(x)):
         row = residual[t]
         for e, weight in zip(routes[t, :3].astype(int), routes[t, 3:], strict=True):
             up, down = weights[e]
-            hidden = ops.matmul(x[t], up, activation="silu", gated=True, **options)
-            y = ops.matmul(hidden, down, **options)
+            hidden = ops.matmul(x[t], up, up_bias[e], activation=activation, gated=True, **options)
+            y = ops.matmul(hidden, down, down_bias[e], **options)
             # An fma rounds once; double holds the product exactly, and rounding twice is seen in
             # one sum of half a billion.
             row = (np.float64(weight) * y + row).astype(np.float32)
@@ -73,5 +87,7 @@ def test_wrong_shapes_are_refused(rng):
     x, _, weights, routes = mixture(rng)
     with pytest.raises(ValueError, match="gated"):
         ops.moe(x, routes, [(up[:, :-1].copy(), down) for up, down in weights])
+    with pytest.raises(ValueError, match=r"up_bias must have shape \[5, 96\]"):
+        ops.moe(x, routes, weights, up_bias=np.zeros((5, 95)))
     with pytest.raises(ValueError, match="name expert"):
         ops.moe(x, routes + 9, weights)

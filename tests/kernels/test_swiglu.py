@@ -37,6 +37,21 @@ def test_is_the_activation_times_up(rng, isa, activation):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+def test_clamped(rng, isa):
+    """gpt-oss's, on both sides of its limits."""
+    x = (rng.normal(size=(4, 2 * 300)) * 6).astype(np.float32)
+    x[0, :4] = [7, -60, np.inf, -200]
+    gate, up = x[:, :300].astype(np.float64), x[:, 300:].astype(np.float64)
+    gate, factor = np.minimum(np.maximum(gate, -51), 7), np.clip(up, -7, 7) + 1
+    size = gate / (1 + np.exp(-1.702 * gate))
+    # As silu, whose exponent is 1.702 times as large; the factor's own sum counts in full.
+    bound = (6 + 2 * np.abs(gate)) * EPS32 * np.abs(size) * (np.abs(factor) + 1) + 1e-34
+    got = ops.swiglu(x, "clamped_silu", isa=isa)
+    assert (np.abs(got - size * factor) <= bound).all()
+    assert np.isnan(ops.swiglu(np.full(66, np.nan, np.float32), "clamped_silu", isa=isa)).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
 def test_same_bits_for_any_threads_and_batch(rng, isa):
     x = rng.normal(size=(5, 2 * 300)).astype(np.float32)
     whole = ops.swiglu(x, isa=isa, threads=1)
@@ -50,7 +65,7 @@ def test_avx2_and_avx512_give_the_same_bits(rng):
     if not {"avx2", "avx512"} <= set(ISAS):
         pytest.skip("needs a CPU with AVX-512")
     x = rng.normal(size=(3, 2 * 333)).astype(np.float32)
-    for activation in GATES:
+    for activation in [*GATES, "clamped_silu"]:
         a, b = (ops.swiglu(x, activation, isa=isa) for isa in ("avx2", "avx512"))
         assert a.tobytes() == b.tobytes()
 

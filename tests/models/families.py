@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+import gpt_oss_cases
 import tiny_model
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens/families"
@@ -71,8 +72,13 @@ class Family:
 
 
 def numbers(name: str, shape: tuple[int, ...], embed: float) -> np.ndarray:
-    """float32, a function of name and shape alone; far from trivial, as in tiny_model."""
+    """A function of name and shape alone; far from trivial, as in tiny_model. float32, but of MXFP4
+    the bytes."""
     u = tiny_model.uniform(3, name, shape)
+    if name.endswith("_blocks"):
+        return ((u + 1) * 128).astype(np.uint8)
+    if name.endswith("_scales"):
+        return (124 + u).astype(np.uint8)  # 2^-4 or 2^-3
     if name.endswith(".bias"):
         return (u * 0.4).astype(np.float32)
     if len(shape) == 1 or "norm" in name:
@@ -287,6 +293,7 @@ CASES = [
         normed={"num_experts_per_tok": 3, "norm_topk_prob": True, "clip_qkv": 1.5},
         one={"num_experts_per_tok": 1, "attention_bias": True, "tie_word_embeddings": True},
     ),
+    *of("gpt_oss", {**LLAMA, **gpt_oss_cases.COMMON}, **gpt_oss_cases.CASES),
     *of(
         "starcoder2",
         LLAMA,

@@ -26,6 +26,9 @@ PUBLISHED = {
     "recent/Qwen--Qwen3-8B_config.json": (8.19, None),
     "recent/Qwen--Qwen3-30B-A3B_config.json": (30.5, 3.3),
     "recent/Qwen--Qwen3-235B-A22B_config.json": (235, 22),
+    # Their card (arXiv 2508.10925) does not count the embedding table among the active.
+    "recent/openai--gpt-oss-20b_config.json": (20.9, 3.61 + 0.58),
+    "recent/openai--gpt-oss-120b_config.json": (116.8, 5.13 + 0.58),
     "recent/mistralai--Mixtral-8x22B-v0.1_config.json": (141, 39),
 }
 

@@ -1,12 +1,16 @@
 // activation: out = f(x), element by element; also the fused epilogue of matmul
-//   none; relu; silu x*sigmoid(x); gelu 0.5x(1+erf(x/sqrt2)); gelu_tanh (the tanh form of GPT-2)
+//   none; relu; silu x*sigmoid(x); gelu 0.5x(1+erf(x/sqrt2)); gelu_tanh (the tanh form of GPT-2);
+//   clamped_silu y*sigmoid(1.702y), y = min(x, 7): gpt-oss's, whose gate is multiplied with up kept
+//   within 7, plus 1 (arXiv 2508.10925); all others with up as it is
 #pragma once
 
 #include <cstdint>
 
 namespace genfast {
 
-enum class Activation : uint8_t { none, relu, silu, gelu, gelu_tanh };
+enum class Activation : uint8_t { none, relu, silu, gelu, gelu_tanh, clamped_silu };
+
+constexpr float kClampedSlope = 1.702f, kClampedLimit = 7;
 
 struct ActivationArgs {
     const float* x;

@@ -1,6 +1,7 @@
 // The activations in double: for the reference kernels of activation, swiglu and matmul.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/activation/activation.h"
@@ -17,10 +18,20 @@ static inline double activate(Activation kind, double x) {
             return 0.5 * x * std::erfc(-x * 0.70710678118654752440);
         case Activation::gelu_tanh:
             return x / (1 + std::exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+        case Activation::clamped_silu:
+            x = std::min(x, double(kClampedLimit));
+            return x / (1 + std::exp(-double(kClampedSlope) * x));
         case Activation::none:
             break;
     }
     return x;
+}
+
+// f(gate) * up
+static inline double activate_gated(Activation kind, double gate, double up) {
+    const double limit = kClampedLimit;
+    if (kind == Activation::clamped_silu) up = std::min(std::max(up, -limit), limit) + 1;
+    return activate(kind, gate) * up;
 }
 
 }  // namespace genfast::ref

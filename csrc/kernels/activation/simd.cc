@@ -27,6 +27,8 @@ void activation(const ActivationArgs& a, Team& team) {
             return apply<Activation::gelu>(x, out, n);
         case Activation::gelu_tanh:
             return apply<Activation::gelu_tanh>(x, out, n);
+        case Activation::clamped_silu:
+            return apply<Activation::clamped_silu>(x, out, n);
     }
 }
 

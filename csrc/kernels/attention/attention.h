@@ -2,7 +2,9 @@
 //   out[t, h] = sum_s softmax_s(q[t, h] . k[s, h'] * scale) v[s, h'],  h' = h / (H / Hkv),
 //   over the tokens s <= position of t, with a window only the last `window` of these and the
 //   first `sinks` of the sequence; scores may be capped, cap * tanh(score / cap) (Gemma 2, arXiv
-//   2408.00118), and lose slopes[h] for every token between s and t (ALiBi, arXiv 2108.12409)
+//   2408.00118), and lose slopes[h] for every token between s and t (ALiBi, arXiv 2108.12409);
+//   sink_logits[h] takes part in the softmax like one more score, whose value is zero (gpt-oss,
+//   arXiv 2508.10925)
 //   qkv [T, (H + 2 Hkv) D] f32, q, k (already rotated) and v side by side; out [T, H D] f32
 //
 // The step's rows belong to sequences: rows [row, row + rows) of a span are tokens start, start +
@@ -12,7 +14,8 @@
 // to bf16 too, and of each pair the second comes first, as in vdpbf16ps); keys are taken in blocks
 // of kRunTokens at absolute positions; each block gives (max, sum, weighted values) from what the
 // row may see of it, and blocks are merged in ascending order. Sinks are a block of their own
-// before all others, which then begin after them. So the result does not depend on chunking, on
+// before all others, which then begin after them. A sink logit joins a row's sum once, after all
+// blocks. So the result does not depend on chunking, on
 // other rows, on threads or on where pages lie. Masked tokens are never read into a row's result,
 // whatever they hold. The new keys and values are read back from the cache like all others (rounded
 // to its type).
@@ -43,7 +46,8 @@ struct AttentionArgs {
     int64_t window;  // 0: all; else only the last `window` positions, the own one included
     int64_t sinks;   // with a window: the first positions, at most kPageTokens, seen by all
     float cap = 0;   // of the scores; 0: none
-    const float* slopes = nullptr;  // [heads]; null: none
+    const float* slopes = nullptr;       // [heads]; null: none
+    const float* sink_logits = nullptr;  // [heads]; null: none
 };
 
 }  // namespace genfast

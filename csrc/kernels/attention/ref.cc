@@ -66,6 +66,10 @@ void attend(const AttentionArgs& a, const SequenceSpan& span, int64_t t, int h, 
         largest = std::fmax(largest, weights[s]);
     }
     double sum = 0;
+    if (a.sink_logits) {
+        largest = std::fmax(largest, double(a.sink_logits[h]));
+        sum = std::exp(a.sink_logits[h] - largest);
+    }
     for (int64_t s = 0; s < end; ++s)
         if (seen(s)) sum += weights[s] = std::exp(weights[s] - largest);
     float* out = a.out + (span.row + t) * a.heads * D + h * D;

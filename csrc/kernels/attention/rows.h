@@ -127,6 +127,15 @@ static void prefetch_rows(const AttentionArgs& a, const Bundle& bundle, int head
     }
 }
 
+// What a row's weighted values are multiplied with: 1 / sum, the sink's weight in the sum.
+GENFAST_INLINE Vec normaliser(const AttentionArgs& a, int64_t h, float m, float l) {
+    if (!a.sink_logits) return vset(1.0f / l);
+    // Records hold powers of two.
+    const Vec sink = vset(a.sink_logits[h] * 1.44269504f), mine = vset(m), top = vmax(sink, mine);
+    const Vec kept = vexp2<5>(vsub(mine, top));
+    return vdiv(kept, vfma(vset(l), kept, vexp2<5>(vsub(sink, top))));
+}
+
 static void write_output(const AttentionArgs& a, const Bundle& bundle, int head, int64_t row,
                          int64_t rows, const Records& records) {
     int64_t D = a.layout.head_dim, Ds = a.layout.stored_dim();
@@ -134,7 +143,8 @@ static void write_output(const AttentionArgs& a, const Bundle& bundle, int head,
     for (int64_t r = 0; r < rows; ++r, cursor.next()) {
         const float* o = records.o + r * Ds;
         float* out = a.out + cursor.output(a, bundle, head);
-        Vec inverse = vset(1.0f / records.l[r]);
+        Vec inverse =
+            normaliser(a, head * cursor.group + cursor.member, records.m[r], records.l[r]);
         int64_t d = 0;
         for (; d + kLanes <= D; d += kLanes) vstore(out + d, vmul(vload(o + d), inverse));
         if (d < D) vstore_n(out + d, vmul(vload(o + d), inverse), int(D - d));

@@ -3,27 +3,12 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/activation/formula.h"
 #include "kernels/table.h"
 #include "quant/unpack.h"
 
 namespace genfast::ref {
 namespace {
-
-double activate(Activation kind, double x) {
-    switch (kind) {
-        case Activation::none:
-            return x;
-        case Activation::relu:
-            return x > 0 ? x : 0;
-        case Activation::silu:
-            return x / (1 + std::exp(-x));
-        case Activation::gelu:
-            return 0.5 * x * (1 + std::erf(x * 0.70710678118654752440));
-        case Activation::gelu_tanh:
-            return 0.5 * x * (1 + std::tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    }
-    return x;
-}
 
 // q = x * (127 / max|x|), ties to even; returns the scale, NaN for a row that is not finite.
 // x [K] is rotated first where the format is int8.
@@ -91,8 +76,9 @@ void matmul(const MatmulArgs& a, Team& team) {
     Range columns = share(N, team);
     for (int64_t n = columns.begin; n < columns.end; ++n)
         for (int64_t m = 0; m < a.M; ++m) {
-            double y = activate(a.activation, product(m, n));
-            if (a.w.gated) y *= product(m, N + n);
+            double y = product(m, n);
+            y = a.w.gated ? activate_gated(a.activation, y, product(m, N + n))
+                          : activate(a.activation, y);
             if (a.residual) y += a.residual[m * N + n];
             a.out[m * N + n] = float(y);
         }

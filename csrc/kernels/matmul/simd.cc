@@ -115,8 +115,10 @@ __attribute__((noinline)) static void finish(const Call& call, const float* c, i
             const float* sums = c + j * kPanelRows + v * kLanes;
             const float x_scale = call.x_scales ? call.x_scales[m + j] : 1;
             Vec y = half[v](sums, x_scale);
-            if (a.activation != Activation::none) y = vactivate(a.activation, y);
-            if (a.w.gated) y = vmul(y, half[1](sums + kLanes, x_scale));
+            if (a.w.gated)
+                y = vactivate_gated(a.activation, y, half[1](sums + kLanes, x_scale));
+            else if (a.activation != Activation::none)
+                y = vactivate(a.activation, y);
             const int64_t at = (m + j) * all + n;
             if (count == kLanes) {
                 if (a.residual) y = vadd(y, vload(a.residual + at));

@@ -88,13 +88,9 @@ static inline void run_experts(const MoeArgs& a, Team& team, Add add) {
             team.sync();
             x = gathered;
         }
-        MatmulArgs product{x,      a.matrices[2 * e],    nullptr, nullptr,
-                           hidden, a.scratch + s.matmul, M,       a.activation};
-        matmul(product, team);
+        matmul(up_product(a, e, x, M, hidden, a.scratch + s.matmul), team);
         team.sync();
-        product = {hidden, a.matrices[2 * e + 1], nullptr, nullptr,
-                   result, a.scratch + s.matmul,  M,       Activation::none};
-        matmul(product, team);
+        matmul(down_product(a, e, hidden, M, result, a.scratch + s.matmul), team);
         team.sync();
         Range columns = share(E, team, 16);
         for (int64_t m = 0; m < M; ++m)

@@ -17,13 +17,9 @@ void moe(const MoeArgs& a, Team& team) {
         for (int64_t e = 0; e < E; ++e) sum[size_t(e)] = a.residual ? a.residual[t * E + e] : 0;
         for (int64_t i = 0; i < a.k; ++i) {
             const float* route = a.routes + t * 2 * a.k + i;
-            const Matrix* matrices = a.matrices + 2 * int64_t(*route);
-            matmul({a.x + t * E, matrices[0], nullptr, nullptr, hidden.data(), nullptr, 1,
-                    a.activation},
-                   alone);
-            matmul({hidden.data(), matrices[1], nullptr, nullptr, result.data(), nullptr, 1,
-                    Activation::none},
-                   alone);
+            const int64_t e = int64_t(*route);
+            matmul(up_product(a, e, a.x + t * E, 1, hidden.data(), nullptr), alone);
+            matmul(down_product(a, e, hidden.data(), 1, result.data(), nullptr), alone);
             for (int64_t e = 0; e < E; ++e)
                 sum[size_t(e)] += double(route[a.k]) * result[size_t(e)];
         }

@@ -7,11 +7,11 @@ template <Activation kind>
 static void gated(const float* gate, const float* up, float* out, int64_t n) {
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes)
-        vstore(out + i, vmul(vactivate(kind, vload(gate + i)), vload(up + i)));
+        vstore(out + i, vactivate_gated(kind, vload(gate + i), vload(up + i)));
     if (i < n) {
         int left = int(n - i);
-        Vec f = vactivate(kind, vload_n(gate + i, left));
-        vstore_n(out + i, vmul(f, vload_n(up + i, left)), left);
+        Vec y = vactivate_gated(kind, vload_n(gate + i, left), vload_n(up + i, left));
+        vstore_n(out + i, y, left);
     }
 }
 
@@ -27,6 +27,8 @@ static void gated(Activation kind, const float* gate, const float* up, float* ou
             return gated<Activation::gelu>(gate, up, out, n);
         case Activation::gelu_tanh:
             return gated<Activation::gelu_tanh>(gate, up, out, n);
+        case Activation::clamped_silu:
+            return gated<Activation::clamped_silu>(gate, up, out, n);
     }
 }
 

@@ -104,9 +104,10 @@ def forward(
 
 
 def attention(
-    layers: Layers, cfg: Config, h: Tensor, rotation: Tensor, i: int, plus: float = 0.0
+    layers: Layers, cfg: Config, h: Tensor, rotation: Tensor, i: int, plus: float = 0.0, **options
 ) -> Tensor:
-    """What the heads of layer i see, before the output projection. plus: see `Layers.rms_norm`."""
+    """What the heads of layer i see, before the output projection. plus: see `Layers.rms_norm`;
+    options: those of `Graph.attention`."""
     g, p = layers.g, f"layers.{i}.self_attn."
     sizes = {"heads": cfg.heads, "kv_heads": cfg.kv_heads, "head_dim": cfg.head_dim}
     names, rows = [f"{p}{name}_proj" for name in "qkv"], [cfg.heads, cfg.kv_heads, cfg.kv_heads]
@@ -122,7 +123,9 @@ def attention(
     if not cfg.rotated or cfg.rotated[i]:
         h = g.rope(h, rotation, heads=cfg.heads + cfg.kv_heads, head_dim=cfg.head_dim)
     window = cfg.windows[i] if cfg.windows else 0
-    return g.attention(h, **sizes, scale=cfg.score_scale, window=window, cap=cfg.score_cap)
+    return g.attention(
+        h, **sizes, scale=cfg.score_scale, window=window, cap=cfg.score_cap, **options
+    )
 
 
 def mlp(layers: Layers, cfg: Config, h: Tensor, i: int, **options) -> Tensor:

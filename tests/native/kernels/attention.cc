@@ -23,7 +23,7 @@ struct Case {
 struct Sequence {
     Case shape;
     KvLayout layout;
-    Floats qkv;
+    Floats qkv, sink_logits;
     std::vector<int32_t> pages;
     std::vector<std::byte> past;  // the cache before the step
 
@@ -41,6 +41,7 @@ struct Sequence {
                 caches::append_token(past.data(), layout, pages[size_t(t / kPageTokens)],
                                      t % kPageTokens, head, kv.data(), kv.data() + D);
             }
+        if (numbers.integer(0, 1)) sink_logits = numbers.floats(shape.heads);
         qkv = numbers.floats(shape.T * columns());
         for (int64_t t = 0; t < shape.T; ++t)  // queries a little larger: peaked weights
             for (int64_t i = 0; i < shape.heads * D; ++i) qkv[size_t(t * columns() + i)] *= 3;
@@ -70,6 +71,7 @@ struct Sequence {
                                scale(),
                                shape.window,
                                shape.sinks};
+            if (!sink_logits.empty()) args.sink_logits = sink_logits.data();
             run(kernels.attention, args, threads);
         }
         return out;
@@ -137,6 +139,9 @@ std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& 
         weights.push_back(score * s.scale());
         top = std::max(top, weights.back());
     }
+    const double sink = s.sink_logits.empty() ? -INFINITY : s.sink_logits[size_t(head)];
+    top = std::max(top, sink);
+    sum = std::exp(sink - top);
     for (double& w : weights) sum += w = std::exp(w - top);
 
     // A score is a chain of D fma: off by D eps/2 of its sum of magnitudes, and so, relatively, is
@@ -145,6 +150,7 @@ std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& 
     const double n = double(weights.size());
     const double chain = std::min(n, 512.0) / 2 + n / 512 + 8;
     double relative = kEps * ((double(D) + 4) * magnitude + 2 * chain);
+    if (!s.sink_logits.empty()) relative += kEps * (2 * std::fabs(sink) + 8);
     const bool fixed = shape.type == KvType::int8 || shape.type == KvType::int4;
     if (fixed) relative += largest_query / 32512 * keys;  // half a unit, twice
     // Queries are rounded alike by all kernels; weights are rounded to eight significant bits.

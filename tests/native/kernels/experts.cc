@@ -51,8 +51,12 @@ void check_moe(Check& c, const Floats& routes, Format format) {
     for (const PackedMatrix& matrix : packed) matrices.push_back(matrix.view());
     Floats x = c.numbers.floats(kRows * E), residual = c.numbers.floats(kRows * E);
     Floats got(x.size()), want = residual;
-    MoeArgs args{x.data(),        routes.data(), residual.data(), got.data(), nullptr,
-                 matrices.data(), kRows,         kExperts,        kChosen,    Activation::silu};
+    Floats up_bias = c.numbers.floats(kExperts * 2 * F);
+    Floats down_bias = c.numbers.floats(kExperts * E);
+    MoeArgs args{
+        x.data(),        routes.data(),   residual.data(), got.data(), nullptr,
+        matrices.data(), kRows,           kExperts,        kChosen,    Activation::clamped_silu,
+        up_bias.data(),  down_bias.data()};
     for (int threads : {1, 3}) {
         Buffer scratch(c.fast.moe_scratch_bytes(args, threads));
         args.scratch = scratch.data();
@@ -67,14 +71,17 @@ void check_moe(Check& c, const Floats& routes, Format format) {
         Floats row(residual.begin() + t * E, residual.begin() + (t + 1) * E);
         for (int64_t i = 0; i < kChosen; ++i) {
             const float* route = routes.data() + t * 2 * kChosen + i;
-            auto multiply = [&](const float* from, const Matrix& w, float* to, Activation kind) {
+            auto multiply = [&](const float* from, const Matrix& w, const float* bias, float* to,
+                                Activation kind) {
                 Buffer scratch(c.fast.matmul_scratch_bytes(w, 1, 1));
-                run(c.fast.matmul,
-                    MatmulArgs{from, w, nullptr, nullptr, to, scratch.data(), 1, kind});
+                run(c.fast.matmul, MatmulArgs{from, w, bias, nullptr, to, scratch.data(), 1, kind});
             };
-            const Matrix* own = matrices.data() + 2 * int64_t(*route);
-            multiply(x.data() + t * E, own[0], hidden.data(), Activation::silu);
-            multiply(hidden.data(), own[1], part.data(), Activation::none);
+            const int64_t e = int64_t(*route);
+            const Matrix* own = matrices.data() + 2 * e;
+            multiply(x.data() + t * E, own[0], up_bias.data() + 2 * F * e, hidden.data(),
+                     Activation::clamped_silu);
+            multiply(hidden.data(), own[1], down_bias.data() + E * e, part.data(),
+                     Activation::none);
             for (size_t e = 0; e < part.size(); ++e)
                 row[e] = std::fma(part[e], route[kChosen], row[e]);
         }
