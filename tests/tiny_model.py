@@ -156,3 +156,19 @@ def write_model(
     index = {"metadata": {"total_size": size}, "weight_map": weight_map}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
     return directory
+
+
+def write_letters(directory: Path, letters: str) -> None:
+    """A tokenizer that has a token for each of these letters, and behind them "<end>"."""
+    vocab = {letter: i for i, letter in enumerate(letters)}
+    vocab["<end>"] = len(letters)
+    flags = dict.fromkeys(["single_word", "lstrip", "rstrip", "normalized"], False)
+    end = {"id": len(letters), "content": "<end>", "special": True, **flags}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [end],
+        "decoder": {"type": "Metaspace", "prepend_scheme": "never", "replacement": "▁"},
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    }
+    (directory / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (directory / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<end>"}))

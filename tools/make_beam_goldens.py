@@ -25,10 +25,12 @@ def main() -> None:
     for name in beam_cases.MODELS:
         with tempfile.TemporaryDirectory() as directory:
             model = beam_cases.load_transformers(CASES[name].write(Path(directory) / "model"))
-            for settings in beam_cases.SETTINGS:
+            for settings in beam_cases.SETTINGS + beam_cases.GUIDED:
                 ids = beam_cases.prompt(name, settings)
                 best = beam_cases.transformers_beams(model, ids, settings)
                 case = {"model": name, "prompt": ids, "settings": settings}
+                # Of what max_tokens cut off, transformers does not tell whether it matches.
+                assert "words" not in settings or all(t[-1] in beam_cases.ENDS for t in best[0])
                 found.append({**case, "tokens": best[0], "scores": best[1]})
     text = ",\n".join(json.dumps(case) for case in found)
     beam_cases.GOLDEN.write_text(f"[\n{text}\n]\n")

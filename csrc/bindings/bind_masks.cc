@@ -31,7 +31,10 @@ void bind_masks(py::module_& m) {
         .def("take",
              [](TokenMasks& masks) {
                  TokenMasks::Post post = masks.take();
-                 return std::make_pair(std::move(post.accepted), std::move(post.draft));
+                 std::vector<std::pair<int64_t, int32_t>> beams;
+                 for (auto [beam, token] : post.beams) beams.emplace_back(beam, token);
+                 return std::make_tuple(std::move(post.accepted), std::move(post.draft),
+                                        std::move(beams));
              })
         .def(
             "words",
@@ -46,7 +49,7 @@ void bind_masks(py::module_& m) {
                std::vector<int32_t> forced) {
                 std::vector<Verdict> verdicts;
                 for (const std::string& row : rows) verdicts.push_back(verdict_named(row));
-                require(!verdicts.empty(), "an answer has a verdict for the accepted tokens");
+                require(!verdicts.empty(), "an answer has a verdict a row");
                 masks.answer(std::move(verdicts), std::move(forced));
             },
             py::arg("rows"), py::arg("forced") = std::vector<int32_t>{})

@@ -8,12 +8,18 @@
 
 namespace genfast {
 
+// In what order they are told.
+static bool better(const Hypothesis& a, const Hypothesis& b) {
+    return a.holds != b.holds ? a.holds : a.score > b.score;
+}
+
 BeamSearch::BeamSearch(const BeamParams& params, const SamplingParams& sampling,
-                       const std::vector<int32_t>& prompt, int64_t most_tokens)
+                       const std::vector<int32_t>& prompt, int64_t most_tokens, bool guided)
     : params_(params),
       sampling_(sampling),
       prompt_(int64_t(prompt.size())),
       most_tokens_(most_tokens),
+      guided_(guided),
       a_group_(params.count / params.groups),
       considered_(std::max<int64_t>(2, 1 + int64_t(sampling.stop_ids.size())) * a_group_),
       rows_(1),
@@ -27,9 +33,15 @@ size_t BeamSearch::scratch_bytes(int64_t vocabulary) {
 }
 
 void BeamSearch::score(int64_t index, float* logits, int64_t vocabulary, const Kernels& kernels,
-                       std::byte* scratch) {
+                       std::byte* scratch, const TokenMasks::Answer& grammar) {
     const Beam& beam = beams_[size_t(index)];
     Row row;
+    if (grammar.verdict != Verdict::open) {
+        row.has_numbers = true;  // as many as are looked at
+        row.complete = grammar.verdict == Verdict::complete;
+        rows_[size_t(index)] = std::move(row);
+        return;
+    }
     row.digest = digest64(logits, size_t(vocabulary) * sizeof(float));
     LogprobsArgs args{};
     args.logits = logits;
@@ -69,6 +81,7 @@ void BeamSearch::score(int64_t index, float* logits, int64_t vocabulary, const K
     if (!beam.phrases.complete(params_.required))
         for (int32_t token : sampling_.stop_ids)
             if (token < vocabulary) logits[token] = -std::numeric_limits<float>::infinity();
+    if (grammar.allowed) mask_logits(logits, vocabulary, grammar.allowed);
 
     // A penalty of diversity lowers at most the tokens of the other beams: so many more may come
     // up.
@@ -135,10 +148,7 @@ std::vector<BeamSearch::Candidate> BeamSearch::step(int64_t g, std::vector<Candi
     Group& group = groups_[size_t(g)];
     const bool free = params_.required.empty();
     if (free && int64_t(candidates.size()) > considered_) candidates.resize(size_t(considered_));
-    if (candidates.empty())  // nothing is allowed to follow
-        for (const Beam& beam : beams_)
-            if (!started_ || beam.group == g) keep(group, hypothesis(beam));
-
+    end_beams(g, candidates.empty());
     const int64_t length = generated(beams_[0]) + 1;  // the same of all
     const bool last = length >= most_tokens_;
     std::vector<Candidate> going_on;
@@ -154,6 +164,16 @@ std::vector<BeamSearch::Candidate> BeamSearch::step(int64_t g, std::vector<Candi
     if (int64_t(going_on.size()) > a_group_) going_on.resize(size_t(a_group_));
     group.over = last || going_on.empty() || is_over(group, length, going_on[0].score);
     return going_on;
+}
+
+// Keeps the beams of a group that end with their grammar; without one, those that are stuck.
+void BeamSearch::end_beams(int64_t g, bool stuck) {
+    for (size_t i = 0; i < beams_.size(); ++i) {
+        if (started_ && beams_[i].group != g) continue;
+        Hypothesis h = hypothesis(beams_[i]);
+        if (rows_[i].complete) h.ended = h.holds = beams_[i].phrases.complete(params_.required);
+        if (guided_ ? h.ended : stuck) keep(groups_[size_t(g)], std::move(h));
+    }
 }
 
 // The best of each bank, from the fullest on, then the second best of each, and so on: as many as
@@ -210,7 +230,7 @@ Hypothesis BeamSearch::hypothesis(const Beam& beam) const {
     h.tokens.assign(beam.context.begin() + prompt_, beam.context.end());
     h.score = h.tokens.empty() ? 0 : normalised(beam.score, generated(beam));
     h.ended = !h.tokens.empty() && is_end_token(h.tokens.back());
-    h.holds = beam.phrases.complete(params_.required);
+    h.holds = beam.phrases.complete(params_.required) && (h.ended || !guided_);
     h.digests = beam.digests;
     h.logprobs = beam.logprobs;
     return h;
@@ -236,7 +256,6 @@ void BeamSearch::extend(Beam& beam, const Candidate& candidate) const {
 }
 
 void BeamSearch::keep(Group& group, Hypothesis hypothesis) const {
-    auto better = [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; };
     auto& ended = group.ended;
     ended.insert(std::upper_bound(ended.begin(), ended.end(), hypothesis, better),
                  std::move(hypothesis));
@@ -258,6 +277,7 @@ void BeamSearch::go_on(const std::vector<Candidate>& chosen, KvCache& cache) {
             next.back().kv = cache.fork(parent.kv);
         }
         extend(next.back(), candidate);
+        next.back().parent = candidate.beam;
     }
     beams_ = std::move(next);
     rows_.assign(beams_.size(), {});
@@ -269,9 +289,7 @@ std::vector<Hypothesis> BeamSearch::results() const {
         all.insert(all.end(), group.ended.begin(), group.ended.end());
     if (started_)
         for (const Beam& beam : beams_) all.push_back(hypothesis(beam));
-    std::stable_sort(all.begin(), all.end(), [](const Hypothesis& a, const Hypothesis& b) {
-        return a.holds != b.holds ? a.holds : a.score > b.score;
-    });
+    std::stable_sort(all.begin(), all.end(), better);
     if (int64_t(all.size()) > params_.count) all.resize(size_t(params_.count));
     return all;
 }

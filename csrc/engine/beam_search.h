@@ -9,7 +9,9 @@
 // Groups are searches of their own, but a token that an earlier group took in this step costs
 // `diversity_penalty` for each time (Vijayakumar et al., 2016, arXiv 1610.02424; scores keep what
 // was taken, as in transformers 4). Required phrases: phrases.h; a hypothesis may end only with all
-// of them.
+// of them. A grammar (token_masks.h) takes away what may not follow a beam, as the sampler's edits
+// do; a beam that nothing may follow ends, and is a hypothesis if it matches. What matches comes
+// before what max_tokens cut off.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +23,7 @@
 #include "engine/phrases.h"
 #include "engine/sampler.h"
 #include "engine/sequence.h"
+#include "engine/token_masks.h"
 
 namespace genfast {
 
@@ -40,7 +43,8 @@ struct Beam : Sequence {
 
     Sampler sampler;
     int64_t group = 0;
-    float score = 0;  // the sum of log-probabilities
+    int64_t parent = 0;  // the beam of the step before that it continues
+    float score = 0;     // the sum of log-probabilities
     PhraseProgress phrases;
     std::vector<uint64_t> digests;  // a generated token, as of a request
     std::vector<TokenLogprobs> logprobs;
@@ -49,8 +53,8 @@ struct Beam : Sequence {
 // One of the results.
 struct Hypothesis {
     float score = 0;     // with the length penalty
-    bool ended = false;  // by an end token
-    bool holds = true;   // all required phrases
+    bool ended = false;  // by an end token, or with its grammar
+    bool holds = true;   // all required phrases, and its grammar if it has one
     std::vector<int32_t> tokens;
     std::vector<uint64_t> digests;
     std::vector<TokenLogprobs> logprobs;
@@ -58,24 +62,26 @@ struct Hypothesis {
 
 class BeamSearch {
   public:
-    // At most `most_tokens` are generated.
+    // At most `most_tokens` are generated. guided: by a grammar.
     BeamSearch(const BeamParams& params, const SamplingParams& sampling,
-               const std::vector<int32_t>& prompt, int64_t most_tokens);
+               const std::vector<int32_t>& prompt, int64_t most_tokens, bool guided);
 
     // The beams that go on; none before the prompt's logits are there.
     std::span<Beam> beams() { return started_ ? std::span(beams_) : std::span<Beam>(); }
 
     // Takes the logits [V] that follow a beam (in the beginning: the prompt), which it edits in
-    // place. Rows in any order, on any threads; each with a scratch of its own.
+    // place. Rows in any order, on any threads; each with a scratch of its own. `grammar`: what may
+    // follow the beam, if the search is guided.
     void score(int64_t row, float* logits, int64_t vocabulary, const Kernels& kernels,
-               std::byte* scratch);
+               std::byte* scratch, const TokenMasks::Answer& grammar);
     static size_t scratch_bytes(int64_t vocabulary);
 
     enum class Progress : uint8_t { going_on, over, no_numbers };
     // After all rows: chooses the beams of the next step. `prompt`: what all begin with.
     Progress advance(KvCache& cache, const Sequence& prompt);
 
-    // The best, at most as many as there are beams; those that did not end are among them.
+    // The best, at most as many as there are beams; those that did not end are among them. None
+    // where the grammar leaves no way on.
     std::vector<Hypothesis> results() const;
 
   private:
@@ -88,6 +94,7 @@ class BeamSearch {
     };
     struct Row {
         bool has_numbers = false;
+        bool complete = false;  // with the beam its grammar ends
         uint64_t digest = 0;
         std::vector<Candidate> candidates;
         TokenLogprobs told;  // but for the token
@@ -109,11 +116,13 @@ class BeamSearch {
     Hypothesis hypothesis(const Candidate& candidate) const;
     void extend(Beam& beam, const Candidate& candidate) const;
     void keep(Group& group, Hypothesis hypothesis) const;
+    void end_beams(int64_t group, bool stuck);
     void go_on(const std::vector<Candidate>& chosen, KvCache& cache);
 
     const BeamParams params_;
     const SamplingParams sampling_;
     const int64_t prompt_, most_tokens_;
+    const bool guided_;
     const int64_t a_group_;     // beams
     const int64_t considered_;  // candidates
     bool started_ = false;

@@ -29,8 +29,9 @@ Decoder::Decoder(ThreadPool& pool, const Kernels& kernels, KvCache& cache, int64
 void Decoder::draw(std::vector<Draw>& draws) {
     for (Draw& draw : draws)
         if (const auto& masks = draw.request->spec.masks)
-            if (!masks->wait(draw.request->cancelled, draw.request->spec.deadline))
-                draw.grammar.verdict = Verdict::abandoned;
+            draw.grammar = masks->wait(draw.request->cancelled, draw.request->spec.deadline)
+                               ? masks->row(0)
+                               : TokenMasks::Answer{Verdict::abandoned};
     struct Part {
         Draw* draw;
         int64_t beam;
@@ -43,9 +44,8 @@ void Decoder::draw(std::vector<Draw>& draws) {
         for (int64_t i = mine.begin; i < mine.end; ++i) {
             auto [draw, beam] = parts[size_t(i)];
             std::byte* scratch = scratch_[size_t(team.index)].data();
-            if (BeamSearch* search = draw->request->search.get())
-                search->score(beam, draw->logits + beam * vocabulary_, vocabulary_, kernels_,
-                              scratch);
+            if (draw->request->search)
+                score_beam(*draw, beam, scratch);
             else
                 draw_rows(*draw, scratch);
         }
@@ -57,15 +57,26 @@ void Decoder::draw(std::vector<Draw>& draws) {
         work(alone);
 }
 
+static bool is_lost(const TokenMasks::Answer& grammar) {
+    return grammar.verdict == Verdict::failed || grammar.verdict == Verdict::abandoned;
+}
+
+void Decoder::score_beam(const Draw& draw, int64_t beam, std::byte* scratch) const {
+    if (is_lost(draw.grammar)) return;
+    const auto& masks = draw.request->spec.masks;
+    draw.request->search->score(beam, draw.logits + beam * vocabulary_, vocabulary_, kernels_,
+                                scratch, masks ? masks->row(size_t(beam)) : TokenMasks::Answer{});
+}
+
 // Row after row, as long as what is drawn is what the next row was computed for. The state of the
 // request's sampler moves on between rows, so each token is the one that a step of its own would
 // have given.
 void Decoder::draw_rows(Draw& draw, std::byte* scratch) const {
     Request& request = *draw.request;
     TokenMasks* masks = request.spec.masks.get();
-    if (draw.grammar.verdict == Verdict::abandoned) return;
+    if (is_lost(draw.grammar)) return;
     for (size_t row = 0; !masks || row < masks->rows(); ++row) {
-        if (masks) draw.grammar = masks->after(row);
+        if (masks) draw.grammar = masks->row(row);
         if (draw.grammar.verdict != Verdict::open) return;
         float* logits = draw.logits + int64_t(row) * vocabulary_;
         int64_t position = int64_t(request.context.size() + row);
@@ -119,7 +130,7 @@ void Decoder::end(const Draw& draw, Outcome& outcome) const {
 
 Outcome Decoder::accept(Draw& draw) const {
     Request& request = *draw.request;
-    if (request.search) return accept_beams(request);
+    if (request.search) return accept_beams(draw);
     const RequestSpec& spec = request.spec;
     Outcome outcome;
     // Each drawn token but the first has the row of one that held.
@@ -155,20 +166,35 @@ Outcome Decoder::accept(Draw& draw) const {
     return outcome;
 }
 
-Outcome Decoder::accept_beams(Request& request) const {
+Outcome Decoder::accept_beams(const Draw& draw) const {
+    Request& request = *draw.request;
+    const auto& masks = request.spec.masks;
+    if (is_lost(draw.grammar)) {
+        Outcome outcome;
+        end(draw, outcome);
+        return outcome;
+    }
     {
         std::lock_guard lock(request.mutex);
         if (request.first_token == Clock::time_point{}) request.first_token = Clock::now();
     }
     switch (request.search->advance(cache_, request)) {
         case BeamSearch::Progress::going_on:
+            if (masks) {
+                std::vector<TokenMasks::Branch> branches;
+                for (const Beam& beam : request.beams())
+                    branches.push_back({beam.parent, beam.context.back()});
+                masks->post_beams(std::move(branches));
+            }
             return {};
         case BeamSearch::Progress::no_numbers:
             return {FinishReason::error, kNoNumbers};
         case BeamSearch::Progress::over:
             break;
     }
-    return {FinishReason::length};  // of each hypothesis: its own
+    // What each hypothesis ended with is told with it.
+    return {masks && request.search->results().empty() ? FinishReason::grammar
+                                                       : FinishReason::length};
 }
 
 float Decoder::logprob(const float* logits, int32_t token) {

@@ -27,7 +27,8 @@ struct Draw {
     int64_t beams = 1;  // side by side
     std::span<const int32_t> draft{};
     std::vector<DrawnToken> tokens{};
-    TokenMasks::Answer grammar{};  // of a guided request, at the last row that was looked at
+    TokenMasks::Answer grammar{};  // of a guided request, at the last row that was looked at (of a
+                                   // search: at the first)
 };
 
 // What accepting a draw means for the request.
@@ -52,10 +53,11 @@ class Decoder {
 
   private:
     void draw_rows(Draw& draw, std::byte* scratch) const;
+    void score_beam(const Draw& draw, int64_t beam, std::byte* scratch) const;
     DrawnToken next_token(Request& request, float* logits, int64_t position,
                           const uint32_t* allowed, std::byte* scratch) const;
     void end(const Draw& draw, Outcome& outcome) const;
-    Outcome accept_beams(Request& request) const;
+    Outcome accept_beams(const Draw& draw) const;
 
     ThreadPool& pool_;
     const Kernels& kernels_;

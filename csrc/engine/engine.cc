@@ -113,7 +113,6 @@ void Engine::check_beams(const RequestSpec& spec) const {
                     ", outside the vocabulary [0, ", options_.vocabulary, ")");
     if (beams.count == 1) return;
     require(spec.max_tokens > 0, "a beam search needs max_tokens above 0");
-    require(!spec.masks, "a beam search cannot be guided");
 }
 
 void Engine::cancel(Request& request) {

@@ -13,7 +13,7 @@ Request::Request(RequestSpec request, int64_t most_context)
     if (spec.beams.count == 1) return;
     int64_t room = most_context + 1 - int64_t(spec.prompt.size());  // the last token needs no place
     search = std::make_unique<BeamSearch>(spec.beams, spec.sampling, spec.prompt,
-                                          std::min(spec.max_tokens, room));
+                                          std::min(spec.max_tokens, room), spec.masks != nullptr);
 }
 
 void Request::cancel() {

@@ -91,6 +91,16 @@ void TokenMasks::post_draft(const std::vector<int32_t>& draft) {
     queue_->push(shared_from_this());
 }
 
+void TokenMasks::post_beams(std::vector<Branch> beams) {
+    {
+        std::lock_guard lock(mutex_);
+        if (failed()) return;
+        posted_.beams = std::move(beams);
+        answered_ = false;
+    }
+    queue_->push(shared_from_this());
+}
+
 std::vector<int32_t> TokenMasks::forced() {
     std::lock_guard lock(mutex_);
     return forced_;
@@ -115,8 +125,8 @@ bool TokenMasks::wait(const std::atomic<bool>& cancelled, Clock::time_point dead
     return answered_;
 }
 
-TokenMasks::Answer TokenMasks::after(size_t drafted) const {
-    return {verdicts_.at(drafted), words_.at(drafted).data()};
+TokenMasks::Answer TokenMasks::row(size_t index) const {
+    return {verdicts_.at(index), words_.at(index).data()};
 }
 
 void TokenMasks::wake() {
@@ -126,7 +136,8 @@ void TokenMasks::wake() {
 
 TokenMasks::Post TokenMasks::take() {
     std::lock_guard lock(mutex_);
-    while (words_.size() <= posted_.draft.size()) words_.emplace_back(words_[0].size());
+    size_t rows = std::max(1 + posted_.draft.size(), posted_.beams.size());
+    while (words_.size() < rows) words_.emplace_back(words_[0].size());
     return std::exchange(posted_, {});
 }
 
@@ -134,7 +145,7 @@ void TokenMasks::answer(std::vector<Verdict> rows, std::vector<int32_t> forced) 
     std::lock_guard lock(mutex_);
     if (failed()) return;
     verdicts_ = std::move(rows);
-    if (!posted_.accepted.empty() || !posted_.draft.empty()) return;  // and answers again
+    if (!posted_.empty()) return;  // and answers again
     forced_ = std::move(forced);
     answered_ = true;
     changed_.notify_all();

@@ -1,10 +1,11 @@
 // Which tokens a grammar allows next. The grammar lives elsewhere: a guide, on a thread of its own,
 // works out what may follow while the engine computes the logits.
 //
-// TokenMasks is the mailbox of one sequence. The engine posts the tokens it accepted, and those of
+// TokenMasks is the mailbox of one request. The engine posts the tokens it accepted, and those of
 // a draft that the step verifies; the guide finds the mailbox in the model's MaskQueue, takes the
 // tokens, writes a row of bits for what may follow the accepted ones, and one for what may follow
-// each of the draft, and answers. A draw waits only when that answer is late.
+// each of the draft, and answers. A draw waits only when that answer is late. Of a beam search the
+// engine posts which beams go on, and the answer has a row a beam.
 #pragma once
 
 #include <atomic>
@@ -64,22 +65,32 @@ class TokenMasks : public std::enable_shared_from_this<TokenMasks> {
     // ---- the engine
     void post(const std::vector<int32_t>& accepted);
     void post_draft(const std::vector<int32_t>& draft);
+    // The beams of the next step, each a token behind one of the last step's.
+    struct Branch {
+        int64_t beam;
+        int32_t token;
+    };
+    void post_beams(std::vector<Branch> beams);
     // What the grammar leaves no choice about, as far as is known now.
     std::vector<int32_t> forced();
     // Waits until all that was posted is answered; false when the request is cancelled or its time
     // is over.
     bool wait(const std::atomic<bool>& cancelled, Clock::time_point deadline);
-    // Once waited: how many rows there are, and what may follow that many tokens of the draft.
-    // There may be fewer rows than tokens: behind what cannot follow there is none.
+    // Once waited: how many rows there are, and one of them. Row i tells what may follow i tokens
+    // of the draft, or beam i. There may be fewer rows than tokens of a draft: behind what cannot
+    // follow there is none. One that failed has a single row.
     size_t rows() const { return verdicts_.size(); }
-    Answer after(size_t drafted) const;
+    Answer row(size_t index) const;
     void wake();  // `cancelled` has changed
 
     // ---- the guide
     struct Post {
         std::vector<int32_t> accepted, draft;
+        std::vector<Branch> beams;
+
+        bool empty() const { return accepted.empty() && draft.empty() && beams.empty(); }
     };
-    Post take();  // what was posted since the last call; there are words for its draft now
+    Post take();  // what was posted since the last call; there are words for its rows now
     std::vector<uint32_t>& words(size_t row) { return words_.at(row); }
     void answer(std::vector<Verdict> rows, std::vector<int32_t> forced);
     void fail(const std::string& error);

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from genfast import _core
-from genfast.grammar import KEYWORDS
 
 if TYPE_CHECKING:
     from genfast.sampling import Sampling
@@ -36,9 +35,6 @@ def check_together(sampling: Sampling) -> None:
             f"temperature={sampling.temperature} and num_beams={beams}: a beam search draws "
             "nothing; use temperature=0, or num_beams=1 with n"
         )
-    for name in KEYWORDS:
-        if getattr(sampling, name) is not None:
-            raise ValueError(f"{name} and num_beams={beams}: a beam search cannot be guided")
     if sampling.speculate is True:
         raise ValueError(f"speculate=True and num_beams={beams}: only one sequence can speculate")
     if sampling.n > beams:

@@ -244,7 +244,7 @@ def start(
     guide: Callable[[], Guide | None],
     tools: ChatTools | None,
 ) -> list[Run]:
-    """The n runs of a prompt; each has a guide of its own."""
+    """The n runs of a prompt; each has a guide of its own, but those of a beam search share one."""
     if draft is not None and sampling.num_beams > 1:
         raise ValueError(
             f"draft and num_beams={sampling.num_beams}: only one sequence can speculate"
@@ -256,8 +256,8 @@ def start(
             if sampling.num_beams == 1:
                 runs.append(Run(*settings, index, make_receipt, draft, guide(), tools))
             else:
-                native = runs[0]._native if runs else None
-                runs.append(Beam(*settings, index, make_receipt, tools=tools, native=native))
+                shared = (runs[0]._guide, tools, runs[0]._native) if runs else (guide(), tools)
+                runs.append(Beam(*settings, index, make_receipt, None, *shared))
     except BaseException:
         for run in runs:
             run.cancel()

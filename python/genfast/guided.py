@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -41,7 +41,7 @@ class Grammars:
         weakref.finalize(self, self.queue.close)
 
     def guide(self, grammar: Grammar, stop_ids: Sequence[int]) -> Guide:
-        """For one sequence. GrammarError where the grammar cannot be compiled."""
+        """For one request. GrammarError where the grammar cannot be compiled."""
         with self._lock:
             matcher = self._matcher(grammar).deep_copy()
             key = next(self._keys)
@@ -84,7 +84,7 @@ class Grammars:
 
 
 class Guide:
-    """Where one sequence stands in its grammar.
+    """Where a request stands in its grammar: its sequence, or each of its beams.
 
     The grammar's end is a token of its own, behind the vocabulary. Where the grammar may end, the
     request's stop tokens are allowed; where it must, no token is drawn at all.
@@ -100,7 +100,7 @@ class Guide:
     ) -> None:
         self.masks = masks
         self.error: GrammarError | None = None
-        self._matcher = matcher
+        self._matchers = [matcher]
         self._grammar = grammar
         self._words: list[np.ndarray] = []
         self._end = np.divmod(vocab_size, 32)
@@ -108,25 +108,42 @@ class Guide:
 
     def advance(self) -> None:
         """Takes in the tokens that were posted, if any are, and says what may follow them."""
-        accepted, draft = self.masks.take()
-        if accepted or draft:
-            self.answer(accepted, draft)
+        accepted, draft, beams = self.masks.take()
+        if accepted or draft or beams:
+            self.answer(accepted, draft, beams)
 
-    def answer(self, accepted: Sequence[int] = (), draft: Sequence[int] = ()) -> None:
+    def answer(
+        self,
+        accepted: Sequence[int] = (),
+        draft: Sequence[int] = (),
+        beams: Sequence[tuple[int, int]] = (),
+    ) -> None:
         try:
-            self._matcher.consume_tokens(list(accepted))
-            verdict = self._fill(self._matcher, 0)
-            if verdict is None:
+            if beams:
+                self._matchers = list(self._branch(beams))
+            self._matchers[0].consume_tokens(list(accepted))
+            rows = [self._fill(matcher, row) for row, matcher in enumerate(self._matchers)]
+            if None in rows:
                 self.masks.fail(str(self.error))
                 return
-            rows = [verdict, *self._look_ahead(draft)] if verdict == "open" else [verdict]
-            self.masks.answer(rows, self._matcher.compute_ff_tokens())
+            if rows == ["open"]:
+                rows += self._look_ahead(draft)
+            self.masks.answer(rows, [] if beams else self._matchers[0].compute_ff_tokens())
         except Exception as error:
             self.masks.fail(f"{type(error).__name__}: {error}")
 
+    def _branch(self, beams: Sequence[tuple[int, int]]) -> Iterator[Any]:
+        """The matchers of the beams of the next step: (beam of this step, its next token) each."""
+        uses = Counter(beam for beam, _ in beams)
+        for beam, token in beams:
+            uses[beam] -= 1
+            matcher = self._matchers[beam].deep_copy() if uses[beam] else self._matchers[beam]
+            matcher.consume_token(token)
+            yield matcher
+
     def _look_ahead(self, draft: Sequence[int]) -> Iterator[str]:
         """The verdicts after each token of a draft, as far as they may follow."""
-        ahead = self._matcher.deep_copy() if draft else None
+        ahead = self._matchers[0].deep_copy() if draft else None
         for row, token in enumerate(draft, 1):
             word, bit = divmod(token, 32)
             if token in self._stops or not self._words[row - 1][word] >> bit & 1:

@@ -34,6 +34,31 @@ def tiny(tiny_dir):
         yield model
 
 
+LETTERS = {
+    **CONFIG,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "vocab_size": 12,  # three more than its tokenizer knows
+    "max_position_embeddings": 512,
+}
+
+
+@pytest.fixture(scope="session")
+def letters_dir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("letters")
+    tiny_model.write_letters(directory, "abcdefgh")
+    return tiny_model.write_model(directory, LETTERS, seed=3)
+
+
+@pytest.fixture(scope="module")
+def letters(letters_dir):
+    """A random model whose tokens are the letters a to h, and an end token."""
+    with genfast.load(letters_dir) as model:
+        yield model
+
+
 @pytest.fixture
 def prompts(rng):
     """Random prompts of random lengths, some across the borders of pages."""

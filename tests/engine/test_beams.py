@@ -284,7 +284,6 @@ def test_a_phrase_that_begins_within_itself(tiny, prompt):
         ({"num_beams": 4, "n": 5}, ["n=5", "num_beams=4"]),
         ({"num_beams": 4, "temperature": 0.7}, ["temperature=0.7", "num_beams=4"]),
         ({"num_beams": 4, "speculate": True}, ["speculate=True", "num_beams=4"]),
-        ({"num_beams": 4, "choices": ["a", "b"]}, ["choices", "num_beams=4"]),
         ({"num_beams": 4, "num_beam_groups": 3}, ["num_beam_groups=3", "num_beams=4"]),
         ({"num_beams": 4, "num_beam_groups": 2}, ["num_beam_groups=2", "diversity_penalty=0"]),
         ({"num_beams": 4, "diversity_penalty": 1.0}, ["num_beam_groups=1", "diversity_penalty"]),

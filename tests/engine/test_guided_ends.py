@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import numpy as np
 import pytest
 
 import genfast
-import tiny_model
 from genfast import _core
 from genfast.grammar import Grammar
 from idle import wait_until_idle
+from silent_guide import Silent
 
 PROMPT = "Once upon a time"
 
@@ -24,47 +23,6 @@ def model():
 
 
 # --- ends and errors ---------------------------------------------------------------------------
-
-TINY = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "vocab_size": 12,  # three more than the tokenizer below knows
-    "max_position_embeddings": 512,
-    "tie_word_embeddings": False,
-}
-
-
-@pytest.fixture(scope="module")
-def letters(tmp_path_factory):
-    """A random model whose tokens are the letters a to h, and an end token."""
-    directory = tmp_path_factory.mktemp("letters")
-    tiny_model.write_model(directory, TINY, seed=3)
-    vocab = {c: i for i, c in enumerate("abcdefgh")}
-    tokenizer = {
-        "version": "1.0",
-        "added_tokens": [
-            {
-                "id": 8,
-                "content": "<end>",
-                "special": True,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-            }
-        ],
-        "decoder": {"type": "Metaspace", "prepend_scheme": "never", "replacement": "▁"},
-        "model": {"type": "BPE", "vocab": {**vocab, "<end>": 8}, "merges": []},
-    }
-    (directory / "tokenizer.json").write_text(json.dumps(tokenizer))
-    (directory / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<end>"}))
-    with genfast.load(directory) as model:
-        yield model
 
 
 @pytest.mark.parametrize("regex", ["abz", "[a-c]z", "z", "a(bz|cz)"])
@@ -86,13 +44,9 @@ def test_tokens_that_the_tokenizer_does_not_know_are_never_taken(letters):
         assert max(out.token_ids) < 8
 
 
-def test_without_a_tokenizer(tmp_path):
-    directory = tiny_model.write_model(tmp_path / "ids", TINY, seed=1)
-    with (
-        genfast.load(directory) as model,
-        pytest.raises(ValueError, match="regex needs a tokenizer"),
-    ):
-        model.generate([1, 2], regex="a")
+def test_without_a_tokenizer(tiny):
+    with pytest.raises(ValueError, match="regex needs a tokenizer"):
+        tiny.generate([1, 2], regex="a")
 
 
 def test_a_missing_package_is_named(model, monkeypatch):
@@ -123,20 +77,6 @@ def test_a_dead_end_within_a_draft(letters):
 # --- waiting -----------------------------------------------------------------------------------
 
 
-class Silent:
-    """A guide that answers once, as one does that thinks for long."""
-
-    def __init__(self, model):
-        self.queue = _core.MaskQueue()
-        self.masks = _core.TokenMasks(self.queue, 0, model.vocab_size + 1)
-        self.masks.words(0)[:] = 0xFFFFFFFF
-        self.masks.answer(["open"])
-
-    def submit(self, model, max_tokens=50):
-        ids = model.tokenizer.encode(PROMPT)
-        return model._engine.submit(ids, max_tokens, masks=self.masks)
-
-
 def test_cancelling_while_a_mask_is_awaited(model):
     silent = Silent(model)
     request = silent.submit(model)
@@ -148,9 +88,7 @@ def test_cancelling_while_a_mask_is_awaited(model):
 
 
 def test_a_deadline_while_a_mask_is_awaited(model):
-    silent = Silent(model)
-    ids = model.tokenizer.encode(PROMPT)
-    request = model._engine.submit(ids, 50, masks=silent.masks, deadline_seconds=0.5)
+    request = Silent(model).submit(model, deadline_seconds=0.5)
     assert request.wait(50, 10)
     assert request.snapshot()["finish_reason"] == "deadline"
 

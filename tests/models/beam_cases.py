@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from pathlib import Path
 
@@ -45,10 +46,30 @@ SETTINGS: list[dict] = [
     {"num_beams": 40, "max_tokens": 6, "n": 40},
 ]
 
+# Guided: one or more of these words, in a row. Token i is letter i; many others end the text.
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+ENDS = list(range(len(LETTERS), 40))
+WORDS = ["ab", "cde", "fghi", "jk", "lmnop", "qrs", "tu", "vwx", "yz"]
+GUIDED: list[dict] = [
+    {"num_beams": 2, "max_tokens": 40, "words": WORDS, "early_stopping": True},
+    {"num_beams": 4, "max_tokens": 40, "n": 4, "words": WORDS, "early_stopping": True},
+    {"num_beams": 4, "max_tokens": 40, "n": 4, "words": WORDS, "length_penalty": -1.0},
+    {"num_beams": 6, "max_tokens": 40, "n": 6, "words": WORDS, "length_penalty": 0.0},
+    {"num_beams": 4, "max_tokens": 40, "n": 4, "words": WORDS, "repetition_penalty": 1.3},
+]
+
 
 def prompt(model: str, settings: dict) -> list[int]:
     seed = zlib.crc32(f"{model} {json.dumps(settings)}".encode())
     return np.random.default_rng(seed).integers(0, 60, 1 + seed % 12).tolist()
+
+
+def may_follow(words: list[str], tokens) -> list[int]:
+    """Which tokens may follow these of a text of words, none of which begins another."""
+    text = "".join(LETTERS[t] for t in tokens if t < len(LETTERS))
+    rest = re.sub("|".join(words), "", text)
+    ends = [] if rest or not text else ENDS
+    return ends + [LETTERS.index(w[len(rest)]) for w in words if w.startswith(rest)] or ENDS
 
 
 def load_transformers(directory: Path):
@@ -64,18 +85,26 @@ def transformers_beams(model, ids: list[int], settings: dict) -> tuple[list[list
     """The tokens of each of the n best, end token included, and their scores."""
     import torch
 
+    settings = dict(settings)
+    words = settings.pop("words", None)
+    guide = {}
+    if words:
+        settings["stop_token_ids"] = ENDS
+        guide["prefix_allowed_tokens_fn"] = lambda _, row: may_follow(words, row[len(ids) :])
+
     theirs = {
         "n": "num_return_sequences",
         "max_tokens": "max_new_tokens",
         "min_tokens": "min_new_tokens",
         "stop_token_ids": "eos_token_id",
     }
-    ends = settings.get("stop_token_ids", [])
+    ends = ENDS if words else settings.get("stop_token_ids", [])
     with torch.no_grad():
         out = model.generate(
             torch.tensor([ids]),
             attention_mask=torch.ones(1, len(ids), dtype=torch.long),
             **{theirs.get(name, name): value for name, value in settings.items()},
+            **guide,
             pad_token_id=0,
             do_sample=False,
             return_dict_in_generate=True,

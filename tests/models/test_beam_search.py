@@ -9,6 +9,7 @@ import pytest
 
 import beam_cases
 import genfast
+import tiny_model
 from golden_cases import BASE_LLAMA, CASES, Case, changed
 
 STORIES = Path(__file__).resolve().parents[3] / "shared/data/models/stories260K"
@@ -19,6 +20,7 @@ GOLDENS = json.loads(beam_cases.GOLDEN.read_text()) if beam_cases.GOLDEN.is_file
 def opened(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("beams")
     CASES[request.param].write(directory)
+    tiny_model.write_letters(directory, beam_cases.LETTERS)
     with genfast.load(directory, kv_dtype="float32") as model:
         yield request.param, model
 
@@ -32,11 +34,15 @@ def agree(out, tokens, scores):
 def test_the_same_as_the_goldens(opened):
     name, model = opened
     cases = [case for case in GOLDENS if case["model"] == name]
-    assert [case["settings"] for case in cases] == beam_cases.SETTINGS
+    assert [case["settings"] for case in cases] == beam_cases.SETTINGS + beam_cases.GUIDED
     for case in cases:
-        out = model.generate(case["prompt"], **case["settings"])
+        settings = dict(case["settings"])
+        ends = settings.get("stop_token_ids", [])
+        if words := settings.pop("words", None):
+            settings["regex"] = f"({'|'.join(words)})+"
+            settings["stop_token_ids"] = ends = beam_cases.ENDS
+        out = model.generate(case["prompt"], ignore_eos=True, **settings)
         agree(out, case["tokens"], case["scores"])
-        ends = case["settings"].get("stop_token_ids", [])
         for choice in out.choices:
             assert choice.finish_reason == ("stop" if choice.token_ids[-1] in ends else "length")
 
