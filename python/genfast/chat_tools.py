@@ -18,7 +18,8 @@ from genfast.grammar import (
     need_llguidance,
 )
 from genfast.tokenizer import Tokenizer
-from genfast.tool_calls import ToolCall, format_of, read_calls
+from genfast.tool_calls import ToolCall, read_calls
+from genfast.tool_formats import format_of
 from genfast.tool_grammar import tool_grammar
 
 _CHOICES = '"auto", "required", "none", or {"name": …} of one of the tools'

@@ -11,7 +11,18 @@ from typing import Any
 
 from genfast.grammar import JSON_OPTIONS, literal
 from genfast.tokenizer import Tokenizer
-from genfast.tool_calls import ARGUMENTS, KEY, NAME, PATTERNS, VALUE, Format, is_text
+from genfast.tool_calls import is_text
+from genfast.tool_formats import (
+    ARGUMENTS,
+    IS_TEXT,
+    KEY,
+    NAME,
+    PATTERNS,
+    TEXT,
+    VALUE,
+    Format,
+)
+from genfast.tool_values import BareValues, listed
 
 _ANY = "(?s:.*)"
 
@@ -53,14 +64,16 @@ class _Writer:
         return "\n".join([f"start: {self._free(calls) if free else calls}", *self._rules])
 
     def _rule(self, name: str, body: str) -> str:
-        self._rules.append(f"{name}: {body}")
+        rule = f"{name}: {body}"
+        if rule not in self._rules:
+            self._rules.append(rule)
         return name
 
     def _call(self, index: int, name: str, schema: Any) -> str:
         """From the name on: what comes before it is the same for all."""
         before, after = self._form.call.partition(NAME)[2].split(ARGUMENTS)
         if self._form.parameter:
-            arguments = self._parameters(index, schema)
+            arguments = self._parameters(index, name, schema)
         else:
             arguments = self._rule(f"arguments_{index}", _json(schema))
         return f"{self._text(name + before)} {arguments} {self._text(after)}"
@@ -70,11 +83,15 @@ class _Writer:
     def _free(self, calls: str) -> str:
         """A text, or calls, or one before the others. What opens like a call is one."""
         opening = self._form.opening
-        first = self._pieces(opening)[:1]
-        if first and first[0] in self._special:  # no text holds this
+        if self._form.answer:
+            thoughts = f"({self._message('thought', self._form.thought)})*"
+            return f"{thoughts} ({self._message('answer', self._form.answer)} | {calls})"
+        before, special = self._to_special(opening)
+        if special:  # no text holds this
             self._rule("TEXT", f"/{_ANY}/")
-            lead = self._lead(self._special[first[0]])
-            return f"{lead} TEXT | {lead} TEXT {calls}"
+            self._rule("BEFORE", f"/{_ANY}{literal(before)}/")
+            lead = self._lead(self._special[special])
+            return f"{lead} TEXT | {lead} BEFORE {self._text(opening[len(before) :])} opened"
         trigger = re.match(r"[<\[][^\s{]{2,}", opening)
         if trigger:
             self._rule("TEXT", f"/{_ANY}/")
@@ -88,6 +105,23 @@ class _Writer:
         self._rule("TEXT", f"/{_ANY}/ & ~/({'|'.join(map(literal, openings))}){_ANY}/")
         return f"TEXT | {calls}"
 
+    def _message(self, name: str, form: str) -> str:
+        before, after = form.split(TEXT)
+        return f"{self._text(before)} {self._until(name, after)}"
+
+    def _string(self, name: str, pattern: str) -> str:
+        quote = self._form.quote
+        return f"{self._text(quote)} {self._until(name, quote, pattern)}"
+
+    def _until(self, name: str, end: str, pattern: str = _ANY) -> str:
+        """Any text, and this behind it."""
+        before, special = self._to_special(end)
+        if special or not end:
+            self._rule(name.upper(), f"/{pattern}{literal(before)}/")
+            return f"{name.upper()} {self._text(end[len(before) :])}"
+        self._rule(f"{name}[lazy]", f"/{pattern}/ {_quoted(end)}")
+        return name
+
     def _lead(self, trigger: int | None) -> str:
         """Special tokens that are neither the call's nor an end may stand in a text."""
         others = sorted({*self._special.values()} - self._ends - {trigger})
@@ -95,7 +129,12 @@ class _Writer:
 
     # --- arguments one by one ---------------------------------------------------------------------
 
-    def _parameters(self, index: int, schema: Mapping[str, Any]) -> str:
+    def _parameters(self, index: int, name: str, schema: Mapping[str, Any]) -> str:
+        if self._form.quote:
+            where = f"the parameters of {name!r}, as {self._form.name} writes them"
+            prefix = f"value_{index}"
+            values = BareValues(self._rule, self._string, prefix, where, schema)
+            return values.members(schema)
         required = set(schema.get("required", ()))
         rules = {}
         for number, (key, each) in enumerate(schema.get("properties", {}).items()):
@@ -104,17 +143,11 @@ class _Writer:
             rules[key] = self._parameter(f"parameter_{index}_{number}", key, each)
         if not self._form.comma:
             return " ".join(rule if key in required else f"{rule}?" for key, rule in rules.items())
-        comma = _quoted(self._form.comma)
-        must = [rule for key, rule in rules.items() if key in required]
-        may = [rule for key, rule in rules.items() if key not in required]
-        later = [" ".join(f"({comma} {rule})?" for rule in may[i:]) for i in range(len(may) + 1)]
-        if must:
-            return f" {comma} ".join(must) + f" {later[0]}"
-        starts = [f"{rule} {later[i + 1]}" for i, rule in enumerate(may)]
-        return f"({' | '.join(starts)})?" if starts else ""
+        return listed(rules, required, _quoted(self._form.comma))
 
     def _parameter(self, name: str, key: str, schema: Any) -> str:
-        before, after = self._form.parameter.replace(KEY, key).split(VALUE)
+        shown = json.dumps(is_text(schema))
+        before, after = self._form.parameter.replace(KEY, key).replace(IS_TEXT, shown).split(VALUE)
         if not (self._form.raw and is_text(schema)):
             value = self._rule(f"{name}_value", _json(schema))
             return self._rule(name, f"{self._text(before)} {value} {self._text(after)}")
@@ -122,15 +155,21 @@ class _Writer:
         if values is not None:
             value = "(" + " | ".join(map(_quoted, values)) + ")"
             return self._rule(name, f"{self._text(before)} {value} {self._text(after)}")
-        value = self._rule(f"{name}_value[lazy]", f"/{_ANY}/ {_quoted(after)}").removesuffix(
-            "[lazy]"
-        )
-        return self._rule(name, f"{self._text(before)} {value}")
+        return self._rule(name, f"{self._text(before)} {self._until(f'{name}_value', after)}")
 
     # --- literals ---------------------------------------------------------------------------------
 
     def _pieces(self, text: str) -> list[str]:
         return [piece for piece in self._cut.split(text) if piece]
+
+    def _to_special(self, text: str) -> tuple[str, str]:
+        """What stands before the first special token, and that token; "" where there is none."""
+        before = ""
+        for piece in self._pieces(text):
+            if piece in self._special:
+                return before, piece
+            before += piece
+        return before, ""
 
     def _text(self, text: str) -> str:
         """A literal; special tokens in it by their ids."""

@@ -13,7 +13,8 @@ import pytest
 import genfast
 from genfast.guided_vocabulary import Vocabulary
 from genfast.tokenizer import load_tokenizer
-from genfast.tool_calls import FORMATS, read_calls
+from genfast.tool_calls import read_calls
+from genfast.tool_formats import FORMATS
 from genfast.tool_grammar import tool_grammar
 
 TOOLS = [
@@ -157,7 +158,9 @@ def test_a_schema_that_cannot_be_followed_is_named_and_may_be_let_be(chat):
 # --- notations whose marks are special tokens ----------------------------------------------------
 
 SPECIAL = ["[TOOL_CALLS]", "[ARGS]", "[THINK]", "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>"]
-SPECIAL += ["<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"]
+SPECIAL += ["<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", "｜DSML｜"]
+SPECIAL += ["<|start|>", "<|channel|>", "<|constrain|>", "<|message|>", "<|end|>", "<|call|>"]
+SPECIAL += ["<|tool_call>", "<tool_call|>", '<|"|>', "<|tool_call_start|>", "<|tool_call_end|>"]
 
 
 @pytest.fixture(scope="module")
@@ -175,25 +178,129 @@ def tokenizer(tmp_path_factory):
     return load_tokenizer(directory, {})
 
 
-@pytest.mark.parametrize("name", ["mistral", "mistral-v13", "deepseek-v3.1"])
-def test_special_tokens_open_calls_and_text_cannot(tokenizer, name):
-    (form,) = [form for form in FORMATS if form.name == name]
+@pytest.fixture(scope="module")
+def takes(tokenizer):
+    """Whether tokens are a reply by a grammar."""
     words = Vocabulary(tokenizer, 4096 + len(SPECIAL), "tools")
     view = llguidance.LLTokenizer(words, n_vocab=len(words.tokens), eos_token=words.eos_token_id)
+
+    def takes(lark, ids):
+        matcher = llguidance.LLMatcher(view, llguidance.LLMatcher.grammar_from_lark(lark))
+        assert not matcher.is_error(), matcher.get_error()
+        if isinstance(ids, str):
+            ids = view.tokenize_str(ids)
+        return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
+
+    return takes
+
+
+@pytest.mark.parametrize("name", ["mistral", "mistral-v13", "deepseek-v3.1"])
+def test_special_tokens_open_calls_and_text_cannot(tokenizer, takes, name):
+    (form,) = [form for form in FORMATS if form.name == name]
     lark = tool_grammar(form, SCHEMAS, tokenizer, free=True, several=True)
     text = form.opening + "light" + form.call.partition("⟨name⟩")[2] + form.after
     text = text.replace("⟨arguments⟩", '{"on": true}')
     ids = tokenizer.encode(text, add_special_tokens=False)
     assert ids[0] >= 4096, "the notation begins with a special token"
     thought = tokenizer.encode("[THINK] It is dark. ", add_special_tokens=False)
-
-    def takes(ids):
-        matcher = llguidance.LLMatcher(view, llguidance.LLMatcher.grammar_from_lark(lark))
-        assert not matcher.is_error(), matcher.get_error()
-        return matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting()
-
-    assert takes(ids) and takes(thought) and takes(thought + ids)
-    assert takes(view.tokenize_str(text)), "spelt as text it is a text"
-    assert not takes([*ids, *thought]) and not takes([ids[0], *thought])
+    assert takes(lark, ids) and takes(lark, thought) and takes(lark, thought + ids)
+    assert takes(lark, text), "spelt as text it is a text"
+    assert not takes(lark, [*ids, *thought]) and not takes(lark, [ids[0], *thought])
     decoded = tokenizer.decode(ids, skip_special_tokens=False)
     assert [call.arguments for call in read_calls(form, decoded, SCHEMAS)] == [{"on": True}]
+
+
+_GPT_OSS = "<|channel|>commentary to=functions.{} <|constrain|>json<|message|>"
+_DSML = '<｜DSML｜function_calls>\n<｜DSML｜invoke name="{}">\n'
+_DSML_WHERE = '<｜DSML｜parameter name="where" string="true">{}</｜DSML｜parameter>\n'
+_DSML_ON = '<｜DSML｜parameter name="on" string="false">{}</｜DSML｜parameter>\n'
+_DSML_END = "</｜DSML｜invoke>\n</｜DSML｜function_calls>"
+WRITTEN = {  # a text, a call, one that does not match its schema
+    "gpt-oss": (
+        "<|channel|>analysis<|message|>It is dark.<|end|><|start|>assistant",
+        _GPT_OSS.format("light") + '{"on": true}<|call|>',
+        _GPT_OSS.format("light") + '{"on": 1}<|call|>',
+    ),
+    "gemma-4": (
+        "It is dark.",
+        '<|tool_call>call:find{most:3,where:<|"|>a, {b}<|"|>}<tool_call|>',
+        '<|tool_call>call:find{most:3,where:<|"|>far too long<|"|>}<tool_call|>',
+    ),
+    "deepseek-v3.2": (
+        "It is < dark.\n\n",
+        _DSML.format("find") + _DSML_WHERE.format('<b> "c"') + _DSML_END,
+        _DSML.format("light") + _DSML_ON.format("maybe") + _DSML_END,
+    ),
+    "lfm2": (
+        "It is [dark].",
+        "<|tool_call_start|>[light(on=true)]<|tool_call_end|>",
+        "<|tool_call_start|>[light(on=2)]<|tool_call_end|>",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_special_tokens_within_a_notation(tokenizer, takes, name):
+    (form,) = [form for form in FORMATS if form.name == name]
+    text, good, bad = (tokenizer.encode(x, add_special_tokens=False) for x in WRITTEN[name])
+    assert max(good) >= 4096
+    for free in (False, True):
+        lark = tool_grammar(form, SCHEMAS, tokenizer, free=free, several=False)
+        assert takes(lark, good) and not takes(lark, bad) and not takes(lark, good + text)
+        assert takes(lark, text + good) == free and not takes(lark, text + bad)
+    (call,) = read_calls(form, tokenizer.decode(text + good, skip_special_tokens=False), SCHEMAS)
+    check([call])
+    if name == "gpt-oss":
+        final = tokenizer.encode("<|channel|>final<|message|>Here.", add_special_tokens=False)
+        assert takes(lark, final) and takes(lark, text + final)
+        assert not takes(lark, tokenizer.encode("Here.", add_special_tokens=False))
+
+
+def test_gemma_values_of_every_kind(tokenizer, takes):
+    """Nested objects and lists, constants, references, alternatives."""
+    (form,) = [form for form in FORMATS if form.name == "gemma-4"]
+    schema = {
+        "type": "object",
+        "$defs": {"place": {"type": "object", "properties": {"x": {"type": "number"}}}},
+        "properties": {
+            "all": {"type": "array", "items": {"$ref": "#/$defs/place"}, "maxItems": 2},
+            "any": {},
+            "kind": {"enum": ["a b", 3, None]},
+            "or": {"anyOf": [{"type": "boolean"}, {"type": "string", "minLength": 2}]},
+        },
+        "required": ["kind"],
+    }
+    functions = {"f": schema}
+    lark = tool_grammar(form, functions, tokenizer, free=False, several=True)
+
+    def call(arguments):
+        text = "<|tool_call>call:f{" + arguments + "}<tool_call|>"
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        found = read_calls(form, text, functions)
+        return takes(lark, ids), found[0].arguments if found else None
+
+    s = '<|"|>'
+    assert call(f"kind:{s}a b{s}") == (True, {"kind": "a b"})
+    assert call("kind:3") == (True, {"kind": 3})
+    assert call("kind:null,or:false") == (True, {"kind": None, "or": False})
+    assert call(f"all:[{{x:1.5}},{{}}],kind:3,or:{s}no{s}") == (
+        True,
+        {"all": [{"x": 1.5}, {}], "kind": 3, "or": "no"},
+    )
+    nested = f"any:{{a:[1,{s}b:c{s},{{}}],d_e:-2e3}},kind:3"
+    assert call(nested) == (True, {"any": {"a": [1, "b:c", {}], "d_e": -2000.0}, "kind": 3})
+    for wrong in ("", "kind:4", "kind:a b", f"kind:3,or:{s}n{s}", "all:[{},{},{}],kind:3"):
+        assert not call(wrong)[0], wrong
+    with pytest.raises(genfast.GrammarError, match=r"'f', as gemma-4 writes them: 'pattern'"):
+        bad = {"type": "object", "properties": {"a": {"type": "string", "pattern": "b"}}}
+        tool_grammar(form, {"f": bad}, tokenizer, free=False, several=True)
+
+
+def test_a_chat_may_search(chat):
+    """tools within beams."""
+    for choice in ("required", {"name": "find"}):
+        out = chat(tool_choice=choice, temperature=0, num_beams=3, n=3, max_tokens=60)
+        assert any(c.finish_reason == "stop" for c in out.choices)
+        for found in out.choices:
+            assert bool(found.tool_calls) == (found.finish_reason == "stop")
+            check(found.tool_calls)

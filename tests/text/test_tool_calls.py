@@ -1,8 +1,7 @@
-"""The notations of tool calls: templates write them, the table reads them, grammars make them."""
+"""The notations of tool calls: the table reads what it writes, grammars make it."""
 
 from __future__ import annotations
 
-import html
 import json
 import re
 
@@ -10,152 +9,14 @@ import llguidance
 import pytest
 
 import genfast
-from genfast.chat import render
 from genfast.chat_tools import ChatTools
 from genfast.guided_vocabulary import Vocabulary
-from genfast.tool_calls import (
-    ARGUMENTS,
-    FORMATS,
-    ID,
-    INDEX,
-    KEY,
-    NAME,
-    PLAIN,
-    VALUE,
-    ToolCall,
-    format_of,
-    read_calls,
-)
+from genfast.tool_calls import read_calls
+from genfast.tool_formats import CHANNEL, FORMATS, PLAIN, TEXT
 from genfast.tool_grammar import tool_grammar
+from written_calls import CALLS, SCHEMAS, pairs, written
 
-TOOLS = [
-    {
-        "type": "function",
-        "function": {
-            "name": "get_weather",
-            "description": "The weather of a city.",
-            "parameters": {
-                "type": "object",
-                "properties": {
-                    "city": {"type": "string", "description": "Its name."},
-                    "days": {"type": "integer", "description": "How many."},
-                    "unit": {"enum": ["C", "F"], "type": "string", "description": "Of degrees."},
-                },
-                "required": ["city"],
-            },
-        },
-    },
-    {
-        "type": "function",
-        "function": {
-            "name": "add",
-            "description": "A sum.",
-            "parameters": {
-                "type": "object",
-                "properties": {
-                    "a": {"type": "number", "description": "This."},
-                    "b": {"type": "number", "description": "That."},
-                },
-                "required": ["a", "b"],
-            },
-        },
-    },
-]
-SCHEMAS = {tool["function"]["name"]: tool["function"]["parameters"] for tool in TOOLS}
-CALLS = [("get_weather", {"city": "7", "days": 3}), ("add", {"a": 1.5, "b": -2})]
 EVERY = [*FORMATS, PLAIN]
-
-
-def written(form, calls) -> str:
-    """The calls as the notation has them."""
-    texts = []
-    for index, (name, arguments) in enumerate(calls):
-        if form.parameter:
-            each = []
-            for key, value in arguments.items():
-                text = value if form.raw and isinstance(value, str) else json.dumps(value)
-                each.append(form.parameter.replace(KEY, key).replace(VALUE, text))
-            body = form.comma.join(each)
-        else:
-            body = json.dumps(arguments)
-        text = form.call.replace(NAME, name).replace(ID, "abcdefgh1").replace(INDEX, str(index))
-        texts.append(text.replace(ARGUMENTS, body))
-    return form.before + form.between.join(texts) + form.after
-
-
-def pairs(calls: list[ToolCall]):
-    return [(call.name, call.arguments) for call in calls]
-
-
-# --- real templates ------------------------------------------------------------------------------
-
-TEMPLATES = {  # what their families are called in the table; those of other notations are left out
-    "deepseek-r1": ["deepseek-ai-DeepSeek-R1-Distill-Qwen-32B"],
-    "deepseek-v3.1": ["deepseek-ai-DeepSeek-V3.1"],
-    "kimi": ["moonshotai-Kimi-K2"],
-    "mistral-v11": ["Mistral-Small-3.2-24B-Instruct-2506", "v11"],
-    "mistral-v13": ["mistralai-Ministral-3-14B-Reasoning-2512", "v13", "v15"],
-    "mistral": ["mistralai-Mistral-Nemo-Instruct-2407", "v2", "v3", "v3_spm", "v7"],
-    "glm": ["GLM-4.6", "GLM-4.7-Flash", "GLM-5.2"],
-    "seed": ["ByteDance-Seed-OSS"],
-    "qwen3-coder": ["Qwen3-Coder", "Qwen3.5-4B", "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"],
-    "functionary-v3.1": ["meetkai-functionary-medium-v3.1"],
-    "functionary-v3.2": ["meetkai-functionary-medium-v3.2"],
-    "apertus": ["Apertus-8B-Instruct"],
-    "apriel": ["unsloth-Apriel-1.5", "Apriel-1.6-15b-Thinker-fixed"],
-    "command-r7b": ["CohereForAI-c4ai-command-r7b-12-2024-tool_use"],
-    "hermes": [
-        "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use",
-        "Qwen-Qwen2.5-7B-Instruct",
-        "Qwen-Qwen3-0.6B",
-        "Qwen-QwQ-32B",
-    ],
-    "llama-3": ["meta-llama-Llama-3.1-8B-Instruct", "meta-llama-Llama-3.3-70B-Instruct"],
-}
-
-
-def reply(template: str, calls) -> str:
-    """What the template makes of an assistant's message with these calls."""
-    user = [{"role": "user", "content": "Well?"}]
-    options = {"tools": TOOLS, "bos_token": "", "eos_token": "", "add_generation_prompt": False}
-    before = render(template, user, **options)
-    for text in (False, True):  # functionary wants arguments as text
-        entries = [
-            ToolCall(name, json.dumps(arguments) if text else arguments, f"abcdefgh{i}").to_dict()
-            for i, (name, arguments) in enumerate(calls)
-        ]
-        message = {"role": "assistant", "content": "", "tool_calls": entries}
-        try:
-            whole = render(template, [*user, message], **options)
-        except ValueError:
-            continue
-        assert whole.startswith(before)
-        return whole[len(before) :]
-    raise AssertionError("the template takes no calls")
-
-
-@pytest.mark.parametrize(
-    ("family", "name"), [(family, name) for family, names in TEMPLATES.items() for name in names]
-)
-def test_what_real_templates_write_is_read(data, family, name):
-    (path,) = (data / "templates").rglob(f"{name}.jinja")
-    template = path.read_text()
-    form = format_of(template)
-    assert form.name == family
-    calls = CALLS[:1] if family == "llama-3" else CALLS  # its template takes one a message
-    text = html.unescape(reply(template, calls))  # some Mistral templates escape their quotes
-    text = text.replace("<|start_header_id|>assistant<|end_header_id|>", "").replace(
-        ">>>get", "get", 1
-    )
-    assert pairs(read_calls(form, text, SCHEMAS)) == calls
-    # and the table writes what the template writes, but for white space and optional ids
-    bare = re.sub(r', "id": "\w+"', "", text)
-    bare = re.sub(r"abcdefgh\d", "abcdefgh1", bare)
-    assert re.sub(r"\s", "", written(form, calls)) in re.sub(r"\s", "", bare)
-
-
-def test_every_family_but_the_pythonic_has_a_template_here():
-    assert {form.name for form in FORMATS} - set(TEMPLATES) == {"pythonic"}
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -254,9 +115,11 @@ def test_a_grammar_takes_calls_that_match_and_no_others(form, grammar, model):
     good = written(form, CALLS)
     assert takes(good) and takes(good, free=True)
     assert takes(written(form, CALLS[:1]), several=False) and not takes(good, several=False)
-    assert not takes("It rains.") and takes("It rains.", free=True)
+    plain = form.answer.replace(TEXT, "It rains.") or "It rains."
+    assert not takes(plain) and takes(plain, free=True)
     if form.opening.startswith("<"):
-        assert takes(f"Wait. {good}", free=True)
+        thought = form.thought.replace(CHANNEL, "analysis").replace(TEXT, "Wait.")
+        assert takes((thought or "Wait. ") + good, free=True)
     for name, arguments in [
         ("get_weather", {"days": 3}),
         ("get_weather", {"city": "Ulm", "days": "many"}),
