@@ -27,6 +27,7 @@ from genfast.generation import Run, astream_all, finish_all, gather, start, stre
 from genfast.grammar import grammar_of
 from genfast.graph import Graph
 from genfast.guided import Grammars
+from genfast.infill import Infills
 from genfast.kv_file import PAGE_TOKENS
 from genfast.kv_memory import kv_pages
 from genfast.prompts import Prompt, PromptReader
@@ -43,7 +44,7 @@ _SEQUENCES = 64  # requests that run at once; more wait
 _open_models: weakref.WeakSet[Model] = weakref.WeakSet()
 
 
-class Model(Calibrated, Chats):
+class Model(Calibrated, Chats, Infills):
     """A loaded language model; made by `genfast.load`.
 
     Methods may be called from any number of threads: requests join one running batch, and a

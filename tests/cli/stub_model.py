@@ -93,6 +93,9 @@ class StubModel:
             tuple(made[1:]),
         )
 
+    def infill(self, prefix, suffix, **options):
+        return self.generate([prefix, suffix], **options)
+
     def chat(self, messages, *, tools=None, stream=False, **options):
         assert stream
         return self.stream([dict(m) for m in messages], **options)

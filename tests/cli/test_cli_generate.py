@@ -124,6 +124,17 @@ def test_generate_echo_and_ids(model, capsys):
     assert capsys.readouterr().out.split() == ["0", "1", "2"]
 
 
+def test_infill(model, capsys):
+    assert main(["generate", "x = ", "--infill", " + 1", "--echo", "--max-tokens", "9"]) == 0
+    assert model.asked[-1][0] == ["x = ", " + 1"]
+    assert model.asked[-1][1]["max_tokens"] == 9
+    assert capsys.readouterr().out == "x = Hello, world + 1\n"
+    assert main(["generate", "x = ", "--infill", " + 1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["text"] == "Hello, world"
+    assert main(["generate", "--ids", "5", "--infill", "a"]) == 2
+    assert "--infill and --ids exclude each other" in capsys.readouterr().err
+
+
 def test_a_final_newline_is_not_doubled(model, capsys):
     model.pieces = ("line\n",)
     assert main(["generate", "x"]) == 0

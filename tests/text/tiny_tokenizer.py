@@ -40,3 +40,54 @@ def template(*pieces):
         "pair": [*single, {"Sequence": {"id": "B", "type_id": 1}}],
         "special_tokens": {t: {"id": t, "ids": [i], "tokens": [t]} for t, i in ids.items()},
     }
+
+
+def code_llama():
+    """Code Llama's: byte fallback, a space before every text, and the tokens of infilling."""
+    pieces = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{i:02X}>" for i in range(256)),
+        *"▁ab",
+        "▁a",
+        "▁▁",
+        "ab",
+    ]
+    pieces += ["▁ab", "☺"]
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    special = ["<unk>", "<s>", "</s>", "▁<PRE>", "▁<MID>", "▁<SUF>", "▁<EOT>"]
+    base = tiny()["added_tokens"][0]
+    for token in special[3:]:
+        vocab[token] = len(vocab)
+    return tiny(
+        added_tokens=[{**base, "id": vocab[token], "content": token} for token in special],
+        normalizer={
+            "type": "Sequence",
+            "normalizers": [
+                {"type": "Prepend", "prepend": "▁"},
+                {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            ],
+        },
+        post_processor={
+            **template("<s>", "A"),
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+        },
+        decoder={
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+                {"type": "ByteFallback"},
+                {"type": "Fuse"},
+                {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+            ],
+        },
+        model={
+            "type": "BPE",
+            "vocab": vocab,
+            "merges": ["▁ a", "▁ ▁", "a b", "▁a b"],
+            "unk_token": "<unk>",
+            "fuse_unk": True,
+            "byte_fallback": True,
+        },
+    )

@@ -32,6 +32,7 @@ examples:
   genfast generate -m DIR --stop "\\n\\n" --max-tokens 400 < letter.txt
   genfast generate -m DIR --json "1, 2, 3," | jq -r .text
   genfast generate -m DIR --json-schema person.json "A person as JSON:"
+  genfast generate -m DIR --infill "    return x" "def double(x):\\n"
   genfast generate -m DIR --ids 0,2,1,0,1,2     token ids, for a model without a tokenizer
 """
 
@@ -47,6 +48,11 @@ def register(commands: Any) -> None:
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="default: read stdin")
     parser.add_argument(
         "--ids", type=_ids, metavar="1,2,3", help="token ids as the prompt, instead of a text"
+    )
+    parser.add_argument(
+        "--infill",
+        metavar="SUFFIX",
+        help="write what stands between PROMPT and SUFFIX, with a model that can",
     )
     parser.add_argument("--echo", action="store_true", help="print the prompt before its sequel")
     parser.add_argument("-q", "--quiet", action="store_true", help="no figures at the end")
@@ -78,8 +84,12 @@ def run(args: argparse.Namespace) -> int:
         raise Usage("--logprobs needs --json")
     if args.ids is not None and args.prompt is not None:
         raise Usage("PROMPT and --ids exclude each other")
+    if args.infill is not None and args.ids is not None:
+        raise Usage("--infill and --ids exclude each other")
     prompt = args.ids if args.ids is not None else _prompt(args.prompt)
     with open_model(args) as model:
+        if args.infill is not None:
+            return _infill(model, prompt, options, args)
         if args.json:
             out = model.generate(prompt, **options)
             print_json(_to_json(out, args.model))
@@ -146,6 +156,19 @@ def _keep_receipt(result: Any, file: str | None) -> None:
 
 def _text(model: Any, prompt: Any) -> str:
     return prompt if isinstance(prompt, str) else model.tokenizer.decode(prompt)
+
+
+def _infill(model: Any, prefix: str, options: dict[str, Any], args: argparse.Namespace) -> int:
+    out = model.infill(prefix, args.infill, **options)
+    if args.json:
+        print_json(_to_json(out, args.model))
+    else:
+        middle = shown(out.text)
+        print(shown(prefix) + middle + shown(args.infill) if args.echo else middle)
+        if not args.quiet:
+            say(style(rates(out.usage, out.timings, out.finish_reason), "2"))
+    _keep_receipt(out, args.receipt)
+    return 0
 
 
 def _several(model: Any, prompt: Any, options: dict[str, Any], args: argparse.Namespace) -> int:
