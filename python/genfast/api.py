@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def load(
     queue_limit: int | None = None,
     progress: bool = True,
     cache_dir: str | os.PathLike | None = None,
+    adapters: Sequence[str | os.PathLike] = (),
 ) -> Model:
     """Opens a Hugging Face model directory (config.json, *.safetensors, tokenizer files).
 
@@ -50,6 +52,8 @@ def load(
         file of their size, later ones map it, so processes share the memory. It is found by the
         weights' contents and checked before use; one that is damaged is written again. Old files
         may be deleted at any time.
+    adapters: directories of LoRA adapters as PEFT saves them (adapter_config.json,
+        adapter_model.safetensors), which are merged into the weights; several add up.
 
     Raises LoadError for anything wrong in the directory, naming the file, the tensor or field, what
     was found and what was expected; ValueError for a wrong argument.
@@ -82,6 +86,7 @@ def load(
         queue_limit=queue_limit,
         progress=progress,
         cache_dir=cache_dir,
+        adapters=_directories("adapters", adapters),
     )
 
 
@@ -100,6 +105,18 @@ def _integer(name: str, value: Any, low: int, high: int) -> int | None:
             f"{name}={value!r} is not allowed; allowed: None or an int {low} to {high}"
         )
     return value
+
+
+def _directories(name: str, value: Any) -> list[Path]:
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise ValueError(f"{name}={value!r} is not allowed; allowed: a list of directories")
+    found = []
+    for i, item in enumerate(value):
+        path = _directory(f"{name}[{i}]", item)
+        if path is None or not path.is_dir():
+            raise ValueError(f"{name}[{i}]={item!r} is not a directory")
+        found.append(path)
+    return found
 
 
 def _directory(name: str, value: Any) -> Path | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
+from genfast.adapters import Adapter
 from genfast.checkpoint import Checkpoint
 from genfast.tokenizer import Tokenizer
 
@@ -30,13 +32,16 @@ class Fingerprint:
     tensors takes about a second for two gigabytes; the rest is small.
     """
 
-    def __init__(self, path: Path, tokenizer: Tokenizer | None) -> None:
+    def __init__(
+        self, path: Path, tokenizer: Tokenizer | None, adapters: Sequence[Path] = ()
+    ) -> None:
         self._path = path
+        self._adapters = adapters
         self._template = tokenizer.chat_template if tokenizer else None
 
     @cached_property
     def tensors(self) -> dict[str, str]:
-        """By name, of dtype, shape and bytes."""
+        """By name, of dtype, shape and bytes; and those of adapters, with their configs."""
 
         def digest(name: str) -> str:
             dtype, shape, data = checkpoint.raw(name)
@@ -46,7 +51,11 @@ class Fingerprint:
 
         with Checkpoint(self._path) as checkpoint, ThreadPoolExecutor() as pool:
             names = checkpoint.names()
-            return dict(zip(names, pool.map(digest, names), strict=True))
+            found = dict(zip(names, pool.map(digest, names), strict=True))
+        for i, path in enumerate(self._adapters):
+            with Adapter(path) as adapter:
+                found |= {f"adapters[{i}] {k}": v for k, v in adapter.digests().items()}
+        return found
 
     @cached_property
     def weights(self) -> str:

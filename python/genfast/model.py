@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from genfast import _core, kv_file, models
+from genfast.adapters import Adapters
 from genfast.chat_tools import ChatTools
 from genfast.chat_turn import Chats
 from genfast.checkpoint import Checkpoint
@@ -68,6 +69,7 @@ class Model(Calibrated, Chats, Infills):
         queue_limit: int | None,
         progress: bool,
         cache_dir: Path | None,
+        adapters: Sequence[Path] = (),
     ) -> None:
         self.path = path
         self.config: dict[str, Any] = read_config(path)
@@ -88,7 +90,7 @@ class Model(Calibrated, Chats, Infills):
         self._checkpoint = Checkpoint(path)
         try:
             graph = Graph(window or 0, sinks)
-            self._record(graph, module, quantize, dtype, threads, progress, cache_dir)
+            self._record(graph, module, quantize, dtype, threads, progress, cache_dir, adapters)
             self._start(graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit)
         except BaseException:
             self._checkpoint.close()
@@ -100,23 +102,29 @@ class Model(Calibrated, Chats, Infills):
             "window": window,
             "sinks": sinks,
         }
-        self.fingerprint = Fingerprint(path, self.tokenizer)
+        if adapters:
+            self.settings["adapters"] = [str(path) for path in adapters]
+        self.fingerprint = Fingerprint(path, self.tokenizer, adapters)
         _open_models.add(self)
 
-    def _record(self, graph: Graph, module, quantize, dtype, threads, progress, cache_dir) -> None:
-        weights = Weights(
-            self._checkpoint,
-            dtype=dtype,
-            quantize=quantize,
-            threads=threads,
-            progress=progress,
-            cache_dir=cache_dir,
-        )
-        try:
-            logits = module.forward(graph, self._hparams, weights)
-            weights.save()
-        finally:
-            weights.close()
+    def _record(
+        self, graph: Graph, module, quantize, dtype, threads, progress, cache_dir, adapters
+    ) -> None:
+        with Adapters(adapters, self._checkpoint) as merged:
+            weights = Weights(
+                self._checkpoint,
+                dtype=dtype,
+                quantize=quantize,
+                threads=threads,
+                progress=progress,
+                cache_dir=cache_dir,
+                adapters=merged,
+            )
+            try:
+                logits = module.forward(graph, self._hparams, weights)
+                weights.save()
+            finally:
+                weights.close()
         graph.program.set_output(logits.id)
         self._native_program = graph.program
         self.weight_bytes: int = graph.program.weight_bytes

@@ -57,18 +57,28 @@ class _Damaged(Exception):
 
 
 class PackedCache:
-    """The cache of one model in one format; `kind` is what `load` was asked for.
+    """The cache of one model in one format; `kind` is what `load` was asked for, `adapters` a
+    digest of those merged into the weights.
 
     `find` each matrix, `keep` what had to be packed, and `save` once all are there.
     """
 
-    def __init__(self, directory: Path, checkpoint: Checkpoint, kind: str, threads: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        checkpoint: Checkpoint,
+        kind: str,
+        threads: int,
+        adapters: str | None = None,
+    ) -> None:
         self._threads = threads
         self._holds = {
             "weights": checkpoint_digest(checkpoint, directory, threads),
             "kind": kind,
             "layout": _core.LAYOUT_VERSION,
         }
+        if adapters is not None:
+            self._holds["adapters"] = adapters
         key = hashlib.sha256(json.dumps(self._holds, sort_keys=True).encode()).hexdigest()
         self.path = directory / f"{key[:32]}.genfast"
         self._kept: dict[str, tuple[PackedShape, _core.Weight]] = {}

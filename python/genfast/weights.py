@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from genfast import _core
+from genfast.adapters import Adapters
 from genfast.checkpoint import Checkpoint, TensorView
 from genfast.errors import LoadError
 from genfast.expert_stack import ExpertStack
 from genfast.packed_cache import PackedCache, PackedShape
+from genfast.tensor_floats import to_float32
 
 _FORMATS = {"F32": "f32", "F16": "f16", "BF16": "bf16"}
 
@@ -32,7 +34,8 @@ class Weights:
     dtype: "auto" keeps each tensor's type; "float32", "bfloat16" convert. quantize: None, "int8" or
     "int4" for the matrices of matmuls. A matrix that gives logits, or that is also the embedding
     table, stays int8 in int4: 4 bits there cost more quality than they save. cache_dir: packed
-    matrices come from there, and `save` puts there those that did not.
+    matrices come from there, and `save` puts there those that did not. adapters: merged into the
+    weights before these are packed.
     """
 
     def __init__(
@@ -44,20 +47,25 @@ class Weights:
         threads: int = 0,
         progress: bool = True,
         cache_dir: Path | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
         self.checkpoint = checkpoint
+        self.adapters = adapters or Adapters([], checkpoint)
         self.dtype = dtype
         self.quantize = quantize
         self.threads = threads
         self.prefix = ""
         self._packed: dict[tuple, PackedWeight] = {}
         self._cache = (
-            PackedCache(cache_dir, checkpoint, quantize or dtype, threads) if cache_dir else None
+            PackedCache(cache_dir, checkpoint, quantize or dtype, threads, self.adapters.digest())
+            if cache_dir
+            else None
         )
         self._bar = _progress_bar(checkpoint.nbytes) if progress else None
 
     def save(self) -> None:
         """Keeps the matrices for the next load, once all were asked for."""
+        self.adapters.check_used()
         if self._cache is not None:
             self._cache.save()
 
@@ -82,6 +90,11 @@ class Weights:
     def __contains__(self, name: str) -> bool:
         return self.prefix + name in self.checkpoint
 
+    def _tensor(self, name: str, shape: tuple[int, ...]) -> TensorView:
+        view = self.checkpoint.tensor(self.prefix + name, shape)
+        self.adapters.asked(view.name)
+        return view
+
     def vector(
         self, *names: str, sizes: Sequence[int], order: Sequence[range] | None = None
     ) -> np.ndarray:
@@ -91,8 +104,8 @@ class Weights:
         """
         parts = []
         for name, size in zip(names, sizes, strict=True):
-            view = self.checkpoint.tensor(self.prefix + name, (size,))
-            parts.append(_to_float32(view))
+            view = self._tensor(name, (size,))
+            parts.append(to_float32(self.adapters.merged(view)))
             self._loaded(view.data.nbytes)
         if order is not None:
             parts = [parts[0][rows.start : rows.stop] for rows in order]
@@ -100,9 +113,9 @@ class Weights:
 
     def heads_vector(self, name: str, heads: int, head_dim: int) -> np.ndarray:
         """A tensor [heads, head_dim] as one float32 vector."""
-        view = self.checkpoint.tensor(self.prefix + name, (heads, head_dim))
+        view = self._tensor(name, (heads, head_dim))
         self._loaded(view.data.nbytes)
-        return _to_float32(view)
+        return to_float32(self.adapters.merged(view))
 
     def matrix(
         self,
@@ -125,15 +138,18 @@ class Weights:
         if key in self._packed:
             return self._packed[key]
         views = [
-            self.checkpoint.tensor(self.prefix + name, (cols, n) if transposed else (n, cols))
+            self._tensor(name, (cols, n) if transposed else (n, cols))
             for name, n in zip(names, rows, strict=True)
         ]
         shape = PackedShape(self._format(views, gives_logits, quantised), sum(rows), cols, gated)
         nbytes = sum(view.data.nbytes for view in views)
         whole_name = ",".join(view.name for view in views)
-        if order is not None:
-            views = [_rows_of(views[0], part) for part in order]
-        native = self._native(whole_name, shape, lambda: views, transposed)
+
+        def whole() -> list[TensorView]:
+            merged = [self.adapters.merged(view, transposed) for view in views]
+            return merged if order is None else [_rows_of(merged[0], part) for part in order]
+
+        native = self._native(whole_name, shape, whole, transposed)
         self._loaded(nbytes)
         label = names[0].removesuffix(".weight") + ("+" if len(names) > 1 else "")
         self._packed[key] = PackedWeight(label, native)
@@ -197,9 +213,9 @@ class Weights:
         first: how many rows belong to no id."""
         if tied:
             return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)
-        view = self.checkpoint.tensor(self.prefix + name, (rows, cols))
+        view = self._tensor(name, (rows, cols))
         self._loaded(view.data.nbytes)
-        view = _rows_of(view, range(first, rows))
+        view = _rows_of(self.adapters.merged(view), range(first, rows))
         native = _core.Weight.rows(view.data, view.dtype, rows - first, cols)
         return PackedWeight(name.removesuffix(".weight"), native)
 
@@ -229,11 +245,3 @@ def _rows_of(view: TensorView, rows: range) -> TensorView:
     size = view.data.nbytes // view.shape[0]
     data = view.data[rows.start * size : rows.stop * size]
     return replace(view, shape=(len(rows), *view.shape[1:]), data=data)
-
-
-def _to_float32(view: TensorView) -> np.ndarray:
-    if view.dtype == "BF16":
-        wide = view.data.view(np.uint8).tobytes()
-        return (np.frombuffer(wide, np.uint16).astype(np.uint32) << 16).view(np.float32)
-    kind = np.float32 if view.dtype == "F32" else np.float16
-    return np.frombuffer(view.data.tobytes(), kind).astype(np.float32)

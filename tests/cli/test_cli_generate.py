@@ -21,7 +21,7 @@ def test_generate_streams_to_stdout_and_figures_to_stderr(model, capsys):
 
 def test_generate_options_reach_load_and_generate(model, capsys):
     line = "generate x -m dir --quantize int8 --dtype float32 --kv-dtype int8 --threads 2 -q"
-    line += " --window 64 --sinks 4"
+    line += " --window 64 --sinks 4 --adapter one --adapter two"
     line += " --max-tokens 9 --temperature 0.5 --top-k 4 --top-p 0.9 --min-p 0.1 --seed 7"
     line += (
         " --cache-dir kept --repetition-penalty 1.1 --presence-penalty 0.2 --frequency-penalty -0.3"
@@ -40,6 +40,7 @@ def test_generate_options_reach_load_and_generate(model, capsys):
                 "window": 64,
                 "sinks": 4,
                 "device": "auto",
+                "adapters": ["one", "two"],
                 "threads": 2,
                 "cache_dir": "kept",
             },

@@ -77,6 +77,14 @@ def add_model(
     group.add_argument(
         "--sinks", type=int, metavar="N", default=0, help="with a window: keep the first N in sight"
     )
+    group.add_argument(
+        "--adapter",
+        metavar="DIR",
+        action="append",
+        dest="adapters",
+        default=[],
+        help="merge a LoRA adapter, a directory of PEFT, into the weights (may be repeated)",
+    )
     group.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     if threads:
         text = "default: all this process may use"
@@ -94,7 +102,7 @@ def open_model(args: argparse.Namespace) -> Any:
 
 def load_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keywords for `genfast.load` but for the directory and the threads."""
-    names = ("quantize", "dtype", "kv_dtype", "window", "sinks", "device")
+    names = ("quantize", "dtype", "kv_dtype", "window", "sinks", "device", "adapters")
     return {name: getattr(args, name) for name in names}
 
 
