@@ -55,6 +55,7 @@ class Program:
     token_ids: int
     positions: int
     weight_bytes: int
+    state_bytes: int
     weight_formats: list[str]
     names: list[str]
     def __init__(self) -> None: ...
@@ -148,6 +149,7 @@ class Engine:
         threads: int,
         isa: str,
         kv_pages: int,
+        state_slots: int,
         step_tokens: int,
         sequences: int,
         context: int,

@@ -98,11 +98,11 @@ class Weights:
             parts = [parts[0][rows.start : rows.stop] for rows in order]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def heads_vector(self, name: str, heads: int, head_dim: int) -> np.ndarray:
-        """A tensor [heads, head_dim] as one float32 vector."""
-        view = self.checkpoint.tensor(self.prefix + name, (heads, head_dim))
+    def array(self, name: str, *shape: int) -> np.ndarray:
+        """A small tensor of this shape, as float32."""
+        view = self.checkpoint.tensor(self.prefix + name, shape)
         self._loaded(view.data.nbytes)
-        return _to_float32(view)
+        return _to_float32(view).reshape(shape)
 
     def matrix(
         self,
@@ -113,24 +113,28 @@ class Weights:
         gives_logits: bool = False,
         gated: bool = False,
         order: Sequence[range] | None = None,
+        part: range | None = None,
         quantised: bool = True,
     ) -> PackedWeight:
         """Matrices [rows, cols] stacked and packed; transposed: stored as [cols, rows].
 
         gated: gate and up, whose matmul gives activation(gate) · up. order: which rows, where one
-        matrix holds them in another order than is wanted: q, k and v head by head, say. quantised:
-        false for a small matrix that decides much, a router's.
+        matrix holds them in another order than is wanted: q, k and v head by head, say. part: only
+        these rows of one matrix. quantised: false for a small matrix that decides much, a router's.
         """
-        key = (names, transposed)
+        key = (names, transposed, part)
         if key in self._packed:
             return self._packed[key]
         views = [
             self.checkpoint.tensor(self.prefix + name, (cols, n) if transposed else (n, cols))
             for name, n in zip(names, rows, strict=True)
         ]
+        whole_name = ",".join(view.name for view in views)
+        if part is not None:
+            views, rows = [_rows_of(views[0], part)], [len(part)]
+            whole_name += f"[{part.start}:{part.stop}]"
         shape = PackedShape(self._format(views, gives_logits, quantised), sum(rows), cols, gated)
         nbytes = sum(view.data.nbytes for view in views)
-        whole_name = ",".join(view.name for view in views)
         if order is not None:
             views = [_rows_of(views[0], part) for part in order]
         native = self._native(whole_name, shape, lambda: views, transposed)
