@@ -163,9 +163,10 @@ void bind_engine(py::module_& m) {
                      new Engine(std::move(program), layouts, options));
              }),
              py::kw_only(), py::arg("program"), py::arg("layouts"), py::arg("threads"),
-             py::arg("isa"), py::arg("kv_pages"), py::arg("state_slots"), py::arg("step_tokens"),
-             py::arg("sequences"), py::arg("context"), py::arg("vocabulary"), py::arg("check"),
-             py::arg("queue") = INT64_MAX, py::arg("prefix_cache") = true)
+             py::arg("isa"), py::arg("kv_pages"), py::arg("state_slots") = 0,
+             py::arg("step_tokens"), py::arg("sequences"), py::arg("context"),
+             py::arg("vocabulary"), py::arg("check"), py::arg("queue") = INT64_MAX,
+             py::arg("prefix_cache") = true)
         .def(
             "submit",
             [](Engine& engine, std::vector<int32_t> prompt, int64_t max_tokens,

@@ -149,7 +149,6 @@ class Engine:
         threads: int,
         isa: str,
         kv_pages: int,
-        state_slots: int,
         step_tokens: int,
         sequences: int,
         context: int,
@@ -157,6 +156,7 @@ class Engine:
         check: bool,
         queue: int = ...,
         prefix_cache: bool = True,
+        state_slots: int = 0,
     ) -> None: ...
     def submit(
         self,

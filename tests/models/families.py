@@ -1,23 +1,11 @@
-"""Tiny configs of every family, and their weights, a row each; see tools/make_family_goldens.py.
-
-The names and shapes of a model's tensors are transformers' own (they stand in the golden), the
-numbers are made again from them wherever they are needed.
-"""
+"""Tiny configs of every family, a row each; see family.py and tools/make_family_goldens.py."""
 
 from __future__ import annotations
 
-import json
-import zlib
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-
 import gpt_oss_cases
-import tiny_model
+import state_cases
+from family import NOBODY, of
 
-GOLDENS = Path(__file__).resolve().parents[1] / "goldens/families"
-NOBODY = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 LLAMA = {
     "hidden_size": 32,
     "intermediate_size": 44,
@@ -37,71 +25,7 @@ GPT = {
     "vocab_size": 64,
     **NOBODY,
 }
-MAMBA = {
-    "hidden_size": 32,
-    "state_size": 8,
-    "num_hidden_layers": 2,
-    "vocab_size": 64,
-    **NOBODY,
-}
 SLIDES = ["sliding_attention", "full_attention"]
-
-
-@dataclass(frozen=True)
-class Family:
-    """A config of `model_type`, under a name of its own."""
-
-    model_type: str
-    name: str
-    config: dict
-
-    @property
-    def id(self) -> str:
-        return f"{self.model_type}-{self.name}"
-
-    @property
-    def file(self) -> Path:
-        return GOLDENS / f"{self.id}.npz"
-
-    def full_config(self) -> dict:
-        return {"model_type": self.model_type, **self.config}
-
-    def tensors(self, shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
-        # Gemma multiplies its embedding by the root of the hidden size.
-        embed = 0.15 if self.model_type.startswith("gemma") else 1.2
-        return {name: numbers(name, tuple(shape), embed) for name, shape in shapes.items()}
-
-    def checksum(self, shapes: dict[str, list[int]]) -> int:
-        crc = zlib.crc32(json.dumps([self.full_config(), shapes], sort_keys=True).encode())
-        for name, tensor in self.tensors(shapes).items():
-            crc = zlib.crc32(tensor.tobytes(), zlib.crc32(name.encode(), crc))
-        return crc
-
-
-def numbers(name: str, shape: tuple[int, ...], embed: float) -> np.ndarray:
-    """A function of name and shape alone; far from trivial, as in tiny_model. float32, but of MXFP4
-    the bytes."""
-    u = tiny_model.uniform(3, name, shape)
-    if name.endswith("_blocks"):
-        return ((u + 1) * 128).astype(np.uint8)
-    if name.endswith("_scales"):
-        return (124 + u).astype(np.uint8)  # 2^-4 or 2^-3
-    if name.endswith(".bias"):
-        return (u * 0.4).astype(np.float32)
-    if name.endswith("A_log"):  # of states that last for a few tokens, not one
-        return u - np.float32(1)
-    if len(shape) == 1 or "norm" in name:
-        return (1 + 0.4 * u).astype(np.float32)
-    if "emb" in name or "wte" in name or "wpe" in name:
-        return (u * (0.6 if "pos" in name or "wpe" in name else embed)).astype(np.float32)
-    queries = ("q_proj", "k_proj", "c_attn", "query_key_value", "qkv", "Wqkv")
-    gain = 1.8 if any(part in name for part in queries) else 1.2
-    return (u * np.float32(gain * (3 / shape[-1]) ** 0.5)).astype(np.float32)
-
-
-def of(model_type: str, common: dict, /, **cases: dict) -> list[Family]:
-    return [Family(model_type, name, {**common, **changes}) for name, changes in cases.items()]
-
 
 CASES = [
     *of(
@@ -404,77 +328,9 @@ CASES = [
         norm_last={"do_layer_norm_before": False, "word_embed_proj_dim": 20},
         no_bias={"enable_bias": False, "tie_word_embeddings": False, "activation_function": "gelu"},
     ),
-    *of(
-        "mamba",
-        MAMBA,
-        base={},
-        bias={"use_bias": True, "tie_word_embeddings": False, "time_step_rank": 5},
-        odd={"hidden_size": 20, "expand": 3, "conv_kernel": 3, "use_conv_bias": False},
-    ),
-    *of(
-        "falcon_mamba",
-        MAMBA,
-        base={"tie_word_embeddings": False},
-        tied={"mixer_rms_eps": 1e-2},
-        odd={"hidden_size": 24, "expand": 1, "use_bias": True, "time_step_rank": 3},
-    ),
-    *of(
-        "mamba2",
-        {**MAMBA, "num_heads": 4, "head_dim": 16, "chunk_size": 8},
-        base={"n_groups": 1},
-        groups={"n_groups": 2, "tie_word_embeddings": True, "time_step_limit": [0.5, 2.0]},
-        odd={
-            "num_heads": 8,
-            "head_dim": 8,
-            "n_groups": 4,
-            "conv_kernel": 2,
-            "use_bias": True,
-            "use_conv_bias": False,
-            "layer_norm_epsilon": 1e-3,
-        },
-    ),
-    *of(
-        "bamba",
-        {
-            **LLAMA,
-            "num_hidden_layers": 3,
-            "mamba_n_heads": 8,
-            "mamba_d_state": 16,
-            "mamba_chunk_size": 8,
-        },
-        base={"attn_layer_indices": [1]},
-        groups={
-            "attn_layer_indices": [0, 2],
-            "mamba_n_groups": 2,
-            "mamba_d_head": 16,
-            "mamba_expand": 4,
-            "mamba_d_conv": 3,
-            "tie_word_embeddings": True,
-        },
-        biases={
-            "attention_bias": True,
-            "mlp_bias": True,
-            "mamba_proj_bias": True,
-            "mamba_conv_bias": False,
-            "time_step_limit": [0.2, 1.5],
-            "attn_layer_indices": [2],
-        },
-    ),
-    *of(
-        "jamba",
-        {**LLAMA, "num_hidden_layers": 3, "attn_layer_period": 3, "attn_layer_offset": 1},
-        base={"num_experts": 4},
-        dense={"num_experts": 1, "num_experts_per_tok": 1, "mamba_dt_rank": 5},
-        every={
-            "num_experts": 3,
-            "num_experts_per_tok": 1,
-            "expert_layer_period": 1,
-            "expert_layer_offset": 0,
-            "attn_layer_period": 2,
-            "mamba_d_state": 5,
-            "mamba_proj_bias": True,
-            "mamba_conv_bias": False,
-            "tie_word_embeddings": True,
-        },
-    ),
+    *of("mamba", state_cases.COMMON, **state_cases.MAMBA),
+    *of("falcon_mamba", state_cases.COMMON, **state_cases.FALCON_MAMBA),
+    *of("mamba2", {**state_cases.COMMON, **state_cases.HEADS}, **state_cases.MAMBA2),
+    *of("bamba", {**LLAMA, **state_cases.HYBRID}, **state_cases.BAMBA),
+    *of("jamba", {**LLAMA, **state_cases.EVERY_THIRD}, **state_cases.JAMBA),
 ]

@@ -36,24 +36,32 @@ GENFAST_INLINE Inputs inputs_of(const SelectiveScanArgs& a, const Block& b, int6
 template <bool by_channel, int count>
 GENFAST_INLINE void pass(const SelectiveScanArgs& a, const Block& b, int64_t t, const float* old,
                          float* state) {
-    const int64_t channels = a.heads * a.head_dim, from = b.group * a.N;
+    const int64_t channels = a.heads * a.head_dim, N = a.N;
+    // Copies: a vector's store could change what `a` points to, for all the compiler knows.
+    const float *A = a.A + b.channel, *B[count], *C[count];
+    const int lanes = b.lanes;
     Inputs in[count];
     Vec scaled[count], sum[count];
+#pragma GCC unroll 4
     for (int i = 0; i < count; ++i) {
         in[i] = inputs_of<by_channel>(a, b, t + i);
         scaled[i] = vmul(in[i].d, in[i].x);
         sum[i] = vzero();
+        B[i] = a.B.row(t + i) + b.group * N;
+        C[i] = a.C.row(t + i) + b.group * N;
     }
-    for (int64_t n = 0; n < a.N; ++n) {
+    for (int64_t n = 0; n < N; ++n) {
         Vec s = old ? vload(old + n * kLanes) : vzero();
-        Vec rate = by_channel ? vload_n(a.A + n * channels + b.channel, b.lanes) : vzero();
+        Vec rate = by_channel ? vload_n(A + n * channels, lanes) : vzero();
+#pragma GCC unroll 4
         for (int i = 0; i < count; ++i) {
             const Vec decay = by_channel ? vexp(vmul(in[i].d, rate)) : in[i].decay;
-            s = vfma(decay, s, vmul(scaled[i], vset(a.B.row(t + i)[from + n])));
-            sum[i] = vfma(s, vset(a.C.row(t + i)[from + n]), sum[i]);
+            s = vfma(decay, s, vmul(scaled[i], vset(B[i][n])));
+            sum[i] = vfma(s, vset(C[i][n]), sum[i]);
         }
         vstore(state + n * kLanes, s);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < count; ++i) {
         Vec y = vfma(vload_n(a.D + b.channel, b.lanes), in[i].x, sum[i]);
         if (a.z.data) y = vmul(y, vsilu(vload_n(a.z.row(t + i) + b.channel, b.lanes)));
