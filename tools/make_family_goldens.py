@@ -28,7 +28,8 @@ import transformers
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "models")]
 import tiny_model  # noqa: E402
-from families import CASES, Family  # noqa: E402
+from families import CASES  # noqa: E402
+from family import Family  # noqa: E402
 
 LENGTHS, CONTINUE, MIN_MARGIN = (5, 24), 64, 1e-2
 

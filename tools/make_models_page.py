@@ -18,13 +18,14 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/models")]
 import families  # noqa: E402
 import golden_cases  # noqa: E402
 from genfast import models  # noqa: E402
+from genfast.sizing import sizes_of  # noqa: E402
 
 PAGE = ROOT / "docs/models.md"
 HEAD = """\
 # Models
 
 One file in `python/genfast/models/` for each, named as Hugging Face's `model_type`. All of them
-have batching, beams, speculation, prefix reuse, guided output and every weight and cache format
+have batching, beams, prefix reuse, guided output and every weight and cache format
 (`quantize="int8"`, `"int4"`; routers of experts stay unquantised), and take LoRA adapters of PEFT,
 which are merged into the weights as these are packed (`genfast.load(…, adapters=[…])`; DoRA and
 gpt-oss's experts are refused by name). `genfast info --config config.json` tells whether a config
@@ -34,6 +35,9 @@ is understood, and what it takes.
 (Llama and GPT-2: 40) greedy tokens are transformers': `pytest tests/models/test_families.py
 tests/models/test_llama.py tests/models/test_gpt2.py`. `python tools/make_models_page.py` makes
 this page.
+
+"Guesses": whether requests speculate and prefixes can be saved to files; from [recurrent
+state](engine.md#recurrent-state) no wrong guess could be taken back.
 
 """
 
@@ -46,8 +50,15 @@ def goldens(model_type: str) -> list[Path]:
     return own + first
 
 
+def has_state(model_type: str) -> bool:
+    configs = [case.config for case in golden_cases.CASES.values()]
+    configs += [case.full_config() for case in families.CASES]
+    config = next(config for config in configs if config["model_type"] == model_type)
+    return sizes_of(config).state_bytes > 0
+
+
 def page() -> str:
-    rows = ["| model_type | what | configs | transformers |", "|---|---|---|---|"]
+    rows = ["| model_type | what | configs | transformers | guesses |", "|---|---|---|---|---|"]
     for name in models.supported():
         what = importlib.import_module(f"genfast.models.{name}").__doc__.splitlines()[0]
         files = goldens(name)
@@ -56,7 +67,8 @@ def page() -> str:
             with np.load(file) as golden:
                 made_by.add(str(golden["made_by"]).split()[1])
         rows.append(
-            f"| `{name}` | {what.rstrip('.')} | {len(files)} | {', '.join(sorted(made_by))} |"
+            f"| `{name}` | {what.rstrip('.')} | {len(files)} | {', '.join(sorted(made_by))} "
+            f"| {'no' if has_state(name) else 'yes'} |"
         )
     return HEAD + "\n".join(rows) + "\n"
 

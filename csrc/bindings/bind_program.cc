@@ -80,6 +80,8 @@ void bind_program(py::module_& m) {
                  return std::pair(v.rows, v.cols);
              })
         .def_property_readonly("weight_bytes", &Program::weight_bytes)
+        .def_property_readonly("state_bytes",
+                               [](const Program& p) { return p.state_floats() * sizeof(float); })
         .def_property_readonly("weight_formats",
                                [](const Program& p) {
                                    std::set<std::string> formats;

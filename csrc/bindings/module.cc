@@ -5,6 +5,7 @@ namespace genfast {
 void bind_activation(py::module_&);
 void bind_bound(py::module_&);
 void bind_attention(py::module_&);
+void bind_causal_conv1d(py::module_&);
 void bind_embed(py::module_&);
 void bind_engine(py::module_&);
 void bind_layer_norm(py::module_&);
@@ -18,6 +19,7 @@ void bind_rope(py::module_&);
 void bind_route(py::module_&);
 void bind_sample(py::module_&);
 void bind_sampler(py::module_&);
+void bind_selective_scan(py::module_&);
 void bind_softmax(py::module_&);
 void bind_speculation(py::module_&);
 void bind_swiglu(py::module_&);
@@ -53,6 +55,7 @@ PYBIND11_MODULE(_core, m) {
     bind_activation(ops);
     bind_bound(ops);
     bind_attention(ops);
+    bind_causal_conv1d(ops);
     bind_embed(ops);
     bind_layer_norm(ops);
     bind_matmul(ops);
@@ -62,6 +65,7 @@ PYBIND11_MODULE(_core, m) {
     bind_rope(ops);
     bind_route(ops);
     bind_sample(ops);
+    bind_selective_scan(ops);
     bind_softmax(ops);
     bind_swiglu(ops);
 }

@@ -30,7 +30,7 @@ DraftModel::DraftModel(std::shared_ptr<const Program> program, const std::vector
                        const ExecutorOptions& options)
     : vocabulary_(vocabulary),
       cache_(layouts, kv_pages, true),
-      executor_(std::move(program), cache_.layers(), limits, pool, options),
+      executor_(std::move(program), cache_.layers(), {}, limits, pool, options),
       scratch_(sample_scratch_bytes(vocabulary)) {}
 
 double DraftModel::seconds(int64_t guesses) const {

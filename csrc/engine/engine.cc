@@ -46,8 +46,9 @@ Engine::Engine(std::shared_ptr<const Program> program, const std::vector<KvLayou
                EngineOptions options)
     : options_(std::move(options)),
       pool_(options_.threads > 0 ? options_.threads : default_threads(), true),
-      cache_(layouts, options_.kv_pages, options_.prefix_cache),
-      executor_(program, cache_.layers(), limits_of(options_), pool_,
+      cache_(layouts, options_.kv_pages, options_.prefix_cache, program->state_floats(),
+             options_.state_slots),
+      executor_(program, cache_.layers(), cache_.states().slots(), limits_of(options_), pool_,
                 {options_.isa, false, options_.check}),
       decoder_(pool_, executor_.kernels(), cache_, options_.vocabulary, options_.context),
       scheduler_(cache_, executor_.limits(), cost_, sight_of(*program)),
@@ -142,6 +143,7 @@ bool Engine::forked() const {
 }
 
 std::vector<std::byte> Engine::export_kv(const std::vector<int32_t>& tokens) {
+    require(!cache_.states().any(), "recurrent state is not exported");
     KvSequence known;
     {
         std::lock_guard lock(mutex_);
@@ -159,6 +161,7 @@ std::vector<std::byte> Engine::export_kv(const std::vector<int32_t>& tokens) {
 
 int64_t Engine::import_kv(const std::vector<int32_t>& tokens, const std::byte* pages,
                           size_t bytes) {
+    require(!cache_.states().any(), "recurrent state is not imported");
     size_t page = size_t(cache_.page_bytes());
     int64_t count = int64_t(tokens.size());
     require(count % kPageTokens == 0 && bytes == page * size_t(count / kPageTokens), "found ",
@@ -197,6 +200,9 @@ std::map<std::string, double> Engine::stats() const {
     stats["kv_pages_used"] = double(cache_.in_use());
     stats["kv_pages_free"] = double(cache_.available());
     stats["kv_pages_kept"] = double(cache_.kept());
+    stats["state_slots"] = double(cache_.states().count());
+    stats["state_slots_used"] = double(cache_.states().in_use());
+    stats["state_snapshots"] = double(cache_.states().snapshots());
     return stats;
 }
 
@@ -272,7 +278,8 @@ void Engine::run_step() {
     for (const Share& share : shares_) {
         const Sequence& sequence = *share.sequence;
         int64_t row = int64_t(token_ids_.size());
-        spans_.push_back({row, share.rows, share.start, sequence.kv.pages.data()});
+        const KvSequence& kv = sequence.kv;
+        spans_.push_back({row, share.rows, share.start, kv.pages.data(), kv.state, kv.state_out()});
         const std::vector<int32_t>& draft = share.draft.tokens;
         if (const auto& masks = share.request->spec.masks; masks && !draft.empty())
             masks->post_draft(draft);

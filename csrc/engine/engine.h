@@ -26,6 +26,7 @@ struct EngineOptions {
     int threads = 0;            // 0: default_threads()
     std::string isa;            // "": the default
     int64_t kv_pages = 64;      // of 32 tokens, shared by all requests
+    int64_t state_slots = 0;    // of recurrent state, where the program has any
     int64_t step_tokens = 512;  // most tokens a step
     int64_t sequences = 64;     // most requests that run at once
     int64_t context = 2048;     // most tokens of one request

@@ -1,6 +1,7 @@
 #include "engine/kv_cache.h"
 
 #include <cstring>
+#include <utility>
 
 #include "core/error.h"
 
@@ -13,12 +14,14 @@ int64_t whole_runs(int64_t pages) {
 
 }  // namespace
 
-KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep)
+KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
+                 int64_t state_floats, int64_t slots)
     : references_(size_t(whole_runs(pages)) * kRunPages, 0),
       run_used_(size_t(whole_runs(pages)), 0),
       free_(int64_t(references_.size())),
       keep_(keep),
       tree_(free_),
+      states_(state_floats, slots, free_),
       kept_at_(references_.size()) {
     size_t runs = run_used_.size(), bytes = 0;
     require(runs > 0, "a KV cache needs at least one page");
@@ -48,16 +51,36 @@ KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep)
     }
 }
 
+// The tree's match; with recurrent state only as far as there is a snapshot.
+PrefixTree::Match KvCache::find(const std::vector<int32_t>& tokens, int64_t limit) const {
+    PrefixTree::Match match = tree_.find(tokens.data(), limit);
+    if (!states_.any()) return match;
+    std::vector<int32_t>& pages = match.pages;
+    while (!pages.empty() && states_.snapshot(pages.back()) < 0) pages.pop_back();
+    match.last = pages.empty() ? PrefixTree::kRoot : tree_.node_of(pages.back());
+    match.partial_page = -1;
+    match.partial_tokens = 0;
+    return match;
+}
+
 int64_t KvCache::known(const std::vector<int32_t>& tokens, int64_t limit) const {
     if (!keep_) return 0;
-    PrefixTree::Match match = tree_.find(tokens.data(), limit);
+    PrefixTree::Match match = find(tokens, limit);
     return int64_t(match.pages.size()) * kPageTokens + match.partial_tokens;
 }
 
 int64_t KvCache::attach(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t limit) {
     if (!keep_) return 0;
-    PrefixTree::Match match = tree_.find(tokens.data(), limit);
+    PrefixTree::Match match = find(tokens, limit);
     for (int32_t page : match.pages) reference(page);
+    if (states_.any()) {
+        sequence.branch = match.whole_tokens;
+        if (!match.pages.empty()) {
+            sequence.state = states_.snapshot(match.pages.back());
+            states_.reference(sequence.state);
+            states_.touch(match.pages.back());
+        }
+    }
     sequence.entered = int64_t(match.pages.size());
     sequence.last = match.last;
     sequence.pages = std::move(match.pages);
@@ -83,7 +106,10 @@ bool KvCache::grow(KvSequence& sequence, int64_t tokens) {
 KvSequence KvCache::fork(const KvSequence& sequence) {
     for (int32_t page : sequence.pages)
         if (page >= 0) reference(page);
-    return sequence;
+    if (sequence.state >= 0) states_.reference(sequence.state);
+    KvSequence other = sequence;
+    other.fresh = -1;
+    return other;
 }
 
 KvSequence KvCache::fork(const KvSequence& sequence, int64_t tokens) {
@@ -94,6 +120,7 @@ KvSequence KvCache::fork(const KvSequence& sequence, int64_t tokens) {
 }
 
 bool KvCache::own(KvSequence& sequence, int64_t token) {
+    if (!own_state(sequence)) return false;
     size_t index = size_t(token / kPageTokens);
     if (index >= sequence.pages.size()) return true;
     int32_t& page = sequence.pages[index];
@@ -104,6 +131,19 @@ bool KvCache::own(KvSequence& sequence, int64_t token) {
     unreference(page);
     page = copy;
     return true;
+}
+
+bool KvCache::own_state(KvSequence& sequence) {
+    if (!states_.any() || sequence.fresh >= 0) return true;
+    if (sequence.state >= 0 && states_.references(sequence.state) == 1) return true;
+    sequence.fresh = states_.take();
+    return sequence.fresh >= 0;
+}
+
+void KvCache::settle(KvSequence& sequence) {
+    if (sequence.fresh < 0) return;
+    if (sequence.state >= 0) states_.unreference(sequence.state);
+    sequence.state = std::exchange(sequence.fresh, -1);
 }
 
 void KvCache::remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached) {
@@ -118,6 +158,8 @@ void KvCache::remember(KvSequence& sequence, const std::vector<int32_t>& tokens,
         unreference(page);
         page = entry.page;
     }
+    if (states_.any() && cached > 0 && cached % kPageTokens == 0)
+        states_.keep(sequence.pages[size_t(cached / kPageTokens) - 1], sequence.state);
 }
 
 void KvCache::forget(KvSequence& sequence, int64_t kept, int64_t token) {
@@ -132,6 +174,8 @@ void KvCache::forget(KvSequence& sequence, int64_t kept, int64_t token) {
 void KvCache::release(KvSequence& sequence) {
     for (size_t i = sequence.pages.size(); i-- > 0;)
         if (sequence.pages[i] >= 0) unreference(sequence.pages[i]);
+    for (int32_t slot : {sequence.state, sequence.fresh})
+        if (slot >= 0) states_.unreference(slot);
     sequence = {};
 }
 
@@ -141,6 +185,13 @@ double KvCache::share_of(const KvSequence& sequence) const {
     for (int32_t page : sequence.pages)
         if (page >= 0 && references_[size_t(page)] > 1) held -= 1 - 1.0 / references_[size_t(page)];
     return held;
+}
+
+double KvCache::bytes_of(const KvSequence& sequence) const {
+    double bytes = double(page_bytes()) * share_of(sequence);
+    for (int32_t slot : {sequence.state, sequence.fresh})
+        if (slot >= 0) bytes += double(states_.slot_bytes()) / states_.references(slot);
+    return bytes;
 }
 
 void KvCache::read_page(int32_t page, std::byte* to) const {
@@ -224,6 +275,7 @@ void KvCache::drop_oldest() {
     int32_t page = kept_.front();
     kept_.pop_front();
     tree_.erase(page);
+    states_.drop(page);
     ++free_;
     --run_used_[size_t(page / kRunPages)];
 }

@@ -8,6 +8,9 @@
 // A page is free, in use by one or more sequences, or kept: nobody uses it, but the prefix tree
 // knows its tokens. Kept pages count as free: the one unused for longest goes first. Pages in use
 // by several are never written; who needs to write gets a copy.
+//
+// A program with recurrent state has a slot for each sequence beside its pages (state_cache.h). Of
+// a prefix that the tree knows, only so much is of use then as some snapshot follows.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +19,7 @@
 
 #include "core/buffer.h"
 #include "engine/prefix_tree.h"
+#include "engine/state_cache.h"
 #include "program/ops.h"
 
 namespace genfast {
@@ -26,6 +30,11 @@ struct KvSequence {
     int64_t forgotten = 0;       // how many are -1: the first ones after sinks
     int64_t entered = 0;
     PrefixTree::Node last = PrefixTree::kRoot;  // of the last page entered
+    int32_t state = -1;                         // slot of the state after the cached tokens
+    int32_t fresh = -1;                         // slot for the state after the next step
+    int64_t branch = 0;  // tokens that the tree knew, of which no snapshot was left
+
+    int32_t state_out() const { return fresh >= 0 ? fresh : state; }
 };
 
 static inline int64_t pages_for(int64_t tokens) {
@@ -35,10 +44,12 @@ static inline int64_t pages_for(int64_t tokens) {
 class KvCache {
   public:
     // layouts: one a layer. pages is rounded up to whole runs. keep: whether pages stay when their
-    // sequence ends, for prompts that begin alike.
-    KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep);
+    // sequence ends, for prompts that begin alike. state_floats, slots: of recurrent state.
+    KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
+            int64_t state_floats = 0, int64_t slots = 0);
 
     const std::vector<LayerCache>& layers() const { return layers_; }
+    const StateCache& states() const { return states_; }
     int64_t pages() const { return int64_t(references_.size()); }
     int64_t available() const { return free_ + int64_t(kept_.size()); }
     int64_t kept() const { return int64_t(kept_.size()); }
@@ -61,19 +72,27 @@ class KvCache {
     KvSequence fork(const KvSequence& sequence);
     // The same of the first tokens only; for caches that do not keep pages.
     KvSequence fork(const KvSequence& sequence, int64_t tokens);
-    // Whoever else uses the page of this token, the sequence has a copy of its own from now on.
-    // False when pages are short.
+    // Whoever else uses the page of this token, the sequence has a copy of its own from now on; and
+    // a slot that the state after it can be written to. False when pages or slots are short.
     bool own(KvSequence& sequence, int64_t token);
+    // A step is computed: what it wrote is the sequence's state.
+    void settle(KvSequence& sequence);
     // Lets others find the pages that are complete: the first `cached` tokens are in the cache. A
-    // page that holds what another holds already is given back for that one.
+    // page that holds what another holds already is given back for that one. The state after a
+    // complete page becomes its snapshot.
     void remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached);
     // Gives back the pages that hold only tokens from `kept` (the same in every call) on and before
     // `token`: no layer looks at these.
     void forget(KvSequence& sequence, int64_t kept, int64_t token);
     void release(KvSequence& sequence);  // gives all pages back
 
-    // Its pages, where one that n sequences use counts as 1/n.
+    // Its pages, where one that n sequences use counts as 1/n; and the bytes of these and of its
+    // state, likewise.
     double share_of(const KvSequence& sequence) const;
+    double bytes_of(const KvSequence& sequence) const;
+    int64_t bytes_in_use() const {
+        return page_bytes() * in_use() + states_.slot_bytes() * states_.in_use();
+    }
 
     // What a page holds, in every layer; the bytes of one depend on the layouts alone.
     void read_page(int32_t page, std::byte* to) const;
@@ -89,6 +108,8 @@ class KvCache {
         }
     };
 
+    PrefixTree::Match find(const std::vector<int32_t>& tokens, int64_t limit) const;
+    bool own_state(KvSequence& sequence);
     int32_t append_page(KvSequence& sequence);  // its number; -1: none is left
     // For place `index` of a sequence, after the page `before` (-1: none).
     int32_t take_page(int64_t index, int32_t before);
@@ -106,6 +127,7 @@ class KvCache {
     int64_t free_ = 0, shared_ = 0;    // pages; shared: with several references
     bool keep_;
     PrefixTree tree_;
+    StateCache states_;
     std::list<int32_t> kept_;  // the one unused for longest first
     std::vector<std::list<int32_t>::iterator> kept_at_;
 };

@@ -45,8 +45,7 @@ void Meter::step(const std::vector<Share>& shares,
                  double attention_seconds) {
     Clock::time_point now = Clock::now();
     double cpu = pool_.cpu_seconds(), cpu_spent = cpu - cpu_at_;
-    double held = std::chrono::duration<double>(now - measured_).count() *
-                  double(cache_.page_bytes());  // by one page
+    double passed = std::chrono::duration<double>(now - measured_).count();
     cpu_at_ = cpu;
     measured_ = now;
 
@@ -57,31 +56,34 @@ void Meter::step(const std::vector<Share>& shares,
         outputs += double(share.outputs);
     }
     double attending = seconds > 0 ? std::min(1.0, attention_seconds / seconds) : 0;
-    double token_bytes = double(cache_.page_bytes()) / kPageTokens,
-           weights = weight_bytes(all.rows);
+    double weights = weight_bytes(all.rows);
+    double token_bytes = double(cache_.page_bytes()) / kPageTokens;
+    double state_bytes = 2 * double(cache_.states().slot_bytes());  // read and written
+    auto own_bytes = [&](const Share& share) {
+        return token_bytes * double(share.start + 2 * share.rows) + state_bytes;
+    };
     for (const Share& share : shares) {
         StepSize own;
         own.add(share.start, share.rows);
         double rows = double(own.rows) / double(all.rows);
         double keys = double(own.attended) / double(all.attended);
-        double bytes = weights * rows + token_bytes * double(share.start + 2 * share.rows);
+        double bytes = weights * rows + own_bytes(share);
         if (outputs > 0) bytes += output_bytes_ * double(share.outputs) / outputs;
         std::lock_guard lock(share.request->mutex);
         share.request->cost.cpu_seconds += cpu_spent * ((1 - attending) * rows + attending * keys);
         share.request->cost.bytes_moved += bytes;
     }
     for (const auto& request : holders) {
-        double pages = cache_.share_of(request->kv);
-        for (const Beam& beam : request->beams()) pages += cache_.share_of(beam.kv);
+        double held = cache_.bytes_of(request->kv);
+        for (const Beam& beam : request->beams()) held += cache_.bytes_of(beam.kv);
         std::lock_guard lock(request->mutex);
-        request->cost.kv_byte_seconds += held * pages;
+        request->cost.kv_byte_seconds += held * passed;
     }
 
     total_.cpu_seconds += cpu_spent;
     total_.bytes_moved += weights + (outputs > 0 ? output_bytes_ : 0);
-    for (const Share& share : shares)
-        total_.bytes_moved += token_bytes * double(share.start + 2 * share.rows);
-    total_.kv_byte_seconds += held * double(cache_.in_use());
+    for (const Share& share : shares) total_.bytes_moved += own_bytes(share);
+    total_.kv_byte_seconds += passed * double(cache_.bytes_in_use());
     step_seconds_[size_t(steps_) % kRemembered] = float(seconds);
     steps_ += 1;
     tokens_ += double(all.rows);

@@ -16,6 +16,7 @@ PrefixTree::Match PrefixTree::find(const int32_t* tokens, int64_t count) const {
         match.pages.push_back(found->second.page);
         match.last = found->second.node;
     }
+    match.whole_tokens = done;
     // The neighbours in the map's order are those with the longest beginning in common.
     int64_t rest = std::min<int64_t>(count - done, kPageTokens);
     Key key{match.last, {}};

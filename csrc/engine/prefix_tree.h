@@ -29,11 +29,13 @@ class PrefixTree {
         Node last = kRoot;
         int32_t partial_page = -1;
         int64_t partial_tokens = 0;
+        int64_t whole_tokens = 0;  // of the full pages
     };
 
     explicit PrefixTree(int64_t pages) : places_(size_t(pages), nodes_.end()) {}
 
     Match find(const int32_t* tokens, int64_t count) const;
+    Node node_of(int32_t page) const { return places_[size_t(page)]->second.node; }
 
     struct Entry {
         Node node;

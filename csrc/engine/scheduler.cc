@@ -92,11 +92,28 @@ std::vector<Share> Scheduler::next_step(Clock::time_point now) {
         rows = cost_.rows_within(soon, size, sequence.cached, rows);
         if (i + 1 < prompts.size()) rows = std::min(rows, std::max(rows / 2, kFewRows));
         if (step.size() > decoding && rows < std::min(kFewRows, wanted)) break;
+        rows = until_snapshot(request->spec, sequence, rows);
         if (!make_room(request, sequence, rows, step)) continue;
         size.add(sequence.cached, rows);
         take(request, sequence, rows, step);
     }
     return step;
+}
+
+// Of the next rows of a prompt, those up to where its state is worth a snapshot: the last page that
+// the same prompt could begin after, the end of what the tree knew of it already (somebody else
+// began alike, and others will), and any page, if the step does not reach those.
+int64_t Scheduler::until_snapshot(const RequestSpec& spec, const Sequence& sequence,
+                                  int64_t rows) const {
+    if (!cache_.states().any() || !cache_.keeps()) return rows;
+    const int64_t context = int64_t(sequence.context.size());
+    const int64_t end = sequence.cached + rows;
+    auto rows_to = [&](int64_t token) {
+        const int64_t page = token / kPageTokens * kPageTokens;
+        return page > sequence.cached && page < end ? page - sequence.cached : rows;
+    };
+    const int64_t least = std::min(rows_to(sequence.kv.branch), rows_to(reusable(spec, context)));
+    return least < rows || end == context ? least : rows_to(end);
 }
 
 void Scheduler::decode(const Pointer& request, StepSize& size, std::vector<Share>& step) {
@@ -141,7 +158,7 @@ void Scheduler::take(const Pointer& request, Sequence& sequence, int64_t rows,
 // More rows for what may come next, as far as there is room that nobody else needs now.
 void Scheduler::speculate(Share& share, int64_t requests, StepSize& size) {
     Request& request = *share.request;
-    if (request.search) return;
+    if (request.search || cache_.states().any()) return;
     const RequestSpec& spec = request.spec;
     if (wants_prompt_outputs(spec)) return;
     int64_t known = int64_t(request.context.size());
@@ -169,6 +186,7 @@ void Scheduler::speculate(Share& share, int64_t requests, StepSize& size) {
 void Scheduler::computed(const Share& share, int64_t rejected) {
     Sequence& sequence = *share.sequence;
     sequence.cached = share.start + share.rows - rejected;
+    cache_.settle(sequence.kv);
     cache_.remember(sequence.kv, sequence.context, sequence.cached);
     if (sight_.window > 0)
         cache_.forget(sequence.kv, sight_.sinks, sequence.cached - sight_.window + 1);
@@ -209,7 +227,7 @@ bool Scheduler::start(const Pointer& request) {
     request->cached =
         cache_.attach(request->kv, request->context, reusable(request->spec, context));
     int64_t tokens = whole ? context : std::min(context, request->cached + limits_.tokens);
-    if (!cache_.grow(request->kv, tokens)) {
+    if (!cache_.own(request->kv, request->cached) || !cache_.grow(request->kv, tokens)) {
         cache_.release(request->kv);
         request->cached = 0;
         return false;
@@ -284,7 +302,7 @@ void Scheduler::restore(Request& request, Beam& beam) {
     beam.cached = request.cached;
     // Without a prefix tree another beam may have more. With a window it may have forgotten it.
     for (const Beam& other : request.beams()) {
-        if (&other == &beam || cache_.keeps() || sight_.window > 0) break;
+        if (&other == &beam || cache_.keeps() || sight_.window > 0 || cache_.states().any()) break;
         auto end = beam.context.begin() + most;
         int64_t common = std::mismatch(beam.context.begin(), end, other.context.begin()).first -
                          beam.context.begin();

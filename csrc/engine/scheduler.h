@@ -7,7 +7,10 @@
 // as long (cost_model.h), and of that at most half while more prompts wait. When pages run out, the
 // last in order gives its own back and is recomputed later, from what the prefix tree still knows
 // then. A request that decodes may get more rows than its one, for tokens that are only guessed
-// (speculation.h).
+// (speculation.h); not with recurrent state, which no row can be taken back from.
+//
+// Recurrent state can only be taken up where a snapshot was left: at the end of a step that ends a
+// page. So steps end where others may want to begin (see until_snapshot).
 //
 // None of this changes any result: a row's bits do not depend on what else is in its step.
 #pragma once
@@ -85,6 +88,7 @@ class Scheduler {
     bool is_being_computed(const Request& request) const;
     void decode(const Pointer& request, StepSize& size, std::vector<Share>& step);
     void take(const Pointer& request, Sequence& sequence, int64_t rows, std::vector<Share>& step);
+    int64_t until_snapshot(const RequestSpec& spec, const Sequence& sequence, int64_t rows) const;
     void speculate(Share& share, int64_t requests, StepSize& size);
     bool make_room(const Pointer& request, Sequence& sequence, int64_t rows,
                    const std::vector<Share>& step);

@@ -19,14 +19,16 @@ std::vector<Tapped> tap_program(std::shared_ptr<const Program> program,
     for (const std::string& name : names) ids.push_back(program->find(name));
 
     ThreadPool pool(threads > 0 ? threads : default_threads());
-    KvCache cache(layouts, pages_for(tokens), false);
+    KvCache cache(layouts, pages_for(tokens), false, program->state_floats(), 2);
     Limits limits{tokens, tokens, 1, tokens, pool.size()};
-    Executor executor(program, cache.layers(), limits, pool, {isa, true, false});
+    Executor executor(program, cache.layers(), cache.states().slots(), limits, pool,
+                      {isa, true, false});
     KvSequence sequence;
     std::vector<int32_t> rows(token_ids.size());
+    cache.own(sequence, 0);
     cache.grow(sequence, tokens);
     std::iota(rows.begin(), rows.end(), 0);  // the positions and the output rows at once
-    SequenceSpan span{0, tokens, 0, sequence.pages.data()};
+    SequenceSpan span{0, tokens, 0, sequence.pages.data(), -1, sequence.state_out()};
     Step step{tokens, token_ids.data(), rows.data(), tokens, rows.data(), &span, 1};
     executor.run(step);
 

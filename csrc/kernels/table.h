@@ -11,6 +11,7 @@
 #include "kernels/activation/activation.h"
 #include "kernels/attention/attention.h"
 #include "kernels/bound/bound.h"
+#include "kernels/causal_conv1d/causal_conv1d.h"
 #include "kernels/embed/embed.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/logprobs/logprobs.h"
@@ -22,17 +23,20 @@
 #include "kernels/rope/rope.h"
 #include "kernels/route/route.h"
 #include "kernels/sample/sample.h"
+#include "kernels/selective_scan/selective_scan.h"
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
 #include "kernels/truncate/truncate.h"
 
-#define GENFAST_KERNELS(row)                                                                    \
-    row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)         \
-        row(embed, EmbedArgs) row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs)        \
-            row(matmul, MatmulArgs) row(moe, MoeArgs) row(pack, PackArgs) row(probe, ProbeArgs) \
-                row(rms_norm, RmsNormArgs) row(rope, RopeArgs) row(rope_table, RopeTableArgs)   \
-                    row(route, RouteArgs) row(sample, SampleArgs) row(softmax, SoftmaxArgs)     \
-                        row(swiglu, SwigluArgs) row(truncate, TruncateArgs)
+#define GENFAST_KERNELS(row)                                                                 \
+    row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)      \
+        row(causal_conv1d, CausalConv1dArgs) row(selective_scan, SelectiveScanArgs)          \
+            row(embed, EmbedArgs) row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) \
+                row(matmul, MatmulArgs) row(moe, MoeArgs) row(pack, PackArgs)                \
+                    row(probe, ProbeArgs) row(rms_norm, RmsNormArgs) row(rope, RopeArgs)     \
+                        row(rope_table, RopeTableArgs) row(route, RouteArgs)                 \
+                            row(sample, SampleArgs) row(softmax, SoftmaxArgs)                \
+                                row(swiglu, SwigluArgs) row(truncate, TruncateArgs)
 
 namespace genfast {
 

@@ -45,9 +45,11 @@ double check_tolerance(const Program& program, const Instruction& instruction) {
 }  // namespace
 
 Executor::Executor(std::shared_ptr<const Program> program, std::vector<LayerCache> caches,
-                   Limits limits, ThreadPool& pool, ExecutorOptions options)
+                   StateSlots states, Limits limits, ThreadPool& pool, ExecutorOptions options)
     : program_(std::move(program)),
       caches_(std::move(caches)),
+      states_(states),
+      state_offsets_(program_->state_offsets()),
       limits_(limits),
       pool_(pool),
       options_(std::move(options)),
@@ -61,27 +63,52 @@ Executor::Executor(std::shared_ptr<const Program> program, std::vector<LayerCach
     size_t scratch = most_scratch(*program_, kernels_, limits_, caches_);
     if (options_.check) scratch = std::max(scratch, most_scratch(*program_, ref, limits_, caches_));
     scratch_ = Buffer(scratch);
-    bound_ = bind_all(kernels_, buffers_);
+    bound_ = bind_all(kernels_, buffers_, false);
     for (const Instruction& instruction : program_->instructions())
         attends_.push_back(std::string(instruction.op->name) == "attention");
     if (options_.check) {
         shadow_arena_ = Buffer(plan_.bytes);
         shadows_ = slots(*program_, plan_, shadow_arena_);
-        reference_ = bind_all(ref, shadows_);
+        shadow_states_ = Buffer(size_t(state_offsets_.back() * limits_.sequences) * sizeof(float));
+        reference_ = bind_all(ref, shadows_, true);
     }
 }
 
-std::vector<BoundOp> Executor::bind_all(const Kernels& kernels,
-                                        const std::vector<float*>& outputs) const {
+std::vector<BoundOp> Executor::bind_all(const Kernels& kernels, const std::vector<float*>& outputs,
+                                        bool shadow) const {
     std::vector<BoundOp> bound;
-    for (const Instruction& instruction : program_->instructions()) {
+    for (size_t i = 0; i < program_->instructions().size(); ++i) {
+        const Instruction& instruction = program_->instructions()[i];
         // Inputs always come from the real run; only the output goes elsewhere in a check.
         std::vector<float*> buffers = buffers_;
         buffers[instruction.output] = outputs[instruction.output];
-        bound.push_back(instruction.op->bind(
-            {*program_, instruction, kernels, buffers, caches_, scratch_.data(), limits_}));
+        bound.push_back(instruction.op->bind({*program_, instruction, kernels, buffers, caches_,
+                                              state_of(i, shadow), scratch_.data(), limits_}));
     }
     return bound;
+}
+
+StateSlots Executor::state_of(size_t instruction, bool shadow) const {
+    float* slots = shadow ? shadow_states_.as<float>() : states_.data;
+    int64_t stride = shadow ? state_offsets_.back() : states_.stride;
+    return slots ? StateSlots{slots + state_offsets_[instruction], stride} : StateSlots{};
+}
+
+// A kernel may write the state where it read it: what the reference begins with is put aside.
+Step Executor::with_shadow_states(size_t instruction, Step step) {
+    const StateSlots from = state_of(instruction, false), to = state_of(instruction, true);
+    const int64_t floats = state_offsets_[instruction + 1] - state_offsets_[instruction];
+    shadow_spans_.assign(step.spans, step.spans + step.span_count);
+    for (int64_t i = 0; i < step.span_count; ++i) {
+        SequenceSpan& span = shadow_spans_[size_t(i)];
+        span.state_out = int32_t(i);
+        if (const float* state = from.before(span)) {
+            std::copy_n(state, floats, to.after(span));
+            span.state_in = span.state_out;
+        }
+    }
+    step.spans = shadow_spans_.data();
+    return step;
 }
 
 // A step in the middle of a prompt wants no outputs: kernels need not know of zero rows.
@@ -122,8 +149,10 @@ bool Executor::run_checked(const Step& step, const std::atomic<bool>* cancel) {
     for (size_t i = 0; i < bound_.size(); ++i) {
         if (cancel && cancel->load()) return false;
         if (nothing_to_do(i, step)) continue;
+        const Step again =
+            program_->instructions()[i].op->state ? with_shadow_states(i, step) : step;
         pool_.run([&](Team& team) { bound_[i](step, team); });
-        pool_.run([&](Team& team) { reference_[i](step, team); });
+        pool_.run([&](Team& team) { reference_[i](again, team); });
         compare(program_->instructions()[i], step);
     }
     return true;

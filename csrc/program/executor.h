@@ -26,8 +26,9 @@ struct ExecutorOptions {
 
 class Executor {
   public:
-    Executor(std::shared_ptr<const Program> program, std::vector<LayerCache> caches, Limits limits,
-             ThreadPool& pool, ExecutorOptions options);
+    // states: slots of Program::state_floats() for the sequences of a step.
+    Executor(std::shared_ptr<const Program> program, std::vector<LayerCache> caches,
+             StateSlots states, Limits limits, ThreadPool& pool, ExecutorOptions options);
 
     // False when cancelled. Throws std::runtime_error when a check finds a difference.
     bool run(const Step& step, const std::atomic<bool>* cancel = nullptr);
@@ -48,10 +49,15 @@ class Executor {
     bool run_checked(const Step& step, const std::atomic<bool>* cancel);
     void compare(const Instruction& instruction, const Step& step) const;
     std::string kernel_name(const Instruction& instruction) const;
-    std::vector<BoundOp> bind_all(const Kernels& kernels, const std::vector<float*>& outputs) const;
+    std::vector<BoundOp> bind_all(const Kernels& kernels, const std::vector<float*>& outputs,
+                                  bool shadow) const;
+    StateSlots state_of(size_t instruction, bool shadow) const;
+    Step with_shadow_states(size_t instruction, Step step);
 
     std::shared_ptr<const Program> program_;
     std::vector<LayerCache> caches_;
+    StateSlots states_;
+    std::vector<int64_t> state_offsets_;
     Limits limits_;
     ThreadPool& pool_;
     ExecutorOptions options_;
@@ -60,6 +66,8 @@ class Executor {
     Buffer arena_, scratch_, shadow_arena_;
     std::vector<float*> buffers_, shadows_;  // by value
     std::vector<BoundOp> bound_, reference_;
+    Buffer shadow_states_;  // a slot a sequence of the step
+    std::vector<SequenceSpan> shadow_spans_;
     std::vector<bool> attends_;  // by instruction
     double attention_seconds_ = 0;
 };

@@ -14,7 +14,7 @@ const float* Binding::floats(int input) const {
 
 const OpSpec* find_op(const std::string& name) {
     std::string known;
-    for (const OpSpec* table : {kAttentionOps, kMatrixOps, kRowOps})
+    for (const OpSpec* table : {kAttentionOps, kMatrixOps, kRowOps, kStateOps})
         for (const OpSpec* op = table; op->name; ++op) {
             if (name == op->name) return op;
             known += cat(known.empty() ? "" : ", ", op->name);

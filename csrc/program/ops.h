@@ -44,6 +44,7 @@ struct Binding {
     const Kernels& kernels;
     const std::vector<float*>& buffers;     // of computed values
     const std::vector<LayerCache>& caches;  // a row an attention layer
+    StateSlots state;                       // of this instruction, if it keeps any
     std::byte* scratch;
     Limits limits;
 
@@ -65,10 +66,12 @@ struct OpSpec {
     size_t (*scratch)(const Program&, const Instruction&, const Kernels&, const Limits&,
                       const std::vector<LayerCache>&);  // may be null
     BoundOp (*bind)(const Binding&);
+    // Floats that it keeps of a sequence from step to step; null: none.
+    int64_t (*state)(const Program&, const Instruction&) = nullptr;
 };
 
 // Each ends with a row without a name.
-extern const OpSpec kAttentionOps[], kMatrixOps[], kRowOps[];
+extern const OpSpec kAttentionOps[], kMatrixOps[], kRowOps[], kStateOps[];
 
 const OpSpec* find_op(const std::string& name);  // throws std::invalid_argument
 

@@ -92,6 +92,16 @@ int64_t Program::weight_bytes() const {
     return bytes;
 }
 
+std::vector<int64_t> Program::state_offsets() const {
+    constexpr int64_t kLine = 16;  // floats: no two instructions share a cache line
+    std::vector<int64_t> offsets = {0};
+    for (const Instruction& instruction : instructions_) {
+        int64_t floats = instruction.op->state ? instruction.op->state(*this, instruction) : 0;
+        offsets.push_back(offsets.back() + round_up(floats, kLine));
+    }
+    return offsets;
+}
+
 std::string Program::shape_text(ValueId id) const {
     const Value& value = values_[id];
     std::string rows = value.rows == kTokens    ? "T"

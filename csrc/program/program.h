@@ -68,7 +68,11 @@ class Program {
     ValueId output() const { return output_; }
     ValueId find(const std::string& name) const;  // throws std::out_of_range with close names
     int64_t weight_bytes() const;                 // of all matrices, each counted once
-    std::string shape_text(ValueId id) const;     // "[T, 576]"
+    // Recurrent state: where in a sequence's slot each instruction's floats begin, and behind the
+    // last how many there are in all.
+    std::vector<int64_t> state_offsets() const;
+    int64_t state_floats() const { return state_offsets().back(); }
+    std::string shape_text(ValueId id) const;  // "[T, 576]"
 
   private:
     std::vector<Value> values_;

@@ -55,6 +55,7 @@ class Program:
     token_ids: int
     positions: int
     weight_bytes: int
+    state_bytes: int
     weight_formats: list[str]
     names: list[str]
     def __init__(self) -> None: ...
@@ -155,6 +156,7 @@ class Engine:
         check: bool,
         queue: int = ...,
         prefix_cache: bool = True,
+        state_slots: int = 0,
     ) -> None: ...
     def submit(
         self,

@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from genfast.model import Model
 
 
+def refuse_guesses(model: Model, draft: Any, sampling: Sampling) -> None:
+    """ValueError where guesses are asked of a model with recurrent state."""
+    asked = f"draft={draft!r}" if draft is not None else f"speculate={sampling.speculate!r}"
+    if model.state_bytes and (draft is not None or sampling.speculate is True):
+        raise ValueError(
+            f"{asked} is not allowed: {model.config['model_type']} has recurrent state, from which "
+            "a wrong guess cannot be taken back"
+        )
+
+
 class Drafts:
     """Those that requests of one model named; each joins its engine once."""
 
@@ -75,6 +85,11 @@ class Drafts:
             raise ValueError(
                 f"draft: {draft.path} has a vocabulary of {draft.vocab_size} tokens, this model of "
                 f"{self._vocab_size}; they must be the same"
+            )
+        if draft.state_bytes:
+            raise ValueError(
+                f"draft: {draft.path} ({draft.config['model_type']}) has recurrent state, from "
+                "which a wrong guess cannot be taken back"
             )
         if draft.tokenizer is None or self._tokenizer is None:
             return

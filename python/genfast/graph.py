@@ -63,6 +63,13 @@ class Graph:
         finally:
             self._scope.pop()
 
+    def check_window(self, model_type: str) -> None:
+        """ValueError where a window was asked for and there is nothing that looks back."""
+        if self._window and not self.attention_layers:
+            raise ValueError(
+                f"window={self._window} is not allowed: {model_type} has no attention layers"
+            )
+
     # --- ops ----------------------------------------------------------------------------------
 
     def embed(
@@ -224,6 +231,57 @@ class Graph:
         out = self._append("attention", inputs, attributes, name)
         self.attention_layers.append(AttentionLayer(kv_heads, head_dim))
         return out
+
+    def causal_conv1d(
+        self,
+        x: Tensor,
+        weight: np.ndarray,
+        bias: np.ndarray | None = None,
+        *,
+        first: int = 0,
+        activation: str = "none",
+        name="conv",
+    ) -> Tensor:
+        """Each channel's weighted sum of its last W tokens, those before this step included:
+        weight [W, C] → [T, C]. first: of the columns of x, the first of the C."""
+        inputs = [x, self._constant(weight), self._constant(bias)]
+        attributes = {"first": first, "activation": activation}
+        return self._append("causal_conv1d", inputs, attributes, name)
+
+    def selective_scan(
+        self,
+        x: Tensor,
+        dt: Tensor,
+        bc: Tensor,
+        gate: Tensor | None,
+        *,
+        rates: np.ndarray,
+        skip: np.ndarray,
+        dt_bias: np.ndarray | None = None,
+        heads: int,
+        head_dim: int,
+        state: int,
+        groups: int = 1,
+        first: tuple[int, int, int, int] = (0, 0, 0, 0),
+        dt_limits: tuple[float, float] = (0.0, float("inf")),
+        name="scan",
+    ) -> Tensor:
+        """The recurrence of Mamba and Mamba 2, see `genfast.ops.selective_scan`.
+
+        first: where the columns of x, of dt, of B and then C, and of the gate begin. rates: A.
+        """
+        inputs = [x, dt, bc, gate, *map(self._constant, (rates, skip, dt_bias))]
+        attributes = {
+            "heads": heads,
+            "head_dim": head_dim,
+            "state": state,
+            "groups": groups,
+            "by_channel": rates.ndim == 2,
+            "dt_min": float(dt_limits[0]),
+            "dt_max": float(dt_limits[1]),
+        }
+        attributes |= zip(("first", "first_dt", "first_bc", "first_z"), first, strict=True)
+        return self._append("selective_scan", inputs, attributes, name)
 
     def swiglu(self, x: Tensor, *, activation: str = "silu", name="swiglu") -> Tensor:
         """activation(gate) · up for x = gate, up side by side: [rows, 2F] → [rows, F]."""

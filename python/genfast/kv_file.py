@@ -40,6 +40,14 @@ def _identity(model: Model) -> dict[str, str]:
     }
 
 
+def refuse_state(model: Model) -> None:
+    """ValueError where a prefix is more than keys and values."""
+    if model.state_bytes:
+        raise ValueError(
+            f"{model.config['model_type']} has recurrent state, which these files do not hold"
+        )
+
+
 def save(path: str | os.PathLike, model: Model, tokens: list[int], pages: np.ndarray) -> int:
     """Writes the pages of the first tokens; returns of how many. Atomic: a new file or the old."""
     from safetensors.numpy import save as to_bytes

@@ -21,7 +21,7 @@ from genfast.chat_turn import Chats
 from genfast.checkpoint import Checkpoint
 from genfast.confidence import Calibrated
 from genfast.config import Fields, read_config, read_object
-from genfast.drafts import Drafts
+from genfast.drafts import Drafts, refuse_guesses
 from genfast.errors import ComputeError
 from genfast.fingerprint import Fingerprint
 from genfast.generation import Run, astream_all, finish_all, gather, start, stream_all
@@ -30,7 +30,7 @@ from genfast.graph import Graph
 from genfast.guided import Grammars
 from genfast.infill import Infills
 from genfast.kv_file import PAGE_TOKENS
-from genfast.kv_memory import kv_pages
+from genfast.kv_memory import budget_bytes, kv_pages, state_slots
 from genfast.prompts import Prompt, PromptReader
 from genfast.receipt import Receipt, receipt_of
 from genfast.results import Chunk, Generation, Score
@@ -126,6 +126,7 @@ class Model(Calibrated, Chats, Infills):
             finally:
                 weights.close()
         graph.program.set_output(logits.id)
+        graph.check_window(self.config["model_type"])
         self._native_program = graph.program
         self.weight_bytes: int = graph.program.weight_bytes
 
@@ -142,13 +143,18 @@ class Model(Calibrated, Chats, Infills):
         ]
         self.kv_page_bytes: int = sum(layout.page_bytes for layout in self._layouts)
         self.kv_bytes_per_token: int = self.kv_page_bytes // PAGE_TOKENS
+        self.state_bytes: int = graph.program.state_bytes
+        budget = budget_bytes(kv_cache_bytes)
+        slots = state_slots(self.state_bytes, self.kv_page_bytes, _SEQUENCES, budget)
+        budget -= slots * self.state_bytes
         self._threads = threads
         self._engine = _core.Engine(
             program=graph.program,
             layouts=self._layouts,
             threads=threads,
             isa="",
-            kv_pages=kv_pages(self.kv_page_bytes, self.context_length, _SEQUENCES, kv_cache_bytes),
+            kv_pages=kv_pages(self.kv_page_bytes, self.context_length, _SEQUENCES, budget),
+            state_slots=slots,
             step_tokens=_STEP_TOKENS,
             sequences=_SEQUENCES,
             context=self.context_length,
@@ -256,6 +262,7 @@ class Model(Calibrated, Chats, Infills):
         Whole pages of 32 tokens: returns how many tokens that is. The file begins with what made
         it (weights, tokenizer, formats, instruction set); `load_kv` refuses it elsewhere.
         """
+        kv_file.refuse_state(self)
         ids = self._prompts.one(prompt)
         self.logits(ids, start=len(ids) - 1)
         return kv_file.save(path, self, ids, self._engine.export_kv(ids))
@@ -266,6 +273,7 @@ class Model(Calibrated, Chats, Infills):
         Returns how many tokens it holds, fewer when the cache has no room. LoadError for a file
         that another model made, or that is none.
         """
+        kv_file.refuse_state(self)
         tokens, pages = kv_file.load(path, self)
         return self._engine.import_kv(tokens, pages)
 
@@ -330,6 +338,7 @@ class Model(Calibrated, Chats, Infills):
         )
         if sampling.stop and self.tokenizer is None:
             raise ValueError("stop needs a tokenizer, and this directory has none")
+        refuse_guesses(self, draft, sampling)
         drafter = self._drafts.find(draft, self._engine, sampling)
         sampling = self._calibrated(sampling)
         seed = secrets.randbits(64) if sampling.seed is None else sampling.seed

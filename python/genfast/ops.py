@@ -13,10 +13,12 @@ import numpy as np
 
 from genfast import _core
 from genfast.draw_ops import certainty, log_softmax, logprobs, sample, truncate
+from genfast.state_ops import causal_conv1d, selective_scan
 
 __all__ = [
     "attention",
     "bound",
+    "causal_conv1d",
     "certainty",
     "embed",
     "gelu",
@@ -31,6 +33,7 @@ __all__ = [
     "rope_table",
     "route",
     "sample",
+    "selective_scan",
     "silu",
     "softmax",
     "swiglu",

@@ -6,6 +6,7 @@ numbers follow every model there is a file for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class Sizes:
     matrices: tuple[Matrix, ...]
     vector_bytes: int
     kv_heads: tuple[tuple[int, int], ...]  # (heads, head dimension) of every attention layer
+    state_bytes: int  # of recurrent state, a sequence, however long it is
 
     def weight_bytes(self, fmt: str) -> int:
         """Bytes of all weights in one of FORMATS."""
@@ -113,8 +115,9 @@ class _Weights:
         self.vectors[names] = sum(sizes)
         return np.broadcast_to(np.float32(0), (sum(sizes),))
 
-    def heads_vector(self, name: str, heads: int, head_dim: int) -> np.ndarray:
-        return self.vector(name, sizes=[heads * head_dim])
+    def array(self, name: str, *shape: int) -> np.ndarray:
+        self.vectors[(name,)] = math.prod(shape)
+        return np.broadcast_to(np.float32(0), shape)
 
     def matrix(
         self,
@@ -125,10 +128,12 @@ class _Weights:
         gives_logits: bool = False,
         gated: bool = False,
         order: Sequence[range] | None = None,
+        part: range | None = None,
         quantised: bool = True,
     ) -> Matrix:
-        made = Matrix(sum(rows), cols, logits=gives_logits, gated=gated, plain=not quantised)
-        return self.matrices.setdefault((names, transposed), made)
+        count = sum(rows) if part is None else len(part)
+        made = Matrix(count, cols, logits=gives_logits, gated=gated, plain=not quantised)
+        return self.matrices.setdefault((names, transposed, part), made)
 
     def expert_stack(
         self, prefix: str, experts: int, hidden: int, ffn: int
@@ -144,7 +149,7 @@ class _Weights:
     def embedding(self, name: str, rows: int, cols: int, *, tied: bool, first: int = 0) -> Matrix:
         if tied:
             return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)
-        return self.matrices.setdefault(((name,), False), Matrix(rows, cols, table=True))
+        return self.matrices.setdefault(((name,), False, None), Matrix(rows, cols, table=True))
 
 
 @dataclass(frozen=True)
@@ -153,11 +158,12 @@ class _Tensor:
 
 
 class _Graph:
-    """Stands in for `genfast.graph.Graph`: follows the shapes, notes attention and experts."""
+    """Stands in for `genfast.graph.Graph`: follows the shapes, notes attention, state, experts."""
 
     def __init__(self) -> None:
         self.token_ids = self.positions = _Tensor(("T", 1))
         self.attention_layers: list[tuple[int, int]] = []
+        self.state_floats = 0  # of a sequence; see csrc/program/ops_state.cc
         self.idle_parameters = 0  # of experts that a token does not visit
 
     @contextmanager
@@ -174,6 +180,17 @@ class _Graph:
         self, qkv: _Tensor, *, heads: int, kv_heads: int, head_dim: int, **options: Any
     ) -> _Tensor:
         self.attention_layers.append((kv_heads, head_dim))
+        return _Tensor(("T", heads * head_dim))
+
+    def causal_conv1d(self, x: _Tensor, weight: np.ndarray, *args: Any, **options: Any) -> _Tensor:
+        width, channels = weight.shape
+        self.state_floats += _round_up((width - 1) * channels)
+        return _Tensor(("T", channels))
+
+    def selective_scan(
+        self, *args: Any, heads: int, head_dim: int, state: int, **options: Any
+    ) -> _Tensor:
+        self.state_floats += heads * _round_up(head_dim) * state
         return _Tensor(("T", heads * head_dim))
 
     def route(self, logits: _Tensor, k: int, **options: Any) -> _Tensor:
@@ -214,8 +231,14 @@ def sizes_of(config: dict[str, Any], file: Path | str = "config.json") -> Sizes:
         logits_parameters=sum(m.rows * m.cols for m in matrices if m.logits),
         vocab_size=settings.vocab_size,
         context=settings.context,
-        layers=len(graph.attention_layers),
+        layers=settings.layers,
         matrices=matrices,
         vector_bytes=4 * vectors,
         kv_heads=tuple(graph.attention_layers),
+        state_bytes=4 * graph.state_floats,
     )
+
+
+def _round_up(floats: int) -> int:
+    """To cache lines."""
+    return -(-floats // 16) * 16

@@ -111,11 +111,11 @@ class Weights:
             parts = [parts[0][rows.start : rows.stop] for rows in order]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def heads_vector(self, name: str, heads: int, head_dim: int) -> np.ndarray:
-        """A tensor [heads, head_dim] as one float32 vector."""
-        view = self._tensor(name, (heads, head_dim))
+    def array(self, name: str, *shape: int) -> np.ndarray:
+        """A small tensor of this shape, as float32."""
+        view = self._tensor(name, shape)
         self._loaded(view.data.nbytes)
-        return to_float32(self.adapters.merged(view))
+        return to_float32(self.adapters.merged(view)).reshape(shape)
 
     def matrix(
         self,
@@ -126,28 +126,33 @@ class Weights:
         gives_logits: bool = False,
         gated: bool = False,
         order: Sequence[range] | None = None,
+        part: range | None = None,
         quantised: bool = True,
     ) -> PackedWeight:
         """Matrices [rows, cols] stacked and packed; transposed: stored as [cols, rows].
 
         gated: gate and up, whose matmul gives activation(gate) · up. order: which rows, where one
-        matrix holds them in another order than is wanted: q, k and v head by head, say. quantised:
-        false for a small matrix that decides much, a router's.
+        matrix holds them in another order than is wanted: q, k and v head by head, say. part: only
+        these rows of one matrix. quantised: false for a small matrix that decides much, a router's.
         """
-        key = (names, transposed)
+        key = (names, transposed, part)
         if key in self._packed:
             return self._packed[key]
         views = [
             self._tensor(name, (cols, n) if transposed else (n, cols))
             for name, n in zip(names, rows, strict=True)
         ]
-        shape = PackedShape(self._format(views, gives_logits, quantised), sum(rows), cols, gated)
-        nbytes = sum(view.data.nbytes for view in views)
         whole_name = ",".join(view.name for view in views)
+        nbytes = sum(view.data.nbytes for view in views)
+        if part is not None:
+            nbytes = nbytes // rows[0] * len(part)
+            rows, order = [len(part)], [part]
+            whole_name += f"[{part.start}:{part.stop}]"
+        shape = PackedShape(self._format(views, gives_logits, quantised), sum(rows), cols, gated)
 
         def whole() -> list[TensorView]:
             merged = [self.adapters.merged(view, transposed) for view in views]
-            return merged if order is None else [_rows_of(merged[0], part) for part in order]
+            return merged if order is None else [_rows_of(merged[0], rows) for rows in order]
 
         native = self._native(whole_name, shape, whole, transposed)
         self._loaded(nbytes)

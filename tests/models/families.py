@@ -1,23 +1,11 @@
-"""Tiny configs of every family, and their weights, a row each; see tools/make_family_goldens.py.
-
-The names and shapes of a model's tensors are transformers' own (they stand in the golden), the
-numbers are made again from them wherever they are needed.
-"""
+"""Tiny configs of every family, a row each; see family.py and tools/make_family_goldens.py."""
 
 from __future__ import annotations
 
-import json
-import zlib
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-
 import gpt_oss_cases
-import tiny_model
+import state_cases
+from family import NOBODY, of
 
-GOLDENS = Path(__file__).resolve().parents[1] / "goldens/families"
-NOBODY = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 LLAMA = {
     "hidden_size": 32,
     "intermediate_size": 44,
@@ -38,61 +26,6 @@ GPT = {
     **NOBODY,
 }
 SLIDES = ["sliding_attention", "full_attention"]
-
-
-@dataclass(frozen=True)
-class Family:
-    """A config of `model_type`, under a name of its own."""
-
-    model_type: str
-    name: str
-    config: dict
-
-    @property
-    def id(self) -> str:
-        return f"{self.model_type}-{self.name}"
-
-    @property
-    def file(self) -> Path:
-        return GOLDENS / f"{self.id}.npz"
-
-    def full_config(self) -> dict:
-        return {"model_type": self.model_type, **self.config}
-
-    def tensors(self, shapes: dict[str, list[int]]) -> dict[str, np.ndarray]:
-        # Gemma multiplies its embedding by the root of the hidden size.
-        embed = 0.15 if self.model_type.startswith("gemma") else 1.2
-        return {name: numbers(name, tuple(shape), embed) for name, shape in shapes.items()}
-
-    def checksum(self, shapes: dict[str, list[int]]) -> int:
-        crc = zlib.crc32(json.dumps([self.full_config(), shapes], sort_keys=True).encode())
-        for name, tensor in self.tensors(shapes).items():
-            crc = zlib.crc32(tensor.tobytes(), zlib.crc32(name.encode(), crc))
-        return crc
-
-
-def numbers(name: str, shape: tuple[int, ...], embed: float) -> np.ndarray:
-    """A function of name and shape alone; far from trivial, as in tiny_model. float32, but of MXFP4
-    the bytes."""
-    u = tiny_model.uniform(3, name, shape)
-    if name.endswith("_blocks"):
-        return ((u + 1) * 128).astype(np.uint8)
-    if name.endswith("_scales"):
-        return (124 + u).astype(np.uint8)  # 2^-4 or 2^-3
-    if name.endswith(".bias"):
-        return (u * 0.4).astype(np.float32)
-    if len(shape) == 1 or "norm" in name:
-        return (1 + 0.4 * u).astype(np.float32)
-    if "emb" in name or "wte" in name or "wpe" in name:
-        return (u * (0.6 if "pos" in name or "wpe" in name else embed)).astype(np.float32)
-    queries = ("q_proj", "k_proj", "c_attn", "query_key_value", "qkv", "Wqkv")
-    gain = 1.8 if any(part in name for part in queries) else 1.2
-    return (u * np.float32(gain * (3 / shape[-1]) ** 0.5)).astype(np.float32)
-
-
-def of(model_type: str, common: dict, /, **cases: dict) -> list[Family]:
-    return [Family(model_type, name, {**common, **changes}) for name, changes in cases.items()]
-
 
 CASES = [
     *of(
@@ -395,4 +328,9 @@ CASES = [
         norm_last={"do_layer_norm_before": False, "word_embed_proj_dim": 20},
         no_bias={"enable_bias": False, "tie_word_embeddings": False, "activation_function": "gelu"},
     ),
+    *of("mamba", state_cases.COMMON, **state_cases.MAMBA),
+    *of("falcon_mamba", state_cases.COMMON, **state_cases.FALCON_MAMBA),
+    *of("mamba2", {**state_cases.COMMON, **state_cases.HEADS}, **state_cases.MAMBA2),
+    *of("bamba", {**LLAMA, **state_cases.HYBRID}, **state_cases.BAMBA),
+    *of("jamba", {**LLAMA, **state_cases.EVERY_THIRD}, **state_cases.JAMBA),
 ]

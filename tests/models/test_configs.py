@@ -56,3 +56,66 @@ def test_parameters_are_those_published(name):
     sizes = sizes_of(json.loads((CONFIGS / name).read_text()), name)
     assert sizes.parameters / 1e9 == pytest.approx(in_all, rel=0.005)
     assert sizes.active_parameters / 1e9 == pytest.approx(active or in_all, rel=0.02)
+
+
+# Of families without a config there: the fields of the published ones, parameters in billions, and
+# the bytes of a state: layers * 4 * channels * (N + W - 1), with B and C beside the channels that
+# Mamba 2 convolves.
+WRITTEN = {
+    "state-spaces/mamba-2.8b-hf": (
+        {"model_type": "mamba", "hidden_size": 2560, "num_hidden_layers": 64, "vocab_size": 50280},
+        (2.77, None),
+        64 * 4 * 5120 * (16 + 3),
+    ),
+    "mistralai/Mamba-Codestral-7B-v0.1": (
+        {"model_type": "mamba2", "vocab_size": 32768},
+        (7.29, None),
+        64 * 4 * (8192 * 128 + 3 * (8192 + 2 * 8 * 128)),
+    ),
+    "tiiuae/falcon-mamba-7b": (
+        {
+            "model_type": "falcon_mamba",
+            "hidden_size": 4096,
+            "num_hidden_layers": 64,
+            "vocab_size": 65024,
+            "tie_word_embeddings": False,
+        },
+        (7.27, None),
+        64 * 4 * 8192 * (16 + 3),
+    ),
+    "ibm-ai-platform/Bamba-9B": (
+        {
+            "model_type": "bamba",
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "vocab_size": 128256,
+            "attn_layer_indices": [9, 18, 27],
+            "mamba_d_state": 128,
+        },
+        (9.78, None),
+        29 * 4 * (8192 * 128 + 3 * (8192 + 2 * 128)),
+    ),
+    "ai21labs/Jamba-v0.1": (
+        {
+            "model_type": "jamba",
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "vocab_size": 65536,
+        },
+        (51.6, 12.1),
+        28 * 4 * 8192 * (16 + 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_states_are_as_large_as_they_should_be(name):
+    config, (in_all, active), state_bytes = WRITTEN[name]
+    sizes = sizes_of(config, name)
+    assert sizes.parameters / 1e9 == pytest.approx(in_all, rel=0.005)
+    assert sizes.active_parameters / 1e9 == pytest.approx(active or in_all, rel=0.005)
+    assert sizes.state_bytes == state_bytes

@@ -10,7 +10,8 @@ import pytest
 import genfast
 import tiny_model
 import tolerance
-from families import CASES, Family
+from families import CASES
+from family import Family
 
 # The bound, and far more than the roundings of two or three layers in float32.
 CLOSE = 1e-4

@@ -212,6 +212,7 @@ int main() {
     bad_input();
     threads();
     kv_cache();
+    state_cache();
     crowd_of_callers();
     amx_tiles();
     for (const std::string& isa : available_isas()) {

@@ -9,6 +9,7 @@ namespace genfast {
 void expect(bool condition, const std::string& what);
 
 void kv_cache();
+void state_cache();
 void threads();    // threads.cc
 void amx_tiles();  // amx.cc
 

@@ -22,15 +22,9 @@
 #pragma once
 
 #include "kernels/attention/kv_layout.h"
+#include "kernels/sequence_span.h"
 
 namespace genfast {
-
-struct SequenceSpan {
-    int64_t row;           // first row of the sequence in this step
-    int64_t rows;          // tokens of it in this step
-    int64_t start;         // its tokens already in the cache
-    const int32_t* pages;  // ceil((start + rows) / 32) page numbers
-};
 
 struct AttentionArgs {
     const float* qkv;

@@ -73,13 +73,14 @@ def collect(model: str | None, config: str | None, context: int | None = None) -
         "vocab_size": sizes.vocab_size,
         "context": sizes.context,
         "files_bytes": _files_bytes(directory),
+        "state_bytes": sizes.state_bytes,
         "kv_bytes_per_token": {fmt: sizes.kv_bytes_per_token(fmt) for fmt in KV_FORMATS},
         "memory": {
             fmt: {
                 "weights_bytes": sizes.weight_bytes(fmt),
                 "kv_dtype": kv_types[fmt],
                 "kv_tokens": tokens,
-                "kv_bytes": tokens * sizes.kv_bytes_per_token(kv_types[fmt]),
+                "kv_bytes": tokens * sizes.kv_bytes_per_token(kv_types[fmt]) + sizes.state_bytes,
             }
             for fmt in FORMATS
         },
@@ -119,6 +120,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(f"files       {size(facts['files_bytes'])}{dtype}")
     per_token = ", ".join(f"{fmt} {size(n)}" for fmt, n in facts["kv_bytes_per_token"].items())
     lines.append(f"KV a token  {per_token}")
+    if facts["state_bytes"]:
+        lines.append(f"state       {size(facts['state_bytes'])} a sequence, however long")
     lines += ["", "memory              weights    KV cache       together"]
     for fmt, row in facts["memory"].items():
         total = size(row["weights_bytes"] + row["kv_bytes"])

@@ -83,6 +83,7 @@ class Layers:
         bias: bool = False,
         gated: bool = False,
         order: Sequence[range] | None = None,
+        part: range | None = None,
         quantised: bool = True,
         name: str,
         **options,
@@ -95,6 +96,7 @@ class Layers:
             cols=x.shape[1],
             gated=gated,
             order=order,
+            part=part,
             quantised=quantised,
         )
         vector = None

@@ -63,7 +63,7 @@ def parallel(g: Graph, cfg: Config, w: Weights, rotations: Sequence[Tensor | Non
             h = layers.linear(normed, *names, rows=rows, bias=cfg.qkv_bias, name="qkv")
             if cfg.normed:
                 weights = [
-                    w.heads_vector(f"{p}self_attn.{n}_norm.weight", heads, cfg.head_dim)
+                    w.array(f"{p}self_attn.{n}_norm.weight", heads, cfg.head_dim).ravel()
                     for n, heads in (("q", cfg.heads), ("k", cfg.kv_heads))
                 ]
                 weight = np.concatenate(weights)

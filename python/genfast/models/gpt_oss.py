@@ -76,9 +76,9 @@ def feed_forward(layers: Layers, cfg: Config, h: Tensor, i: int, residual: Tenso
     )
     routes = g.route(scores, cfg.experts_a_token, scoring="softmax_of_chosen")
     experts = w.expert_stack(f"{p}experts.", cfg.experts, hidden, ffn)
-    up = w.heads_vector(f"{p}experts.gate_up_proj_bias", cfg.experts, 2 * ffn)
+    up = w.array(f"{p}experts.gate_up_proj_bias", cfg.experts, 2 * ffn)
     up = up.reshape(cfg.experts, ffn, 2).swapaxes(1, 2).ravel()  # gates and ups take turns
-    down = w.heads_vector(f"{p}experts.down_proj_bias", cfg.experts, hidden)
+    down = w.array(f"{p}experts.down_proj_bias", cfg.experts, hidden).ravel()
     return g.moe(
         h, routes, experts, biases=(up, down), activation="clamped_silu", residual=residual
     )

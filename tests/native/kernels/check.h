@@ -98,5 +98,6 @@ void check_attention(Check&);  // attention.cc
 void check_experts(Check&);    // experts.cc: route, moe
 void check_rows(Check&);       // rows.cc: what works row by row, or number by number
 void check_sampling(Check&);   // sampling.cc: sample, logprobs
+void check_state(Check&);      // state.cc: causal_conv1d, selective_scan
 
 }  // namespace genfast

@@ -31,6 +31,7 @@ int main(int count, char** arguments) {
         check_rows(check);
         check_experts(check);
         check_sampling(check);
+        check_state(check);
         if (isa == "amx") check.digests.erase("matmul bf16");  // its sums are other bits
         for (const auto& [kind, digest] : check.digests) {
             const uint64_t first = digests.emplace(kind, digest).first->second;

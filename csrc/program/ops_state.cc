@@ -1,0 +1,135 @@
+// Ops that keep recurrent state.
+#include <limits>
+
+#include "program/op_checks.h"
+
+namespace genfast {
+namespace {
+
+// `cols` columns of a value of the step's tokens, from the attribute's on.
+void check_columns(const Program& p, const Instruction& i, size_t index, const char* what,
+                   const char* first, int64_t cols) {
+    const Value& v = floats(p, i, index, what, kTokens);
+    const int64_t from = i.integer(first);
+    require(from >= 0 && from + cols <= v.cols, what, " has ", v.cols, " columns, expected ", cols,
+            " from ", first, "=", from, " on");
+}
+
+// ---- causal_conv1d(x, weight, bias)
+// -----------------------------------------------------------
+Shape check_conv(const Program& p, const Instruction& i) {
+    const Value& weight = floats(p, i, 1, "weight");
+    require(weight.rows >= 2 && weight.rows <= kMaxConvWidth, "weight has ", weight.rows,
+            " rows, expected a width of 2 to ", kMaxConvWidth);
+    check_columns(p, i, 0, "x", "first", weight.cols);
+    if (present(i, 2)) floats(p, i, 2, "bias", 1, weight.cols);
+    const Activation kind = activation_named(i.text("activation", "none"));
+    require(kind == Activation::none || kind == Activation::silu,
+            "activation must be none or silu");
+    return {kTokens, weight.cols};
+}
+
+int64_t state_conv(const Program& p, const Instruction& i) {
+    const Value& weight = p.values()[size_t(i.inputs[1])];
+    return conv1d_state_floats(weight.cols, weight.rows);
+}
+
+BoundOp bind_conv(const Binding& b) {
+    auto* kernel = b.kernels.causal_conv1d;
+    CausalConv1dArgs fixed{};
+    fixed.x = b.floats(0);
+    fixed.weight = b.floats(1);
+    fixed.bias = b.floats(2);
+    fixed.out = b.out();
+    fixed.state = b.state;
+    fixed.C = b.value(1).cols;
+    fixed.W = b.value(1).rows;
+    fixed.columns = b.value(0).cols;
+    fixed.first = b.instruction.integer("first");
+    fixed.activation = activation_named(b.instruction.text("activation", "none"));
+    return [=](const Step& step, Team& team) {
+        CausalConv1dArgs args = fixed;
+        args.spans = step.spans;
+        args.span_count = step.span_count;
+        kernel(args, team);
+    };
+}
+
+// ---- selective_scan(x, dt, bc, z, A, D, dt_bias)
+// ----------------------------------------------
+struct ScanSizes {
+    int64_t heads, head_dim, N, groups;
+    bool by_channel;
+
+    explicit ScanSizes(const Instruction& i)
+        : heads(i.integer("heads")),
+          head_dim(i.integer("head_dim")),
+          N(i.integer("state")),
+          groups(i.integer("groups", 1)),
+          by_channel(i.integer("by_channel") != 0) {}
+    int64_t channels() const { return heads * head_dim; }
+    int64_t rates() const { return by_channel ? channels() : heads; }
+};
+
+Shape check_scan(const Program& p, const Instruction& i) {
+    const ScanSizes s(i);
+    require(s.heads > 0 && s.head_dim > 0 && s.N > 0 && s.groups > 0 && s.heads % s.groups == 0,
+            "heads=", s.heads, ", head_dim=", s.head_dim, ", state=", s.N,
+            " must be positive, and groups=", s.groups, " divide heads");
+    check_columns(p, i, 0, "x", "first", s.channels());
+    check_columns(p, i, 1, "dt", "first_dt", s.rates());
+    check_columns(p, i, 2, "bc", "first_bc", 2 * s.groups * s.N);
+    if (present(i, 3)) check_columns(p, i, 3, "z", "first_z", s.channels());
+    floats(p, i, 4, "A", s.by_channel ? s.N : 1, s.rates());
+    floats(p, i, 5, "D", 1, s.channels());
+    if (present(i, 6)) floats(p, i, 6, "dt_bias", 1, s.rates());
+    return {kTokens, s.channels()};
+}
+
+int64_t state_scan(const Program&, const Instruction& i) {
+    const ScanSizes s(i);
+    return scan_state_floats(s.heads, s.head_dim, s.N);
+}
+
+BoundOp bind_scan(const Binding& b) {
+    auto* kernel = b.kernels.selective_scan;
+    const Instruction& i = b.instruction;
+    const ScanSizes s(i);
+    auto columns = [&](int input, const char* first) {
+        return b.has(input) ? Columns{b.floats(input) + i.integer(first), b.value(input).cols}
+                            : Columns{};
+    };
+    SelectiveScanArgs fixed{};
+    fixed.x = columns(0, "first");
+    fixed.dt = columns(1, "first_dt");
+    fixed.B = fixed.C = columns(2, "first_bc");
+    fixed.C.data += s.groups * s.N;
+    fixed.z = columns(3, "first_z");
+    fixed.A = b.floats(4);
+    fixed.D = b.floats(5);
+    fixed.dt_bias = b.floats(6);
+    fixed.out = b.out();
+    fixed.state = b.state;
+    fixed.heads = s.heads;
+    fixed.head_dim = s.head_dim;
+    fixed.N = s.N;
+    fixed.groups = s.groups;
+    fixed.by_channel = s.by_channel;
+    fixed.dt_min = float(i.number("dt_min"));
+    fixed.dt_max = float(i.number("dt_max", std::numeric_limits<float>::infinity()));
+    return [=](const Step& step, Team& team) {
+        SelectiveScanArgs args = fixed;
+        args.spans = step.spans;
+        args.span_count = step.span_count;
+        kernel(args, team);
+    };
+}
+
+}  // namespace
+
+// name, in place, check, scratch, bind, state
+const OpSpec kStateOps[] = {{"causal_conv1d", false, check_conv, nullptr, bind_conv, state_conv},
+                            {"selective_scan", false, check_scan, nullptr, bind_scan, state_scan},
+                            {}};
+
+}  // namespace genfast

@@ -1,0 +1,65 @@
+"""The kernels with recurrent state, alone, on numpy arrays; `genfast.ops` has them too.
+
+Both take the rows of several sequences side by side: `lengths`, one sequence by default. They give
+the state after the last row of each, [sequences, …], which the next call takes; None: all begin.
+How a state is laid out is the kernel's own affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from genfast import _core
+
+
+def causal_conv1d(
+    x,
+    weight,
+    bias=None,
+    state=None,
+    *,
+    lengths: Sequence[int] | None = None,
+    activation: str = "none",
+    isa: str = "",
+    threads: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """f(bias + Σₖ weight[k] · x[t - (W - 1) + k]), each channel by itself; x is 0 before the start.
+
+    x [T, C], weight [W, C] (W 2 to 8), bias [C] float32 → [T, C] and the state. activation: "none"
+    or "silu".
+    """
+    return _core.ops.causal_conv1d(
+        x, weight, bias, state, lengths, activation, isa=isa, threads=threads
+    )
+
+
+def selective_scan(
+    x,
+    dt,
+    A,
+    B,
+    C,
+    D,
+    dt_bias=None,
+    z=None,
+    state=None,
+    *,
+    lengths: Sequence[int] | None = None,
+    dt_limits: tuple[float, float] = (0.0, float("inf")),
+    isa: str = "",
+    threads: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The recurrence of Mamba and Mamba 2: token after token, with d = softplus(dt + dt_bias),
+
+        S = exp(d · A) · S + d · x · B        out = (Σₙ S · C + D · x) · silu(z)
+
+    x, z [T, H, P] float32: H heads of P channels, each channel with a state S of N numbers. B, C
+    [T, G, N], each for H / G heads; D [H·P]. Mamba 2 (arXiv 2405.21060): A [H], dt [T, H], dt_bias
+    [H]. Mamba (arXiv 2312.00752): A [N, H·P], dt [T, H·P], dt_bias [H·P]. dt_limits: d is kept
+    within them. → [T, H, P] and the state.
+    """
+    return _core.ops.selective_scan(
+        x, dt, A, B, C, D, dt_bias, z, state, lengths, *dt_limits, isa=isa, threads=threads
+    )

@@ -1,0 +1,76 @@
+"""Tiny configs of the families with recurrent state; Bamba's and Jamba's on those of Llama."""
+
+from family import NOBODY
+
+COMMON = {
+    "hidden_size": 32,
+    "state_size": 8,
+    "num_hidden_layers": 2,
+    "vocab_size": 64,
+    **NOBODY,
+}
+MAMBA = {
+    "base": {},
+    "bias": {"use_bias": True, "tie_word_embeddings": False, "time_step_rank": 5},
+    "odd": {"hidden_size": 20, "expand": 3, "conv_kernel": 3, "use_conv_bias": False},
+}
+FALCON_MAMBA = {
+    "base": {"tie_word_embeddings": False},
+    "tied": {"mixer_rms_eps": 1e-2},
+    "odd": {"hidden_size": 24, "expand": 1, "use_bias": True, "time_step_rank": 3},
+}
+HEADS = {"num_heads": 4, "head_dim": 16, "chunk_size": 8}
+MAMBA2 = {
+    "base": {"n_groups": 1},
+    "groups": {"n_groups": 2, "tie_word_embeddings": True, "time_step_limit": [0.5, 2.0]},
+    "odd": {
+        "num_heads": 8,
+        "head_dim": 8,
+        "n_groups": 4,
+        "conv_kernel": 2,
+        "use_bias": True,
+        "use_conv_bias": False,
+        "layer_norm_epsilon": 1e-3,
+    },
+}
+HYBRID = {
+    "num_hidden_layers": 3,
+    "mamba_n_heads": 8,
+    "mamba_d_state": 16,
+    "mamba_chunk_size": 8,
+}
+BAMBA = {
+    "base": {"attn_layer_indices": [1]},
+    "groups": {
+        "attn_layer_indices": [0, 2],
+        "mamba_n_groups": 2,
+        "mamba_d_head": 16,
+        "mamba_expand": 4,
+        "mamba_d_conv": 3,
+        "tie_word_embeddings": True,
+    },
+    "biases": {
+        "attention_bias": True,
+        "mlp_bias": True,
+        "mamba_proj_bias": True,
+        "mamba_conv_bias": False,
+        "time_step_limit": [0.2, 1.5],
+        "attn_layer_indices": [2],
+    },
+}
+EVERY_THIRD = {"num_hidden_layers": 3, "attn_layer_period": 3, "attn_layer_offset": 1}
+JAMBA = {
+    "base": {"num_experts": 4},
+    "dense": {"num_experts": 1, "num_experts_per_tok": 1, "mamba_dt_rank": 5},
+    "every": {
+        "num_experts": 3,
+        "num_experts_per_tok": 1,
+        "expert_layer_period": 1,
+        "expert_layer_offset": 0,
+        "attn_layer_period": 2,
+        "mamba_d_state": 5,
+        "mamba_proj_bias": True,
+        "mamba_conv_bias": False,
+        "tie_word_embeddings": True,
+    },
+}

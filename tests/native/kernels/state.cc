@@ -1,0 +1,131 @@
+// The kernels with recurrent state: against the reference, and in pieces as in one.
+#include <cmath>
+
+#include "kernels/check.h"
+
+namespace genfast {
+namespace {
+
+constexpr int64_t kTokens = 13, kCut = 5;
+
+// fn(spans, state) for one sequence's tokens at once, in the same slot in two pieces, and beside
+// another sequence: the state must be the same too.
+template <class Fn>
+void check_pieces(Check& c, const std::string& what, int64_t floats, const Floats& out, Fn fn) {
+    const SequenceSpan whole{0, kTokens, 0, nullptr, -1, 0};
+    const SequenceSpan first{0, kCut, 0, nullptr, -1, 1};
+    const SequenceSpan rest{kCut, kTokens - kCut, kCut, nullptr, 1, 1};
+    Floats state(size_t(2 * floats), 7.0f);
+    const StateSlots slots{state.data(), floats};
+    fn(&whole, 1, slots);
+    const Floats expected = out;
+    fn(&first, 1, slots);
+    fn(&rest, 1, slots);
+    c.same(cat(what, ": in pieces"), out, expected);
+    c.same(cat(what, ": the state"), Floats(state.begin(), state.begin() + floats),
+           Floats(state.begin() + floats, state.end()));
+    const SequenceSpan both[] = {{0, kCut, 0, nullptr, -1, 0},
+                                 {kCut, kTokens - kCut, 0, nullptr, -1, 1}};
+    fn(both, 2, slots);
+    c.same(cat(what, ": beside another"),
+           Floats(out.begin(), out.begin() + int64_t(out.size()) / kTokens * kCut),
+           Floats(expected.begin(), expected.begin() + int64_t(out.size()) / kTokens * kCut));
+}
+
+void check_conv(Check& c) {
+    const int64_t C = c.numbers.integer(1, 70), W = c.numbers.integer(2, kMaxConvWidth);
+    const int64_t columns = C + c.numbers.integer(0, 5), first = columns - C;
+    Floats x = c.numbers.floats(kTokens * columns), weight = c.numbers.floats(W * C);
+    Floats bias = c.numbers.floats(C), got(size_t(kTokens * C)), want(got.size());
+    CausalConv1dArgs args{};
+    args.x = x.data();
+    args.weight = weight.data();
+    args.bias = bias.data();
+    args.C = C;
+    args.W = W;
+    args.columns = columns;
+    args.first = first;
+    for (Activation kind : {Activation::none, Activation::silu}) {
+        args.activation = kind;
+        auto with = [&](auto* kernel, float* out, int threads) {
+            return [=, &args](const SequenceSpan* spans, int64_t count, StateSlots state) {
+                args.out = out;
+                args.spans = spans;
+                args.span_count = count;
+                args.state = state;
+                run(kernel, args, threads);
+            };
+        };
+        const int64_t floats = conv1d_state_floats(C, W);
+        Floats state(static_cast<size_t>(floats));
+        const SequenceSpan whole{0, kTokens, 0, nullptr, -1, 0};
+        with(c.ref.causal_conv1d, want.data(), 1)(&whole, 1, {state.data(), floats});
+        with(c.fast.causal_conv1d, got.data(), 2)(&whole, 1, {state.data(), floats});
+        // W + 1 terms of at most 4, and silu's slope and roundings.
+        c.near("causal_conv1d", got, want,
+               [&](size_t) { return double(W + 1) * 4 * (double(W) + 40) * kEps; });
+        c.digest("causal_conv1d", got);
+        check_pieces(c, "causal_conv1d", floats, got, with(c.fast.causal_conv1d, got.data(), 2));
+    }
+}
+
+void check_scan(Check& c, bool by_channel) {
+    const int64_t groups = by_channel ? 1 : 2, heads = by_channel ? 1 : 4;
+    const int64_t P = c.numbers.integer(1, 40), N = c.numbers.integer(1, 20);
+    const int64_t channels = heads * P, rates = by_channel ? channels : heads;
+    Floats x = c.numbers.floats(kTokens * channels), dt = c.numbers.floats(kTokens * rates, 2);
+    Floats z = c.numbers.floats(kTokens * channels),
+           A = c.numbers.floats(by_channel ? N * rates : rates);
+    Floats B = c.numbers.floats(kTokens * groups * N), C = c.numbers.floats(kTokens * groups * N);
+    Floats D = c.numbers.floats(channels), bias = c.numbers.floats(rates);
+    for (float& a : A) a = -0.1f - std::fabs(a);
+    Floats got(x.size()), want(x.size());
+    SelectiveScanArgs args{};
+    args.x = {x.data(), channels};
+    args.dt = {dt.data(), rates};
+    args.B = {B.data(), groups * N};
+    args.C = {C.data(), groups * N};
+    args.z = {z.data(), channels};
+    args.A = A.data();
+    args.D = D.data();
+    args.dt_bias = bias.data();
+    args.heads = heads;
+    args.head_dim = P;
+    args.N = N;
+    args.groups = groups;
+    args.by_channel = by_channel;
+    args.dt_min = 0.01f;
+    args.dt_max = 3;
+    auto with = [&](auto* kernel, float* out, int threads) {
+        return [=, &args](const SequenceSpan* spans, int64_t count, StateSlots state) {
+            args.out = out;
+            args.spans = spans;
+            args.span_count = count;
+            args.state = state;
+            run(kernel, args, threads);
+        };
+    };
+    const int64_t floats = scan_state_floats(heads, P, N);
+    Floats state(static_cast<size_t>(floats));
+    const SequenceSpan whole{0, kTokens, 0, nullptr, -1, 0};
+    with(c.ref.selective_scan, want.data(), 1)(&whole, 1, {state.data(), floats});
+    with(c.fast.selective_scan, got.data(), 2)(&whole, 1, {state.data(), floats});
+    // States of at most 13 terms of 3 * 2 * 2, twenty of them times 2, each with some roundings a
+    // token, times a gate of at most 2.
+    c.near("selective_scan", got, want,
+           [&](size_t) { return 13 * 12 * 20 * 2 * 2 * 13 * 8 * kEps; });
+    c.digest("selective_scan", got);
+    check_pieces(c, "selective_scan", floats, got, with(c.fast.selective_scan, got.data(), 2));
+}
+
+}  // namespace
+
+void check_state(Check& c) {
+    for (int i = 0; i < 4; ++i) {
+        check_conv(c);
+        check_scan(c, false);
+        check_scan(c, true);
+    }
+}
+
+}  // namespace genfast
