@@ -2,8 +2,8 @@
 
     python bench/guided.py 135M DIR        int8; the random model is made if need be
 
-Guided and free generations take turns; both sample, both draw the same number of tokens. "late" is
-what draws waited for masks that were not there yet.
+Guided and free generations take turns, and search by four beams; all generate the same number of
+tokens. "late" is what draws waited for masks that were not there yet.
 """
 
 from __future__ import annotations
@@ -39,8 +39,17 @@ def tokens_per_second(out: genfast.Generation) -> float:
 def measure(model: genfast.Model, rounds: int, tokens: int) -> dict:
     grammars = model._grammars = Grammars(WordTokenizer(model.vocab_size), model.vocab_size)
     prompt = np.random.default_rng(1).integers(0, model.vocab_size, 64).tolist()
-    common = {"max_tokens": tokens, "temperature": 1.0, "ignore_eos": True}
-    kinds = {"free": {}, "json_schema": {"json_schema": SCHEMA}, "regex": {"regex": WORDS}}
+    common = {"max_tokens": tokens, "ignore_eos": True}
+    drawn, searched = {"temperature": 1.0}, {"temperature": 0.0, "num_beams": 4}
+    kinds = {
+        "free": drawn,
+        "json_schema": {**drawn, "json_schema": SCHEMA},
+        "regex": {**drawn, "regex": WORDS},
+        "4 beams": searched,
+        "4 beams, json_schema": {**searched, "json_schema": SCHEMA},
+        "4 beams, regex": {**searched, "regex": WORDS},
+    }
+    base = {kind: "4 beams" if "num_beams" in kinds[kind] else "free" for kind in kinds}
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
     late: dict[str, list[float]] = {kind: [] for kind in kinds}
     for seed in range(rounds + 1):  # the first warms up
@@ -55,7 +64,7 @@ def measure(model: genfast.Model, rounds: int, tokens: int) -> dict:
         kind: {
             "tokens/s": statistics.median(rates[kind]),
             "of free": statistics.median(
-                a / b for a, b in zip(rates[kind], rates["free"], strict=True)
+                a / b for a, b in zip(rates[kind], rates[base[kind]], strict=True)
             ),
             "late µs a token": 1e6 * statistics.median(late[kind]),
         }

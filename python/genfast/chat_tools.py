@@ -3,6 +3,7 @@ read."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -105,11 +106,10 @@ def _function(tool: Any, where: str) -> tuple[str, dict[str, Any]]:
     if function.get("strict") is False:
         return name, {"type": "object"}
     schema = {"additionalProperties": False, **schema, "type": "object"}
-    _check(schema, where)
-    return name, schema
+    return name, _checked(schema, where)
 
 
-def _check(schema: dict[str, Any], where: str) -> None:
+def _checked(schema: dict[str, Any], where: str) -> dict[str, Any]:
     """GrammarError that names the tool, where guided output cannot follow its schema."""
     matcher = need_llguidance().LLMatcher
     source = check_json_schema(where, schema)
@@ -121,6 +121,7 @@ def _check(schema: dict[str, Any], where: str) -> None:
         raise GrammarError(
             f'{where}: {reason} ("strict": false beside the name lets any JSON object pass)'
         )
+    return json.loads(source)
 
 
 def _chosen(choice: Any, functions: Mapping[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genfast.errors import GrammarError
+from genfast.one_of import without_one_of
 
 KEYWORDS = ("json_schema", "regex", "grammar", "choices")
 
@@ -69,7 +70,8 @@ def literal(text: str) -> str:
 
 
 def check_json_schema(name: str, value: Any) -> str:
-    """The schema as JSON text. True and "json" stand for any JSON value."""
+    """The schema as JSON text, as far as can be without oneOf. True and "json" stand for any JSON
+    value."""
     if value == "json":
         value = True
     if isinstance(value, str):
@@ -88,7 +90,7 @@ def check_json_schema(name: str, value: Any) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{name} cannot be written as JSON: {error}") from None
     # A schema may say 2.0 where a count is meant, and JSON knows no difference.
-    return json.dumps(json.loads(text, parse_float=_plain_number))
+    return json.dumps(without_one_of(json.loads(text, parse_float=_plain_number)))
 
 
 def _plain_number(text: str) -> int | float:
@@ -171,8 +173,8 @@ def _of_schema(schema: Any, message: str) -> str:
         return f'"$ref": {message}'
     if message.startswith("oneOf constraints"):
         return (
-            f"{_where(schema, 'oneOf')}: supported only where no value can match two of its "
-            "branches; anyOf takes any of them"
+            f"{_where(schema, 'oneOf')}: supported only where it is plain that no value matches "
+            "two of its branches; anyOf takes any of them"
         )
     return message
 
