@@ -53,7 +53,7 @@ def test_decode(benchmark, rng, report, H, HKV, D, S, window, kv_dtype, itemsize
     report(bytes=int(2 * (window or S) * HKV * D * itemsize))
 
 
-@pytest.mark.parametrize("kv_dtype, itemsize", [("bfloat16", 2), ("int8", 1)])
+@pytest.mark.parametrize("kv_dtype, itemsize", [("bfloat16", 2), ("int8", 1), ("int4", 0.5)])
 @pytest.mark.parametrize("H, HKV, D", SHAPES)
 def test_beams_over_a_shared_prefix(benchmark, rng, H, HKV, D, kv_dtype, itemsize, S=4096, beams=4):
     """Four sequences that share 4k tokens, beside one alone and four with pages of their own."""

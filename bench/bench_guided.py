@@ -41,21 +41,43 @@ def test_mask(benchmark, grammars, state):
     vocabulary = grammars._vocabulary
     tokens = vocabulary.greedy_tokenize(text)
     *before, last = tokens
-    guide._matcher.consume_tokens(before)
+    (matcher,) = guide._matchers
+    matcher.consume_tokens(before)
 
     def step():
-        guide._matcher.consume_token(last)
-        assert guide._fill(guide._matcher, 0) == "open"
-        guide._matcher.rollback(1)
+        matcher.consume_token(last)
+        assert guide._fill(matcher, 0) == "open"
+        matcher.rollback(1)
 
     benchmark(step)
     allowed = np.unpackbits(guide.masks.words(0).view(np.uint8), bitorder="little")[:V]
     ids = np.flatnonzero(allowed)
-    check = guide._matcher.deep_copy()
+    check = matcher.deep_copy()
     check.consume_token(last)
     for token in ids[:: max(1, len(ids) // 200)]:
         assert token == 2 or check.validate_tokens([int(token)]) == 1
     benchmark.extra_info["allowed"] = len(ids)
+
+
+@pytest.mark.parametrize("state", ["within a string", "any json"])
+def test_beams(benchmark, grammars, state, count=4):
+    """The matchers of four beams that all continue one, and a mask for each."""
+    keywords, text = STATES[state]
+    guide = grammars.guide(grammar_of(Sampling.make({}, keywords)), [2])
+    *before, last = grammars._vocabulary.greedy_tokenize(text)
+    guide._matchers[0].consume_tokens(before)
+    before = guide._matchers
+    beams = [(0, last)] * count
+    words = [np.empty_like(guide.masks.words(0)) for _ in range(count)]
+    guide._words = words
+
+    def step():
+        guide._matchers = [before[0].deep_copy()]
+        after = list(guide._branch(beams))
+        assert [guide._fill(matcher, row) for row, matcher in enumerate(after)] == ["open"] * count
+
+    benchmark(step)
+    assert all(each.tobytes() == words[0].tobytes() for each in words) and words[0].any()
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.5, 0.95])
