@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from genfast import _core, kv_file, models
+from genfast import _core, conformance, kv_file, models
 from genfast.adapters import Adapters
 from genfast.chat_tools import ChatTools
 from genfast.chat_turn import Chats
@@ -85,6 +85,7 @@ class Model(Calibrated, Chats, Infills):
         self._grammars = Grammars(self.tokenizer, self.vocab_size)
         generation = path / "generation_config.json"
         self.generation_config = read_object(generation) if generation.is_file() else {}
+        conformance.warn(path, self.config, self.generation_config, self.tokenizer, self.vocab_size)
         self._sampling_defaults()  # a bad generation_config.json is found now, not at first use
         self._drafts = Drafts(self.vocab_size, self.tokenizer)
         self._checkpoint = Checkpoint(path)

@@ -18,7 +18,7 @@ SPACE_MARK = "\u2581"  # ▁, sentencepiece's visible space
 
 
 @lru_cache(maxsize=1)
-def _byte_level_alphabet() -> dict[str, int]:
+def byte_level_alphabet() -> dict[str, int]:
     """GPT-2's printable character for each byte: itself where printable, else 256, 257, …"""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [b for b in range(256) if b not in set(printable)]
@@ -46,7 +46,7 @@ class ByteRule:
     def to_bytes(self, token: str, first: bool = False) -> bytes:
         """Bytes of `token`; `first` says that no token came before it in the text."""
         if self.byte_level:
-            alphabet = _byte_level_alphabet()
+            alphabet = byte_level_alphabet()
             try:
                 return bytes([alphabet[c] for c in token])
             except KeyError:  # an added token: written as plain text

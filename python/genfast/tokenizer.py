@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,12 +65,16 @@ class Tokenizer(ABC):
     special_tokens: their texts by role ("bos_token": "<s>" …), for chat templates.
     chat_template: the template, a dict of named ones, or None.
     rule: how tokens become bytes, or None where they do not one by one.
+    named: those of special_tokens that the tokenizer's own files name.
+    findings: what is odd about the files, a sentence each (conformance.py).
     """
 
     rule: ByteRule | None = None
+    findings: Sequence[str] = ()
 
     def __init__(self, text: TextConfig, special_ids: Iterable[int]) -> None:
         self.special_ids = frozenset(special_ids)
+        self.named = dict(text.named)
         self.special_tokens = dict(text.named)
         self.chat_template = text.chat_template
         self.bos_id = text.bos_id

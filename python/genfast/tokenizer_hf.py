@@ -18,6 +18,7 @@ from genfast.tokenizer import (
     Tokenizer,
     backend_errors,
 )
+from genfast.vocabulary import bpe_findings
 
 # How Qwen2 splits text before byte-level BPE; GPT-2's own split is the library's default.
 _QWEN2_SPLIT = (
@@ -34,6 +35,7 @@ class FastTokenizer(Tokenizer):
     ) -> None:
         self._backend = backend
         self.rule = rule
+        self.findings: list[str] = []
         _register_special(backend, text)
         added = backend.get_added_tokens_decoder()
         self.vocab_size = backend.get_vocab_size(with_added_tokens=True)
@@ -97,7 +99,31 @@ def load_tokenizer_json(path: Path, text: TextConfig) -> FastTokenizer:
         backend.no_padding()
         tokenizer = FastTokenizer(backend, text, rule_from_decoder(data.get("decoder")))
     _probe(path, tokenizer)
+    model, added = data["model"], {t["content"]: t["id"] for t in data.get("added_tokens") or []}
+    if model.get("type", "BPE") == "BPE" and isinstance(model["vocab"], dict):
+        tokenizer.findings = bpe_findings(
+            model["vocab"],
+            [] if model.get("ignore_merges") else model.get("merges") or [],
+            added,
+            byte_level=tokenizer.rule is not None and tokenizer.rule.byte_level,
+            byte_fallback=model.get("byte_fallback") is True,
+        )
+    tokenizer.findings = [f"{path.name}: {finding}" for finding in tokenizer.findings]
+    tokenizer.findings += _added_findings(text, tokenizer)
     return tokenizer
+
+
+def _added_findings(text: TextConfig, tokenizer: FastTokenizer) -> list[str]:
+    """Where tokenizer_config.json and added_tokens.json name another token than the vocabulary."""
+    found = []
+    for token_id, token in text.added.items():
+        here = tokenizer.id_to_token(token_id)
+        if here is not None and here != token.content:
+            found.append(
+                f"the token with id {token_id} is {here!r} in the vocabulary and "
+                f"{token.content!r} in tokenizer_config.json: added_tokens_decoder"
+            )
+    return found
 
 
 def _probe(path: Path, tokenizer: FastTokenizer) -> None:
@@ -204,6 +230,10 @@ def load_bpe(vocab_path: Path, merges_path: Path, text: TextConfig) -> FastToken
             text.named.update(bos_token="<|endoftext|>", eos_token="<|endoftext|>")
         tokenizer = FastTokenizer(backend, text, ByteRule(byte_level=True))
     _probe(vocab_path, tokenizer)
+    added = [*(token.content for token in text.added.values()), *text.named.values()]
+    found = bpe_findings(vocab, merges, added, byte_level=True, byte_fallback=False)
+    tokenizer.findings = [f"{vocab_path.name}: {finding}" for finding in found]
+    tokenizer.findings += _added_findings(text, tokenizer)
     return tokenizer
 
 
