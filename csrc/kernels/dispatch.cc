@@ -21,6 +21,8 @@ namespace amx {
 void matmul(const MatmulArgs&, Team&);
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
 const char* matmul_variant(Format format);
+void moe(const MoeArgs&, Team&);
+size_t moe_scratch_bytes(const MoeArgs& sizes, int threads);
 }  // namespace amx
 #elif defined(GENFAST_ARM64)
 namespace neon {
@@ -40,6 +42,8 @@ const Kernels& amx_kernels() {
         kernels.matmul = amx::matmul;
         kernels.matmul_scratch_bytes = amx::matmul_scratch_bytes;
         kernels.matmul_variant = amx::matmul_variant;
+        kernels.moe = amx::moe;  // its products are matmul's
+        kernels.moe_scratch_bytes = amx::moe_scratch_bytes;
         return kernels;
     }();
     return table;

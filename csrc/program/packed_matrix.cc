@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "core/buffer.h"
 #include "core/error.h"
+#include "core/slab.h"
 #include "io/pages.h"
 #include "quant/dense.h"
 
@@ -64,11 +66,13 @@ PackedMatrix PackedMatrix::pack(Format format, const std::vector<WeightSource>& 
     const int64_t K = result.view_.K, panels = panel_count(result.view_);
     require(format != Format::int8 || K <= 131072, "int8 sums hold at most 131072 columns, found ",
             K);
-    result.buffer_ = Buffer(panel_bytes(format, K) * size_t(panels));
-    result.view_.data = result.buffer_.data();
+    const std::shared_ptr<std::byte> memory =
+        weight_memory(panel_bytes(format, K) * size_t(panels));
+    result.owner_ = memory;
+    result.view_.data = memory.get();
     Buffer scratch(size_t(pool.size()) * pack_scratch_bytes(K));
     std::vector<int64_t> not_finite(size_t(pool.size()), kAllFinite);
-    PackArgs args{sources.data(), result.view_,     0, panels, result.buffer_.data(),
+    PackArgs args{sources.data(), result.view_,     0, panels, memory.get(),
                   scratch.data(), not_finite.data()};
     const int64_t step = mapped ? panels_a_step(sources) : panels;
     for (int64_t first = 0; first < panels; first += step) {

@@ -5,7 +5,6 @@
 #include <memory>
 #include <vector>
 
-#include "core/buffer.h"
 #include "core/thread_pool.h"
 #include "kernels/dispatch.h"
 #include "quant/formats.h"
@@ -33,8 +32,7 @@ class PackedMatrix {
 
   private:
     Matrix view_;
-    Buffer buffer_;
-    std::shared_ptr<const void> owner_;
+    std::shared_ptr<const void> owner_;  // of the memory
 };
 
 }  // namespace genfast

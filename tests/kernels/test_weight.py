@@ -166,3 +166,20 @@ def test_values_that_are_not_finite_cannot_be_quantised(rng, format, bad):
     w[41, 7] = bad
     with pytest.raises(ValueError, match="row 41 holds a value that is not finite"):
         Weight(format, [(w.reshape(-1).view(np.uint8), "F32", 70, 40, False)])
+
+
+def test_many_matrices_keep_their_numbers(rng):
+    """Of sizes around those that lie side by side in slabs; half of them let go of."""
+    sizes = [(32, 64), (300, 128), (1000, 100), (700, 700), (2100, 1000)] * 12
+    arrays = [rng.normal(size=size).astype(np.float32) for size in sizes]
+
+    def packed(a):
+        return Weight("f32", [(a.reshape(-1).view(np.uint8), "F32", *a.shape, False)])
+
+    weights = [packed(a) for a in arrays]
+    del weights[::2], arrays[::2]
+    arrays += [rng.normal(size=(500, 300)).astype(np.float32) for _ in range(20)]
+    weights += [packed(a) for a in arrays[len(weights) :]]
+    for array, weight in zip(arrays, weights, strict=True):
+        assert weight.unpack().tobytes() == array.tobytes()
+        assert weight.data.ctypes.data % 64 == 0

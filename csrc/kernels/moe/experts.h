@@ -8,6 +8,9 @@
 
 namespace genfast::GENFAST_ISA {
 
+// Experts that one token visits, which go together: nobody waits for anybody between them.
+constexpr int64_t kWave = 16;
+
 // Where things lie in scratch, in bytes from its start.
 struct MoeScratch {
     size_t first, rows, weights, gathered, hidden, result, matmul;
@@ -25,9 +28,10 @@ static inline MoeScratch moe_layout(const MoeArgs& a) {
     s.rows = s.first + moe_aligned((a.experts + 1) * 4);
     s.weights = s.rows + moe_aligned(routes * 4);
     s.gathered = s.weights + moe_aligned(routes * 4);
+    const int64_t wave = routes < kWave ? routes : kWave, held = a.T > wave ? a.T : wave;
     s.hidden = s.gathered + moe_aligned(a.T * up.K * 4);
-    s.result = s.hidden + moe_aligned(a.T * down.K * 4);
-    s.matmul = s.result + moe_aligned(a.T * up.K * 4);
+    s.result = s.hidden + moe_aligned(held * down.K * 4);
+    s.matmul = s.result + moe_aligned(held * up.K * 4);
     return s;
 }
 
@@ -55,20 +59,77 @@ static inline void sort_routes(const MoeArgs& a, int32_t* first, int32_t* rows, 
     first[0] = 0;
 }
 
-// add(to, from, weight, n): to += weight * from
+// The routes, sorted by expert, and memory for what comes between.
+struct MoeStep {
+    const MoeArgs& a;
+    int32_t *first, *rows;  // of each expert's routes, and one more; of each route, its token
+    float *weights, *gathered, *hidden, *result;
+    std::byte* scratch;
+
+    explicit MoeStep(const MoeArgs& a) : a(a) {
+        const MoeScratch s = moe_layout(a);
+        first = reinterpret_cast<int32_t*>(a.scratch + s.first);
+        rows = reinterpret_cast<int32_t*>(a.scratch + s.rows);
+        weights = reinterpret_cast<float*>(a.scratch + s.weights);
+        gathered = reinterpret_cast<float*>(a.scratch + s.gathered);
+        hidden = reinterpret_cast<float*>(a.scratch + s.hidden);
+        result = reinterpret_cast<float*>(a.scratch + s.result);
+        scratch = a.scratch + s.matmul;
+    }
+    int64_t tokens(int64_t e) const { return first[e + 1] - first[e]; }
+};
+
+// Expert e on all of its tokens. add(to, from, weight, n): to += weight * from
+template <class Add>
+static inline void run_expert(const MoeStep& s, int64_t e, Team& team, Add add) {
+    const MoeArgs& a = s.a;
+    const int64_t E = a.matrices[0].K, M = s.tokens(e);
+    const int32_t* own = s.rows + s.first[e];
+    const float* x = a.x;  // all of them, in order
+    if (M < a.T) {
+        Range part = share(M, team);
+        for (int64_t m = part.begin; m < part.end; ++m)
+            std::memcpy(s.gathered + m * E, a.x + own[m] * E, size_t(E) * sizeof(float));
+        team.sync();
+        x = s.gathered;
+    }
+    matmul(up_product(a, e, x, M, s.hidden, s.scratch), team);
+    team.sync();
+    matmul(down_product(a, e, s.hidden, M, s.result, s.scratch), team);
+    team.sync();
+    Range columns = share(E, team, 16);
+    for (int64_t m = 0; m < M; ++m)
+        add(a.out + own[m] * E + columns.begin, s.result + m * E + columns.begin,
+            s.weights[s.first[e] + m], columns.end - columns.begin);
+}
+
+// Experts of one token each. A matmul of one row waits for nobody.
+template <class Add>
+static inline void run_wave(const MoeStep& s, const int64_t* experts, int64_t count, Team& team,
+                            Add add) {
+    const MoeArgs& a = s.a;
+    const int64_t E = a.matrices[0].K, F = a.matrices[1].K;
+    for (int64_t i = 0; i < count; ++i) {
+        const float* x = a.x + s.rows[s.first[experts[i]]] * E;
+        matmul(up_product(a, experts[i], x, 1, s.hidden + i * F, s.scratch), team);
+    }
+    team.sync();
+    for (int64_t i = 0; i < count; ++i)
+        matmul(down_product(a, experts[i], s.hidden + i * F, 1, s.result + i * E, s.scratch), team);
+    team.sync();
+    Range columns = share(E, team, 16);
+    for (int64_t i = 0; i < count; ++i) {
+        const int64_t route = s.first[experts[i]];
+        add(a.out + s.rows[route] * E + columns.begin, s.result + i * E + columns.begin,
+            s.weights[route], columns.end - columns.begin);
+    }
+}
+
 template <class Add>
 static inline void run_experts(const MoeArgs& a, Team& team, Add add) {
-    const int64_t E = a.matrices[0].K;
-    const MoeScratch s = moe_layout(a);
-    int32_t* first = reinterpret_cast<int32_t*>(a.scratch + s.first);
-    int32_t* rows = reinterpret_cast<int32_t*>(a.scratch + s.rows);
-    float* weights = reinterpret_cast<float*>(a.scratch + s.weights);
-    float* gathered = reinterpret_cast<float*>(a.scratch + s.gathered);
-    float* hidden = reinterpret_cast<float*>(a.scratch + s.hidden);
-    float* result = reinterpret_cast<float*>(a.scratch + s.result);
-
-    if (team.index == 0) sort_routes(a, first, rows, weights);
-    Range mine = share(a.T * E, team, 16);
+    const MoeStep s(a);
+    if (team.index == 0) sort_routes(a, s.first, s.rows, s.weights);
+    Range mine = share(a.T * a.matrices[0].K, team, 16);
     const size_t bytes = size_t(mine.end - mine.begin) * sizeof(float);
     if (!a.residual)
         std::memset(a.out + mine.begin, 0, bytes);
@@ -76,26 +137,12 @@ static inline void run_experts(const MoeArgs& a, Team& team, Add add) {
         std::memcpy(a.out + mine.begin, a.residual + mine.begin, bytes);
     team.sync();
 
-    for (int64_t e = 0; e < a.experts; ++e) {
-        const int64_t M = first[e + 1] - first[e];
-        if (M == 0) continue;
-        const int32_t* own = rows + first[e];
-        const float* x = a.x;  // all of them, in order
-        if (M < a.T) {
-            Range part = share(M, team);
-            for (int64_t m = part.begin; m < part.end; ++m)
-                std::memcpy(gathered + m * E, a.x + own[m] * E, size_t(E) * sizeof(float));
-            team.sync();
-            x = gathered;
-        }
-        matmul(up_product(a, e, x, M, hidden, a.scratch + s.matmul), team);
-        team.sync();
-        matmul(down_product(a, e, hidden, M, result, a.scratch + s.matmul), team);
-        team.sync();
-        Range columns = share(E, team, 16);
-        for (int64_t m = 0; m < M; ++m)
-            add(a.out + own[m] * E + columns.begin, result + m * E + columns.begin,
-                weights[first[e] + m], columns.end - columns.begin);
+    for (int64_t e = 0; e < a.experts;) {
+        int64_t wave[kWave], count = 0;
+        for (; e < a.experts && count < kWave && s.tokens(e) <= 1; ++e)
+            if (s.tokens(e) == 1) wave[count++] = e;
+        if (count > 0) run_wave(s, wave, count, team, add);
+        if (e < a.experts && s.tokens(e) > 1) run_expert(s, e++, team, add);
     }
 }
 
