@@ -73,7 +73,9 @@ void bind_program(py::module_& m) {
             },
             py::arg("op"), py::arg("inputs"), py::arg("attributes"), py::arg("name"),
             py::arg("where"))
+        .def("input", &Program::input, py::arg("name"), py::arg("rows"), py::arg("cols"))
         .def("set_output", &Program::set_output, py::arg("value"))
+        .def("add_output", &Program::add_output, py::arg("value"))
         .def("shape",
              [](const Program& p, ValueId id) {
                  const Value& v = p.values().at(size_t(id));

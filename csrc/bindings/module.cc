@@ -22,6 +22,7 @@ void bind_sampler(py::module_&);
 void bind_selective_scan(py::module_&);
 void bind_softmax(py::module_&);
 void bind_speculation(py::module_&);
+void bind_static_program(py::module_&);
 void bind_swiglu(py::module_&);
 void bind_weight(py::module_&);
 
@@ -47,6 +48,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("cpu_info", &cpu_info);
     bind_weight(m);
     bind_program(m);
+    bind_static_program(m);
     bind_masks(m);
     bind_sampler(m);
     bind_engine(m);

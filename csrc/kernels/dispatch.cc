@@ -18,6 +18,8 @@ namespace avx512 {
 extern const Kernels kernels;
 }
 namespace amx {
+void conv2d(const Conv2dArgs&, Team&);
+size_t conv2d_scratch_bytes(const Conv2dArgs& sizes, int threads);
 void matmul(const MatmulArgs&, Team&);
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
 const char* matmul_variant(Format format);
@@ -39,6 +41,8 @@ const Kernels& amx_kernels() {
     static const Kernels table = [] {
         Kernels kernels = avx512::kernels;
         kernels.isa = "amx";
+        kernels.conv2d = amx::conv2d;
+        kernels.conv2d_scratch_bytes = amx::conv2d_scratch_bytes;
         kernels.matmul = amx::matmul;
         kernels.matmul_scratch_bytes = amx::matmul_scratch_bytes;
         kernels.matmul_variant = amx::matmul_variant;

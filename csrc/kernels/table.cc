@@ -15,6 +15,10 @@ const Kernels kernels = {
         matmul_scratch_bytes,
     attention_scratch_bytes,
     moe_scratch_bytes,
+    conv2d_scratch_bytes,
+    conv_transpose2d_scratch_bytes,
+    full_attention_scratch_bytes,
+    group_norm_scratch_bytes,
     matmul_variant,
     attention_variant,
 };

@@ -12,13 +12,19 @@
 #include "kernels/attention/attention.h"
 #include "kernels/bound/bound.h"
 #include "kernels/causal_conv1d/causal_conv1d.h"
+#include "kernels/conv2d/conv2d.h"
+#include "kernels/conv_transpose2d/conv_transpose2d.h"
 #include "kernels/embed/embed.h"
+#include "kernels/full_attention/full_attention.h"
+#include "kernels/group_norm/group_norm.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/logprobs/logprobs.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/modulate/modulate.h"
 #include "kernels/moe/moe.h"
 #include "kernels/pack/pack.h"
 #include "kernels/probe/probe.h"
+#include "kernels/rearrange/rearrange.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/rope/rope.h"
 #include "kernels/route/route.h"
@@ -28,15 +34,19 @@
 #include "kernels/swiglu/swiglu.h"
 #include "kernels/truncate/truncate.h"
 
-#define GENFAST_KERNELS(row)                                                                 \
-    row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)      \
-        row(causal_conv1d, CausalConv1dArgs) row(selective_scan, SelectiveScanArgs)          \
-            row(embed, EmbedArgs) row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) \
-                row(matmul, MatmulArgs) row(moe, MoeArgs) row(pack, PackArgs)                \
-                    row(probe, ProbeArgs) row(rms_norm, RmsNormArgs) row(rope, RopeArgs)     \
-                        row(rope_table, RopeTableArgs) row(route, RouteArgs)                 \
-                            row(sample, SampleArgs) row(softmax, SoftmaxArgs)                \
-                                row(swiglu, SwigluArgs) row(truncate, TruncateArgs)
+#define GENFAST_KERNELS(row)                                                                       \
+    row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)            \
+        row(causal_conv1d, CausalConv1dArgs) row(selective_scan, SelectiveScanArgs)                \
+            row(embed, EmbedArgs) row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(  \
+                matmul, MatmulArgs) row(moe, MoeArgs) row(pack, PackArgs) row(probe, ProbeArgs)    \
+                row(rms_norm, RmsNormArgs) row(rope, RopeArgs) row(rope_table, RopeTableArgs)      \
+                    row(route, RouteArgs) row(sample, SampleArgs) row(softmax, SoftmaxArgs)        \
+                        row(swiglu, SwigluArgs) row(truncate, TruncateArgs) row(add, AddArgs)      \
+                            row(conv2d, Conv2dArgs) row(conv_transpose2d, ConvTranspose2dArgs)     \
+                                row(full_attention, FullAttentionArgs)                             \
+                                    row(group_norm, GroupNormArgs) row(modulate, ModulateArgs)     \
+                                        row(pixel_shuffle, PixelShuffleArgs) row(place, PlaceArgs) \
+                                            row(upsample, UpsampleArgs)
 
 namespace genfast {
 
@@ -50,6 +60,10 @@ struct Kernels {
     size_t (*attention_scratch_bytes)(const KvLayout& layout, int heads, int64_t T, int threads,
                                       int64_t max_context, int64_t spans);
     size_t (*moe_scratch_bytes)(const MoeArgs& sizes, int threads);
+    size_t (*conv2d_scratch_bytes)(const Conv2dArgs& sizes, int threads);
+    size_t (*conv_transpose2d_scratch_bytes)(const ConvTranspose2dArgs& sizes, int threads);
+    size_t (*full_attention_scratch_bytes)(const FullAttentionArgs& sizes, int threads);
+    size_t (*group_norm_scratch_bytes)(const GroupNormArgs& sizes, int threads);
     // What a matmul and attention run as, for dump() and for tests that prove which kernel was
     // chosen.
     const char* (*matmul_variant)(Format format);
@@ -65,6 +79,10 @@ size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
 size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int threads,
                                int64_t max_context, int64_t spans);
 size_t moe_scratch_bytes(const MoeArgs& sizes, int threads);
+size_t conv2d_scratch_bytes(const Conv2dArgs& sizes, int threads);
+size_t conv_transpose2d_scratch_bytes(const ConvTranspose2dArgs& sizes, int threads);
+size_t full_attention_scratch_bytes(const FullAttentionArgs& sizes, int threads);
+size_t group_norm_scratch_bytes(const GroupNormArgs& sizes, int threads);
 const char* matmul_variant(Format format);
 const char* attention_variant(KvType type);
 }  // namespace GENFAST_ISA

@@ -37,6 +37,8 @@ class Executor {
     double attention_seconds() const { return attention_seconds_; }
 
     const float* output() const { return buffers_[program_->output()]; }
+    const float* output(ValueId id) const { return buffers_[id]; }  // one of program's outputs
+    float* input(ValueId id) { return buffers_[id]; }
     const float* value(ValueId id) const;  // needs keep_all; row-major [rows, cols]
     const Limits& limits() const { return limits_; }
     const Kernels& kernels() const { return kernels_; }

@@ -20,12 +20,34 @@ inline const Value& input(const Program& p, const Instruction& i, size_t index, 
 inline const Value& floats(const Program& p, const Instruction& i, size_t index, const char* what,
                            int64_t rows = 0, int64_t cols = 0) {
     const Value& v = input(p, i, index, what);
-    require(v.kind == Value::Kind::computed || v.kind == Value::Kind::constant, what,
-            " must be a float value, found ", v.name);
+    require(v.kind == Value::Kind::computed || v.kind == Value::Kind::constant ||
+                v.kind == Value::Kind::input,
+            what, " must be a float value, found ", v.name);
     require((!rows || v.rows == rows) && (!cols || v.cols == cols), what, " has shape ",
             p.shape_text(i.inputs[index]), ", expected [", rows == kTokens ? "T" : cat(rows), ", ",
             cols, "]");
     return v;
+}
+
+// A float value whose number of rows is known beforehand.
+inline const Value& fixed(const Program& p, const Instruction& i, size_t index, const char* what) {
+    const Value& v = floats(p, i, index, what);
+    require(v.rows > 0, what, " must have a fixed number of rows, found ",
+            p.shape_text(i.inputs[index]));
+    return v;
+}
+
+// How many images of attributes height and width are in x.
+inline int64_t image_count(const Value& x, const Instruction& i) {
+    const int64_t height = i.integer("height"), width = i.integer("width");
+    require(height > 0 && width > 0 && x.rows % (height * width) == 0, "height=", height,
+            ", width=", width, " do not divide x's ", x.rows, " rows");
+    return x.rows / (height * width);
+}
+
+template <class Args>
+BoundOp bound_call(void (*kernel)(const Args&, Team&), const Args& args) {
+    return [=](const Step&, Team& team) { kernel(args, team); };
 }
 
 inline const Value& matrix(const Program& p, const Instruction& i, size_t index, const char* what) {

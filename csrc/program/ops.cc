@@ -14,7 +14,8 @@ const float* Binding::floats(int input) const {
 
 const OpSpec* find_op(const std::string& name) {
     std::string known;
-    for (const OpSpec* table : {kAttentionOps, kMatrixOps, kRowOps, kStateOps})
+    for (const OpSpec* table :
+         {kAttentionOps, kImageOps, kMatrixOps, kRearrangeOps, kRowOps, kStateOps})
         for (const OpSpec* op = table; op->name; ++op) {
             if (name == op->name) return op;
             known += cat(known.empty() ? "" : ", ", op->name);
@@ -29,9 +30,12 @@ Activation activation_named(const std::string& name) {
     if (name == "gelu") return Activation::gelu;
     if (name == "gelu_tanh") return Activation::gelu_tanh;
     if (name == "clamped_silu") return Activation::clamped_silu;
+    if (name == "quick_gelu") return Activation::quick_gelu;
+    if (name == "tanh") return Activation::tanh;
+    if (name == "leaky_relu") return Activation::leaky_relu;
     throw std::invalid_argument(cat("activation=\"", name,
                                     "\" must be one of none, relu, silu, gelu, gelu_tanh, "
-                                    "clamped_silu"));
+                                    "clamped_silu, quick_gelu, tanh, leaky_relu"));
 }
 
 KvType kv_type_named(const std::string& name) {

@@ -71,7 +71,8 @@ struct OpSpec {
 };
 
 // Each ends with a row without a name.
-extern const OpSpec kAttentionOps[], kMatrixOps[], kRowOps[], kStateOps[];
+extern const OpSpec kAttentionOps[], kImageOps[], kMatrixOps[], kRearrangeOps[], kRowOps[],
+    kStateOps[];
 
 const OpSpec* find_op(const std::string& name);  // throws std::invalid_argument
 

@@ -24,7 +24,7 @@ std::vector<int> last_uses(const Program& program) {
             if (id >= 0) last[id] = index;
         ++index;
     }
-    if (program.output() >= 0) last[program.output()] = index;
+    for (ValueId id : program.outputs()) last[id] = index;
     return last;
 }
 
@@ -54,6 +54,9 @@ Plan plan_memory(const Program& program, const Limits& limits, bool keep_all) {
         sizes[slot] = std::max(sizes[slot], bytes);
         return slot;
     };
+
+    for (ValueId id : program.inputs())  // the caller fills them before the first instruction
+        plan.slot[id] = take_slot(value_bytes(program.values()[id], limits));
 
     int index = 0;
     for (const Instruction& instruction : program.instructions()) {

@@ -50,6 +50,16 @@ ValueId Program::matrix(const std::string& name, std::shared_ptr<const PackedMat
     return ValueId(values_.size()) - 1;
 }
 
+ValueId Program::input(const std::string& name, int64_t rows, int64_t cols) {
+    require(rows > 0 && cols > 0, "input ", name, " must have rows and columns, found [", rows,
+            ", ", cols, "]");
+    require(!by_name_.count(name), "there is an input or value named ", name, " already");
+    values_.push_back({Value::Kind::input, name, rows, cols, {}, nullptr});
+    inputs_.push_back(ValueId(values_.size()) - 1);
+    by_name_[name] = inputs_.back();
+    return inputs_.back();
+}
+
 ValueId Program::append(const std::string& op, std::vector<ValueId> inputs,
                         std::map<std::string, Attribute> attributes, const std::string& name,
                         const std::string& where) {
@@ -71,7 +81,14 @@ ValueId Program::append(const std::string& op, std::vector<ValueId> inputs,
 void Program::set_output(ValueId logits) {
     require(logits >= 0 && logits < ValueId(values_.size()) && values_[logits].rows == kOutputs,
             "a program's output must be a value of the output rows (see output_rows)");
-    output_ = logits;
+    outputs_ = {logits};
+}
+
+void Program::add_output(ValueId value) {
+    require(value >= 0 && value < ValueId(values_.size()) && values_[value].rows > 0 &&
+                values_[value].kind == Value::Kind::computed,
+            "an output of a static program must be a computed value with a fixed number of rows");
+    outputs_.push_back(value);
 }
 
 ValueId Program::find(const std::string& name) const {

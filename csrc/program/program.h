@@ -4,6 +4,9 @@
 // matrices of float32, [rows, cols]; only the number of rows may vary from step to step, and only
 // in two ways: the tokens of the step, or the tokens whose outputs are wanted. Constants and
 // weights are values too.
+//
+// An image model's program knows every size beforehand: it reads inputs that the caller fills
+// (StaticProgram, static_program.h) instead of tokens, and may have several outputs.
 #pragma once
 
 #include <map>
@@ -23,7 +26,7 @@ constexpr int64_t kOutputs = -2;  // tokens of the step whose output is wanted
 using ValueId = int;
 
 struct Value {
-    enum class Kind { computed, constant, matrix, token_ids, positions };
+    enum class Kind { computed, constant, matrix, token_ids, positions, input };
     Kind kind = Kind::computed;
     std::string name;
     int64_t rows = 0, cols = 0;
@@ -55,6 +58,8 @@ class Program {
     ValueId positions() const { return 1; }
     ValueId constant(const std::string& name, std::vector<float> data, int64_t rows, int64_t cols);
     ValueId matrix(const std::string& name, std::shared_ptr<const PackedMatrix> matrix);
+    // Filled by the caller before every run of a static program.
+    ValueId input(const std::string& name, int64_t rows, int64_t cols);
 
     // Checks the shapes and appends; throws std::invalid_argument naming op, input, found,
     // expected.
@@ -62,10 +67,14 @@ class Program {
                    std::map<std::string, Attribute> attributes, const std::string& name,
                    const std::string& where);
     void set_output(ValueId logits);
+    // Of a static program; in order.
+    void add_output(ValueId value);
 
     const std::vector<Value>& values() const { return values_; }
     const std::vector<Instruction>& instructions() const { return instructions_; }
-    ValueId output() const { return output_; }
+    const std::vector<ValueId>& inputs() const { return inputs_; }
+    const std::vector<ValueId>& outputs() const { return outputs_; }
+    ValueId output() const { return outputs_.empty() ? -1 : outputs_.front(); }
     ValueId find(const std::string& name) const;  // throws std::out_of_range with close names
     int64_t weight_bytes() const;                 // of all matrices, each counted once
     // Recurrent state: where in a sequence's slot each instruction's floats begin, and behind the
@@ -78,7 +87,7 @@ class Program {
     std::vector<Value> values_;
     std::vector<Instruction> instructions_;
     std::map<std::string, ValueId> by_name_;
-    ValueId output_ = -1;
+    std::vector<ValueId> inputs_, outputs_;
 };
 
 }  // namespace genfast

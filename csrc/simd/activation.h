@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/activation/activation.h"
-#include "simd/math.h"
+#include "simd/tanh.h"
 
 namespace genfast::GENFAST_ISA {
 
@@ -40,6 +40,12 @@ GENFAST_INLINE Vec vclamped_silu(Vec x) {
     return vgate(x, vmul(x, vset(-1.44269504f * kClampedSlope)));
 }
 
+// Below -51 it is that of -51, which is -1e-36.
+GENFAST_INLINE Vec vquick_gelu(Vec x) {
+    x = vmax(vset(-51.0f), x);
+    return vgate(x, vmul(x, vset(-1.44269504f * kQuickSlope)));
+}
+
 GENFAST_INLINE Vec vactivate(Activation kind, Vec x) {
     switch (kind) {
         case Activation::relu:
@@ -52,6 +58,12 @@ GENFAST_INLINE Vec vactivate(Activation kind, Vec x) {
             return vgelu_tanh(x);
         case Activation::clamped_silu:
             return vclamped_silu(x);
+        case Activation::quick_gelu:
+            return vquick_gelu(x);
+        case Activation::tanh:
+            return vtanh(x);
+        case Activation::leaky_relu:
+            return vselect_lt(x, vzero(), vmul(x, vset(kLeakySlope)), x);
         case Activation::none:
             break;
     }

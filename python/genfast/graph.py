@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,11 +22,12 @@ _ROWS = {-1: "T", -2: "outputs"}
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value of the program: [rows, cols] of float32."""
+    """A value of the program: [rows, cols] of float32; of images a pixel a row, grid (N, H, W)."""
 
     id: int
     name: str
     shape: tuple[str | int, int]
+    grid: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,15 @@ class Graph:
 
     # --- recording ----------------------------------------------------------------------------
 
-    def _append(self, op: str, inputs: list, attributes: dict, name: str) -> Tensor:
+    def _append(
+        self,
+        op: str,
+        inputs: list,
+        attributes: dict,
+        name: str,
+        grid: tuple[int, int, int] | None = None,
+    ) -> Tensor:
+        """grid: of the result; that of the first input where its rows are kept."""
         full = ".".join([*self._scope, name])
         count = self._used_names.get(full, 0)
         self._used_names[full] = count + 1
@@ -308,7 +317,10 @@ class Graph:
         ids = [-1 if tensor is None else tensor.id for tensor in inputs]
         caller = sys._getframe(2)
         where = f"{caller.f_code.co_filename.rpartition('/')[2]}:{caller.f_lineno}"
-        return self._tensor(self.program.append(op, ids, attributes, full, where), full)
+        out = self._tensor(self.program.append(op, ids, attributes, full, where), full)
+        if grid is None and inputs[0].shape[0] == out.shape[0]:
+            grid = inputs[0].grid
+        return replace(out, grid=grid)
 
     def _tensor(self, value: int, name: str) -> Tensor:
         rows, cols = self.program.shape(value)

@@ -13,20 +13,42 @@ import numpy as np
 
 from genfast import _core
 from genfast.draw_ops import certainty, log_softmax, logprobs, sample, truncate
+from genfast.elementwise_ops import bound, gelu, leaky_relu, quick_gelu, relu, silu, tanh
+from genfast.images.ops import (
+    add,
+    concat,
+    conv2d,
+    conv_transpose2d,
+    full_attention,
+    group_norm,
+    modulate,
+    pixel_shuffle,
+    upsample,
+)
 from genfast.state_ops import causal_conv1d, selective_scan
 
 __all__ = [
+    "add",
     "attention",
     "bound",
     "causal_conv1d",
     "certainty",
+    "concat",
+    "conv2d",
+    "conv_transpose2d",
     "embed",
+    "full_attention",
     "gelu",
+    "group_norm",
     "layer_norm",
+    "leaky_relu",
     "log_softmax",
     "logprobs",
     "matmul",
+    "modulate",
     "moe",
+    "pixel_shuffle",
+    "quick_gelu",
     "relu",
     "rms_norm",
     "rope",
@@ -37,7 +59,9 @@ __all__ = [
     "silu",
     "softmax",
     "swiglu",
+    "tanh",
     "truncate",
+    "upsample",
 ]
 
 
@@ -61,33 +85,6 @@ def layer_norm(
     (arXiv 1607.06450). groups: as in `rms_norm`.
     """
     return _core.ops.layer_norm(x, weight, bias, eps, groups=groups, isa=isa, threads=threads)
-
-
-def gelu(x, approximate: str = "none", *, isa: str = "", threads: int = 0) -> np.ndarray:
-    """x·Φ(x), element by element; ``approximate="tanh"``: the form of GPT-2,
-    0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
-
-    x [...] float32 → [...]. Hendrycks and Gimpel, 2016 (arXiv 1606.08415).
-    """
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f'approximate={approximate!r} must be "none" or "tanh"')
-    kind = "gelu_tanh" if approximate == "tanh" else "gelu"
-    return _core.ops.activation(x, kind, isa=isa, threads=threads)
-
-
-def silu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
-    """x / (1 + e⁻ˣ), element by element. x [...] float32 → [...]."""
-    return _core.ops.activation(x, "silu", isa=isa, threads=threads)
-
-
-def bound(x, limit: float, soft: bool = False, *, isa: str = "", threads: int = 0) -> np.ndarray:
-    """x [...] float32 kept within ±limit; soft: limit · tanh(x / limit) (arXiv 2408.00118)."""
-    return _core.ops.bound(x, limit, soft, isa=isa, threads=threads)
-
-
-def relu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
-    """max(x, 0), element by element. x [...] float32 → [...]."""
-    return _core.ops.activation(x, "relu", isa=isa, threads=threads)
 
 
 def swiglu(x, activation: str = "silu", *, isa: str = "", threads: int = 0) -> np.ndarray:

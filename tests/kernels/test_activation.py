@@ -15,6 +15,9 @@ FUNCTIONS = {
     "gelu_tanh": lambda x, **kw: ops.gelu(x, approximate="tanh", **kw),
     "silu": ops.silu,
     "relu": ops.relu,
+    "quick_gelu": ops.quick_gelu,
+    "tanh": ops.tanh,
+    "leaky_relu": ops.leaky_relu,
 }
 
 
@@ -23,12 +26,18 @@ def definition(kind: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     x = x.astype(np.float64)
     if kind == "relu":
         return np.maximum(x, 0), np.zeros_like(x)
+    if kind == "leaky_relu":  # the slope and the product
+        return np.where(x < 0, 0.2 * x, x), np.full_like(x, EPS32)
+    if kind == "tanh":  # a dozen roundings, or the exponential's
+        return np.tanh(x), np.full_like(x, 12 * EPS32)
     # An exponent's roundings, and that of a constant in it, are half an ulp of it each; they become
     # a relative error of the exponential. What else there is, is rounded a few times.
     if kind == "gelu":  # exponent x^2/2: square, product, constant
         return 0.5 * x * erfc(-x / math.sqrt(2)), (5 + 0.75 * x * x) * EPS32
     if kind == "silu":  # exponent x: product, constant
         return x / (1 + np.exp(-np.maximum(x, -700))), (4 + np.abs(x)) * EPS32
+    if kind == "quick_gelu":  # exponent 1.702 x: product, constant
+        return x / (1 + np.exp(-np.maximum(1.702 * x, -700))), (4 + 1.8 * np.abs(x)) * EPS32
     # exponent u: square, fma, product, two constants
     u = 2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
     return x / (1 + np.exp(-np.maximum(u, -700))), (4 + 2.5 * np.abs(u)) * EPS32
@@ -52,7 +61,13 @@ def test_matches_definition(rng, isa, kind, n):
 def test_ends_and_zero(isa, kind):
     x = np.array([0, -0.0, 1e4, 3e38, -1e4, -3e38, np.inf, np.nan], np.float32)
     y = FUNCTIONS[kind](x, isa=isa)
-    assert (y[:2] == 0).all()
+    assert (y[:2] == 0).all() and np.isnan(y[7])
+    if kind == "tanh":
+        assert (np.abs(y[2:7] - [1, 1, -1, -1, 1]) <= EPS32).all()
+        return
+    if kind == "leaky_relu":
+        assert (y[2:7] == [x[2], x[3], x[4] * np.float32(0.2), x[5] * np.float32(0.2), x[6]]).all()
+        return
     assert (y[2:4] == x[2:4]).all() and y[6] == np.inf
     assert (np.abs(y[4:6]) <= 1e-30).all()
     assert np.isnan(y[7])

@@ -21,6 +21,12 @@ static inline double activate(Activation kind, double x) {
         case Activation::clamped_silu:
             x = std::min(x, double(kClampedLimit));
             return x / (1 + std::exp(-double(kClampedSlope) * x));
+        case Activation::quick_gelu:
+            return x / (1 + std::exp(-double(kQuickSlope) * x));
+        case Activation::tanh:
+            return std::tanh(x);
+        case Activation::leaky_relu:
+            return x < 0 ? double(kLeakySlope) * x : x;
         case Activation::none:
             break;
     }

@@ -29,6 +29,12 @@ void activation(const ActivationArgs& a, Team& team) {
             return apply<Activation::gelu_tanh>(x, out, n);
         case Activation::clamped_silu:
             return apply<Activation::clamped_silu>(x, out, n);
+        case Activation::quick_gelu:
+            return apply<Activation::quick_gelu>(x, out, n);
+        case Activation::tanh:
+            return apply<Activation::tanh>(x, out, n);
+        case Activation::leaky_relu:
+            return apply<Activation::leaky_relu>(x, out, n);
     }
 }
 

@@ -23,6 +23,8 @@
 
 namespace genfast {
 
+struct Patches;  // patches.h
+
 struct MatmulArgs {
     const float* x;
     Matrix w;
@@ -32,6 +34,7 @@ struct MatmulArgs {
     std::byte* scratch;
     int64_t M;
     Activation activation;
+    const Patches* patches = nullptr;  // x is images, and row m of it a patch of them
 };
 
 }  // namespace genfast

@@ -1,6 +1,7 @@
 // The loops around the microkernels (tiles.h): pack activations, then token block -> panel -> tile.
 #include "core/cpu_flags.h"
 #include "kernels/matmul/activations.h"
+#include "kernels/matmul/patches.h"
 #include "kernels/matmul/plan.h"
 #include "kernels/table.h"
 #include "simd/activation.h"
@@ -39,15 +40,20 @@ static const Tiles& tiles_for(Format format, [[maybe_unused]] int64_t M) {
 }
 
 // Columns [begin, end) of the tokens of tiles [first, last); their scales too, unless null.
-// `rotated`: space for a row of int8.
+// `rotated`: space for a row of int8; `patch`: for one put together from images.
 static void pack(const MatmulArgs& a, const Plan& p, Layout layout, int64_t first, int64_t last,
-                 int64_t begin, int64_t end, std::byte* acts, float* scales, float* rotated) {
+                 int64_t begin, int64_t end, std::byte* acts, float* scales, float* rotated,
+                 float* patch) {
     for (int64_t t = first; t < last; ++t)
         for (int j = 0; j < p.MT; ++j) {
             const int64_t m = t * p.MT + j;
             const float* x = a.x + m * a.w.K;
             const int64_t K = m < a.M ? a.w.K : 0;  // tokens that fill up the last tile are zeros
-            if (a.w.format == Format::int8 && K) {
+            if (patch && K) {
+                gather_patch(*a.patches, a.x, a.patches->first + m, patch);
+                x = patch;
+            }
+            if (a.w.format == Format::int8 && K && !(patch && a.patches->rotated)) {
                 rotate_row(x, K, rotated);
                 x = rotated;
             }
@@ -168,19 +174,20 @@ void matmul(const MatmulArgs& a, Team& team) {
     float* partial =
         reinterpret_cast<float*>(a.scratch + p.partial + p.partial_bytes * size_t(team.index));
     float* rotated = partial + p.partial_bytes / sizeof(float) - p.rotated_floats;
+    float* patch = a.patches ? a.patches->rows + team.index * a.w.K : nullptr;
     const std::byte* acts = packed;
-    if (alone && kernels.layout == Layout::f32 && p.K == a.w.K) {
+    if (alone && kernels.layout == Layout::f32 && p.K == a.w.K && !patch) {
         acts = reinterpret_cast<const std::byte*>(a.x);  // as packed already
     } else if (alone) {
-        pack(a, p, kernels.layout, 0, 1, 0, p.K, packed, scales, rotated);
+        pack(a, p, kernels.layout, 0, 1, 0, p.K, packed, scales, rotated, patch);
     } else if (p.tiles >= team.count) {
         Range mine = share(p.tiles, team);
-        pack(a, p, kernels.layout, mine.begin, mine.end, 0, p.K, packed, scales, rotated);
+        pack(a, p, kernels.layout, mine.begin, mine.end, 0, p.K, packed, scales, rotated, patch);
         team.sync();
     } else {
         Range mine = share(p.K, team, 2 * kChunk);
         pack(a, p, kernels.layout, 0, p.tiles, mine.begin, mine.end, packed,
-             team.index == 0 ? scales : nullptr, rotated);
+             team.index == 0 ? scales : nullptr, rotated, patch);
         team.sync();
     }
 

@@ -3,7 +3,7 @@
 
 namespace genfast::GENFAST_ISA {
 
-static void add(float* to, const float* from, float weight, int64_t n) {
+static void add_weighted(float* to, const float* from, float weight, int64_t n) {
     const Vec w = vset(weight);
     for (int64_t i = 0; i < n; i += kLanes) {
         const int some = int(n - i < kLanes ? n - i : kLanes);
@@ -12,7 +12,7 @@ static void add(float* to, const float* from, float weight, int64_t n) {
 }
 
 void moe(const MoeArgs& a, Team& team) {
-    run_experts(a, team, add);
+    run_experts(a, team, add_weighted);
 }
 
 size_t moe_scratch_bytes(const MoeArgs& sizes, int threads) {

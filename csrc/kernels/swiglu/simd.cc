@@ -29,6 +29,12 @@ static void gated(Activation kind, const float* gate, const float* up, float* ou
             return gated<Activation::gelu_tanh>(gate, up, out, n);
         case Activation::clamped_silu:
             return gated<Activation::clamped_silu>(gate, up, out, n);
+        case Activation::quick_gelu:
+            return gated<Activation::quick_gelu>(gate, up, out, n);
+        case Activation::tanh:
+            return gated<Activation::tanh>(gate, up, out, n);
+        case Activation::leaky_relu:
+            return gated<Activation::leaky_relu>(gate, up, out, n);
     }
 }
 

@@ -30,6 +30,7 @@ int main(int count, char** arguments) {
         check_attention(check);
         check_rows(check);
         check_experts(check);
+        check_images(check);
         check_sampling(check);
         check_state(check);
         if (isa == "amx") check.digests.erase("matmul bf16");  // its sums are other bits

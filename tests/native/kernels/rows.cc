@@ -9,8 +9,9 @@
 namespace genfast {
 namespace {
 
-constexpr Activation kActivations[] = {Activation::none, Activation::relu, Activation::silu,
-                                       Activation::gelu, Activation::gelu_tanh};
+constexpr Activation kActivations[] = {
+    Activation::none,      Activation::relu,       Activation::silu,      Activation::gelu,
+    Activation::gelu_tanh, Activation::quick_gelu, Activation::leaky_relu};
 
 // The relative error of an activation. An exponent's roundings, and that of a constant in it, are
 // half an ulp of it each; they become a relative error of the exponential. What else there is, is
@@ -23,6 +24,10 @@ double activation_error(Activation kind, double x) {
             return (5 + 0.75 * x * x) * kEps;
         case Activation::gelu_tanh:
             return (4 + 2.5 * std::fabs(1.59576912 * (x + 0.044715 * x * x * x))) * kEps;
+        case Activation::quick_gelu:
+            return (4 + 1.8 * std::fabs(x)) * kEps;
+        case Activation::leaky_relu:
+            return kEps;
         default:
             return 0;
     }

@@ -1,0 +1,1 @@
+"""The networks of image pipelines, one file per class of diffusers."""

@@ -1,0 +1,94 @@
+"""What networks have in common: a directory, weights packed once, a program for each size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from genfast.checkpoint import Checkpoint
+from genfast.config import Fields, read_object
+from genfast.images.graph import ImageGraph
+from genfast.images.runner import Runner
+from genfast.images.weights import ImageWeights
+
+T = TypeVar("T")
+
+
+class Network:
+    """A directory of diffusers: config.json and the tensors of one class.
+
+    dtype, quantize: as in `genfast.load`. threads: 0 for all. isa: as in `genfast.ops`.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        class_name: str,
+        *,
+        dtype: str = "auto",
+        quantize: str | None = None,
+        threads: int = 0,
+        isa: str = "",
+        progress: bool = False,
+    ) -> None:
+        file = Path(directory) / "config.json"
+        self.fields = Fields(read_object(file), file)
+        if self.fields.str("_class_name", default=class_name) != class_name:
+            self.fields.fail("_class_name", f'"{class_name}"')
+        self._weights = ImageWeights(
+            Checkpoint(directory),
+            dtype=dtype,
+            quantize=quantize,
+            threads=threads,
+            progress=progress,
+        )
+        self._threads, self._isa = threads, isa
+        self._runners: dict[Any, Runner] = {}
+
+    def _runner(self, key: Any, record: Callable[[ImageGraph, ImageWeights], None]) -> Runner:
+        """What `record` recorded for these sizes: kept, so that a loop of steps records once."""
+        if key not in self._runners:
+            graph = ImageGraph()
+            record(graph, self._weights)
+            self._runners[key] = Runner(graph, threads=self._threads, isa=self._isa)
+        return self._runners[key]
+
+    def release(self) -> None:
+        """Lets go of the memory of all sizes run so far; the weights stay."""
+        self._runners.clear()
+
+
+def per_item(value: Any, count: int) -> np.ndarray:
+    """A number for each item, of one for all or of as many: float32 [count]."""
+    numbers = np.asarray(value, np.float32).reshape(-1)
+    if len(numbers) not in (1, count):
+        raise ValueError(f"found {len(numbers)} timesteps for {count} images")
+    return np.ascontiguousarray(np.broadcast_to(numbers, count))
+
+
+def timestep_embedding(
+    timesteps: np.ndarray,
+    size: int,
+    *,
+    flip_sin_to_cos: bool = True,
+    freq_shift: float = 0,
+    max_period: float = 10000,
+) -> np.ndarray:
+    """Sines and cosines of timesteps [N] at `size` / 2 frequencies: float32 [N, size].
+
+    Ho et al., 2020 (arXiv 2006.11239); upstream: diffusers' get_timestep_embedding, whose order of
+    float32 roundings this keeps.
+    """
+    half = size // 2
+    exponent = np.float32(-np.log(max_period)) * np.arange(half, dtype=np.float32)
+    frequencies = np.exp(exponent / np.float32(half - freq_shift))
+    angles = np.asarray(timesteps, np.float32)[:, None] * frequencies
+    parts = (
+        [np.cos(angles), np.sin(angles)] if flip_sin_to_cos else [np.sin(angles), np.cos(angles)]
+    )
+    out = np.zeros((len(angles), size), np.float32)
+    out[:, : 2 * half] = np.concatenate(parts, axis=1)
+    return out

@@ -1,0 +1,72 @@
+"""Weights of image models: convolutions become matrices as the kernels take them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genfast import _core
+from genfast.errors import LoadError
+from genfast.weights import PackedWeight, Weights
+
+_KINDS = {"F32": np.uint32, "F16": np.uint16, "BF16": np.uint16}  # copied, not computed with
+
+
+class ImageWeights(Weights):
+    """`Weights` that also knows convolutions."""
+
+    def conv(
+        self,
+        name: str,
+        outputs: int,
+        inputs: int,
+        kernel: int | tuple[int, int] = 3,
+        *,
+        groups: int = 1,
+        quantised: bool = True,
+    ) -> PackedWeight:
+        """A tensor [O, I / groups, kh, kw] as the matrix [O, kh · kw · I] of `conv2d`.
+
+        groups: zeros stand where an output channel does not see an input channel. quantised: false
+        for the few layers that decide much (the first and the last).
+        """
+        kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
+        shape = (outputs, inputs // groups, kh, kw)
+
+        def arrange(data: np.ndarray) -> np.ndarray:
+            taps = data.transpose(0, 2, 3, 1)  # [O, kh, kw, I / groups]
+            if groups == 1:
+                return taps
+            whole = np.zeros((outputs, kh, kw, inputs), data.dtype)
+            for group in range(groups):
+                rows = slice(group * outputs // groups, (group + 1) * outputs // groups)
+                cols = slice(group * inputs // groups, (group + 1) * inputs // groups)
+                whole[rows, :, :, cols] = taps[rows]
+            return whole
+
+        return self._arranged(name, shape, outputs, arrange, quantised)
+
+    def conv_transpose(
+        self, name: str, inputs: int, outputs: int, kernel: int = 4, *, quantised: bool = True
+    ) -> PackedWeight:
+        """A tensor [I, O, k, k] as the matrix [k · k · O, I] of `conv_transpose2d`."""
+        shape = (inputs, outputs, kernel, kernel)
+        rows = kernel * kernel * outputs
+        return self._arranged(name, shape, rows, lambda data: data.transpose(2, 3, 1, 0), quantised)
+
+    def _arranged(self, name: str, shape, rows: int, arrange, quantised: bool) -> PackedWeight:
+        key = ((name,), False)
+        if key not in self._packed:
+            view = self.adapters.merged(self._tensor(name, shape))
+            stored = np.frombuffer(view.data.tobytes(), _KINDS[view.dtype]).reshape(shape)
+            matrix = np.ascontiguousarray(arrange(stored)).reshape(rows, -1)
+            format = self._format([view], False, quantised)
+            sources = [
+                (matrix.view(np.uint8).reshape(-1), view.dtype, rows, matrix.shape[1], False)
+            ]
+            try:
+                native = _core.Weight(format, sources, self.threads)
+            except ValueError as error:
+                raise LoadError(f"{view.file}: tensor '{view.name}': {error}") from None
+            self._loaded(view.data.nbytes)
+            self._packed[key] = PackedWeight(name.removesuffix(".weight"), native)
+        return self._packed[key]
