@@ -3,6 +3,7 @@
 from genfast import ops
 from genfast._core import cpu_info
 from genfast.api import Model, load
+from genfast.async_stream import AsyncStream
 from genfast.calibrate import calibrate
 from genfast.confidence import Calibration
 from genfast.errors import (
@@ -21,6 +22,7 @@ from genfast.tool_calls import ToolCall
 
 __version__ = "0.1.0"
 __all__ = [
+    "AsyncStream",
     "Calibration",
     "Chunk",
     "ComputeError",

@@ -22,6 +22,7 @@ from genfast.tokenizer import Tokenizer
 from genfast.tool_calls import ToolCall, read_calls
 from genfast.tool_formats import format_of
 from genfast.tool_grammar import tool_grammar
+from genfast.tool_text import TextBeside
 
 _CHOICES = '"auto", "required", "none", or {"name": …} of one of the tools'
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
@@ -32,8 +33,10 @@ def chat_tools(
     choice: Any,
     options: Mapping[str, Any],
     tokenizer: Tokenizer,
+    several: bool = True,
 ) -> ChatTools | None:
-    """None where no tool may be called. options: what else the caller asks of the reply."""
+    """None where no tool may be called. options: what else the caller asks of the reply. several:
+    whether it may call more than once."""
     if not tools or choice == "none":
         if not tools and choice not in ("auto", "none", None):
             raise ValueError(f"tool_choice={choice!r:.80} needs tools, and there are none")
@@ -45,7 +48,7 @@ def chat_tools(
             'tool_choice="none" keeps the model from calling tools'
         )
     template = pick_template(tokenizer.chat_template, None, tools)
-    return ChatTools(tools, "auto" if choice is None else choice, template, tokenizer)
+    return ChatTools(tools, "auto" if choice is None else choice, template, tokenizer, several)
 
 
 class ChatTools:
@@ -56,7 +59,12 @@ class ChatTools:
     """
 
     def __init__(
-        self, tools: Sequence[Mapping[str, Any]], choice: Any, template: str, tokenizer: Tokenizer
+        self,
+        tools: Sequence[Mapping[str, Any]],
+        choice: Any,
+        template: str,
+        tokenizer: Tokenizer,
+        several: bool,
     ) -> None:
         functions = {}
         for index, tool in enumerate(tools):
@@ -73,8 +81,12 @@ class ChatTools:
             functions if name is None else {name: functions[name]},
             tokenizer,
             free=choice == "auto",
-            several=name is None,
+            several=several and name is None,
         )
+
+    def text_beside(self, prompt: Sequence[int], stops: Sequence[str]) -> TextBeside:
+        """What tells the text of a reply to this prompt from its calls."""
+        return TextBeside(self._format, self._functions, self._tokenizer, prompt, stops)
 
     def read(self, prompt: Sequence[int], token_ids: Sequence[int]) -> list[ToolCall]:
         """The calls of a reply to this prompt. Their ids depend on both, so that they differ from

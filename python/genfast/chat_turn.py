@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from genfast.async_stream import AsyncStream
 from genfast.chat import render
 from genfast.chat_tools import chat_tools
-from genfast.generation import finish_all, gather, stream_all
+from genfast.generation import Run, finish_all, gather, stream_all
 from genfast.results import Chunk, Generation
 from genfast.tokenizer import Tokenizer
 
@@ -21,6 +22,7 @@ class Chats:
         *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
         stream: bool = False,
         **options: Any,
     ) -> Generation | Iterator[Chunk]:
@@ -30,18 +32,37 @@ class Chats:
         call, as OpenAI's API describes them; the calls are in the result's `tool_calls`, and
         their arguments match the schemas. tool_choice: "auto" (a text, calls, or both), "required"
         (calls), {"name": …} (one call of this tool) or "none" (the model is not told of tools).
+        parallel_tool_calls: False: one call at most.
         stream: give an iterator of chunks instead.
         """
-        tokenizer = self._chat_tokenizer()
-        calling = chat_tools(tools, tool_choice, options, tokenizer)
-        ids = self.chat_ids(messages, tools=None if tool_choice == "none" else tools)
-        if calling is not None:
-            options["grammar"] = calling.grammar
-        runs = self._runs(self._prompts.one(ids), options, calling)
+        runs = self._chat_runs(messages, tools, tool_choice, parallel_tool_calls, options)
         if stream:
             return stream_all(runs)
         finish_all(runs)
         return gather(runs)
+
+    def achat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        tool_choice: Any = "auto",
+        parallel_tool_calls: bool = True,
+        **options: Any,
+    ) -> AsyncStream:
+        """`chat` for asyncio, in chunks; as with `astream`, nothing blocks the loop."""
+        return AsyncStream(
+            lambda: self._chat_runs(messages, tools, tool_choice, parallel_tool_calls, options)
+        )
+
+    def _chat_runs(
+        self, messages: Any, tools: Any, choice: Any, several: bool, options: dict[str, Any]
+    ) -> list[Run]:
+        calling = chat_tools(tools, choice, options, self._chat_tokenizer(), several)
+        ids = self.chat_ids(messages, tools=None if choice == "none" else tools)
+        if calling is not None:
+            options = {**options, "grammar": calling.grammar}
+        return self._runs(self._prompts.one(ids), options, calling)
 
     def chat_ids(self, messages, *, tools=None) -> list[int]:
         """The token ids of a conversation, up to where the answer begins."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from genfast import _core, beams
@@ -64,6 +62,8 @@ class Run:
         self._make_receipt = make_receipt
         self._guide = guide
         self._tools = tools
+        self._beside = tools.text_beside(prompt, sampling.stop) if tools else None
+        self.content = ""
         deadline = sampling.deadline_ms
         self._native = native or engine.submit(
             prompt,
@@ -102,7 +102,7 @@ class Run:
         if self._state["error"]:
             known = self._guide and self._guide.error
             raise known or ComputeError(self._state["error"])
-        start = len(self.token_ids)
+        start, said = len(self.token_ids), len(self.content)
         text = "".join(self._take(token) for token in self._state["tokens"])
         new = self._state["tokens"][: len(self.token_ids) - start]
         self.digests += self._state["digests"][: len(new)]
@@ -115,6 +115,7 @@ class Run:
             self.finish_reason = self._state["finish_reason"]
             text += self._rest()
         self.text += text
+        self._listen(new)
         done = self.finish_reason is not None
         return Chunk(
             text=text,
@@ -126,6 +127,7 @@ class Run:
             usage=self.usage() if done else None,
             timings=self.timings() if done else None,
             tool_calls=self.tool_calls() if done else [],
+            content=self.content[said:],
             make_receipt=self.make_receipt if done else None,
         )
 
@@ -157,6 +159,15 @@ class Run:
             self.finish_reason = "stop"
             return text
         return text + self._stop.finish()
+
+    def _listen(self, new: Sequence[int]) -> None:
+        """Takes in what new tokens add to the text beside calls."""
+        if self._beside is None:
+            self.content = self.text
+            return
+        self.content += "".join(self._beside.push(i) for i in new if i not in self._end_ids)
+        if self.finish_reason is not None:
+            self.content += self._beside.finish()
 
     def usage(self) -> Usage:
         cpu_seconds, bytes_moved, kv_byte_seconds = self._state["cost"]
@@ -206,6 +217,7 @@ class Run:
             usage=usage or self.usage(),
             timings=self.timings(),
             tool_calls=self.tool_calls(),
+            content=self.content,
             score=self.score,
             others=tuple(others),
             make_receipt=self.make_receipt,
@@ -299,38 +311,6 @@ def _chunks(runs: Sequence[Run]) -> Iterator[Chunk]:
         for run in runs:
             if run.finish_reason is None:
                 run.cancel()
-
-
-async def astream_all(runs: Sequence[Run]) -> AsyncIterator[Chunk]:
-    """`stream_all` for asyncio: a thread waits instead; cancelling the task cancels the runs."""
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue = asyncio.Queue()
-
-    def pump() -> None:
-        last: Any = None
-        try:
-            for chunk in stream_all(runs):
-                loop.call_soon_threadsafe(queue.put_nowait, chunk)
-        except BaseException as error:
-            last = error
-        try:
-            loop.call_soon_threadsafe(queue.put_nowait, last)
-        except RuntimeError:  # the loop is closed: nobody listens any more
-            for run in runs:
-                run.cancel()
-
-    threading.Thread(target=pump, name="genfast-astream", daemon=True).start()
-    try:
-        while True:
-            item = await queue.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                return
-            yield item
-    finally:
-        for run in runs:
-            run.cancel()
 
 
 def gather(runs: Sequence[Run]) -> Generation:

@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from genfast import _core, conformance, kv_file, models
 from genfast.adapters import Adapters
+from genfast.async_stream import AsyncStream
 from genfast.chat_tools import ChatTools
 from genfast.chat_turn import Chats
 from genfast.checkpoint import Checkpoint
@@ -24,7 +25,7 @@ from genfast.config import Fields, read_config, read_object
 from genfast.drafts import Drafts, refuse_guesses
 from genfast.errors import ComputeError
 from genfast.fingerprint import Fingerprint
-from genfast.generation import Run, astream_all, finish_all, gather, start, stream_all
+from genfast.generation import Run, finish_all, gather, start, stream_all
 from genfast.grammar import grammar_of
 from genfast.graph import Graph
 from genfast.guided import Grammars
@@ -198,10 +199,9 @@ class Model(Calibrated, Chats, Infills):
         """
         return stream_all(self._runs(self._prompts.one(prompt), options))
 
-    async def astream(self, prompt: Prompt, **options: Any) -> AsyncIterator[Chunk]:
+    def astream(self, prompt: Prompt, **options: Any) -> AsyncStream:
         """`stream` for asyncio: never blocks the loop; cancelling the task cancels the request."""
-        async for chunk in astream_all(self._runs(self._prompts.one(prompt), options)):
-            yield chunk
+        return AsyncStream(lambda: self._runs(self._prompts.one(prompt), options))
 
     # --- what the model thinks of given tokens --------------------------------------------------
 

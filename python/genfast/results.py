@@ -121,7 +121,7 @@ class Generation(_Receipted):
         "cancelled", "deadline" or "grammar" (what was asked for cannot be reached any more).
     logprobs: one entry a token of token_ids, or None when not asked for.
     tool_calls: what a chat with tools asks to be called; the text holds the calls as the model
-        wrote them.
+        wrote them. content: the text beside them.
     choices: all n continuations, this being the first; with n=1 this one alone. A prompt thus
         always gives one Generation, whatever n. Of a beam search: the n best, fewer where it found
         fewer.
@@ -140,6 +140,7 @@ class Generation(_Receipted):
     abstain_below: float | None = field(default=None, repr=False)
     tool_calls: list[ToolCall] = field(default_factory=list)
     score: float | None = None
+    content: str = field(default="", repr=False)
 
     @property
     def choices(self) -> tuple[Generation, ...]:
@@ -191,6 +192,7 @@ class Chunk(_Receipted):
     token_ids: tokens that arrived since the last chunk.
     finish_reason: None but in the last chunk of a choice.
     index: which of the n choices.
+    content: of the text, what belongs to no tool call.
     usage, timings, tool_calls, receipt: in the last chunk of a choice.
     confidence: there too, with a calibration.
     """
@@ -205,6 +207,7 @@ class Chunk(_Receipted):
     make_receipt: Callable[[], Receipt] | None = field(default=None, repr=False, compare=False)
     confidence: float | None = None
     tool_calls: list[ToolCall] = field(default_factory=list)
+    content: str = field(default="", repr=False)
 
     def __str__(self) -> str:
         return self.text

@@ -19,6 +19,7 @@ examples:
   genfast generate "Once upon a time"             continue a text with the bundled model
   genfast generate -m ~/models/llama "Dear Sir,"  … with a Hugging Face directory
   genfast chat -m ~/models/llama --quantize int8  talk to a model
+  genfast serve ~/models/llama                    … over HTTP, as OpenAI's API
   genfast info ~/models/llama                     what it is and how much memory it takes
   genfast bench --machine                         what this machine can do at best
   genfast check --invariance ~/models/llama       the same bits whatever runs beside?
@@ -29,7 +30,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from genfast.cli import bench, chat, check, generate, info, replay
+    from genfast.cli import bench, chat, check, generate, info, replay, serve
 
     parser = argparse.ArgumentParser(
         prog="genfast",
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for module in (generate, chat, info, bench, check, replay):
+    for module in (generate, chat, serve, info, bench, check, replay):
         module.register(commands)
     return parser
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from genfast import plain_chat
+from genfast.chat import render
 from genfast.cli.common import (
     add_common,
     add_model,
@@ -83,13 +85,7 @@ class _Conversation:
 
     def run(self) -> int:
         if self.plain:
-            say(
-                style(
-                    "This model has no chat template: plain User:/Assistant: text is used, which "
-                    "it may not have been trained for.",
-                    "33",
-                )
-            )
+            say(style(plain_chat.WARNING, "33"))
         if self.person:
             say(style("/help lists what else you can say; Ctrl-D leaves.", "2"))
             with contextlib.suppress(ImportError):
@@ -175,8 +171,6 @@ class _Conversation:
     def _stream(self) -> Iterator[Any]:
         if not self.plain:
             return self.model.chat(self.messages, stream=True, **self.options)
-        names = {"system": "", "user": "User: ", "assistant": "Assistant: "}
-        lines = [names[message["role"]] + message["content"] for message in self.messages]
-        stops = [*self.options.get("stop", []), "\nUser:"]
-        prompt = "\n".join([*lines, "Assistant:"])
+        stops = [*self.options.get("stop", []), plain_chat.STOP]
+        prompt = render(plain_chat.TEMPLATE, self.messages, bos_token="")  # encoding adds it
         return self.model.stream(prompt, **{**self.options, "stop": stops})

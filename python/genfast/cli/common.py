@@ -91,12 +91,12 @@ def add_model(
         group.add_argument("--threads", type=int, metavar="N", help=text)
 
 
-def open_model(args: argparse.Namespace) -> Any:
-    """`genfast.load` with the options of `add_model`."""
+def open_model(args: argparse.Namespace, **more: Any) -> Any:
+    """`genfast.load` with the options of `add_model`, and more."""
     import genfast
 
     return genfast.load(
-        args.model, threads=args.threads, cache_dir=args.cache_dir, **load_options(args)
+        args.model, threads=args.threads, cache_dir=args.cache_dir, **load_options(args), **more
     )
 
 
