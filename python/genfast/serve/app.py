@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,6 +25,7 @@ from genfast.serve.errors import (
 )
 from genfast.serve.guard import Guard
 from genfast.serve.openapi import document
+from genfast.serve.page import page
 from genfast.serve.service import Service
 from genfast.serve.settings import Settings
 from genfast.serve.tokenize import Tokenize
@@ -94,7 +94,7 @@ class _About:
 
     def __init__(self, service: Service, posts: list[str]) -> None:
         self._service = service
-        self._page = files("genfast.serve").joinpath("page.html").read_bytes()
+        self._page = page()
         self._document = document(service.settings.name, posts)
 
     async def page(self, _: Request) -> Response:
