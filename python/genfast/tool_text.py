@@ -68,9 +68,9 @@ class TextBeside:
 
     def _take(self, text: str) -> str:
         if self._before:
-            _, found, text = (self._head + text).partition(self._before)
+            self._head += text
+            _, found, text = self._head.partition(self._before)
             if not found:
-                self._head += text
                 return ""
             self._head, self._before, self._openings = "", "", []
         if self._openings:

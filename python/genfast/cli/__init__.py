@@ -30,7 +30,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from genfast.cli import bench, chat, check, generate, info, replay, serve
+    from genfast.cli import batch, bench, chat, check, generate, info, replay, serve
 
     parser = argparse.ArgumentParser(
         prog="genfast",
@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for module in (generate, chat, serve, info, bench, check, replay):
+    for module in (generate, chat, serve, batch, info, bench, check, replay):
         module.register(commands)
     return parser
 
