@@ -17,15 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/models")]
 
 import beam_cases  # noqa: E402
-from golden_cases import CASES  # noqa: E402
 
 
 def main() -> None:
     found = []
-    for name in beam_cases.MODELS:
+    for name in beam_cases.MODELS + beam_cases.STATE_MODELS:
         with tempfile.TemporaryDirectory() as directory:
-            model = beam_cases.load_transformers(CASES[name].write(Path(directory) / "model"))
-            for settings in beam_cases.SETTINGS + beam_cases.GUIDED:
+            model = beam_cases.load_transformers(beam_cases.write(name, Path(directory) / "model"))
+            for settings in beam_cases.settings_of(name):
                 ids = beam_cases.prompt(name, settings)
                 best = beam_cases.transformers_beams(model, ids, settings)
                 case = {"model": name, "prompt": ids, "settings": settings}

@@ -129,6 +129,7 @@ class _Weights:
         gated: bool = False,
         order: Sequence[range] | None = None,
         part: range | None = None,
+        stack: int = 0,
         quantised: bool = True,
     ) -> Matrix:
         count = sum(rows) if part is None else len(part)

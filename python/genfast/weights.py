@@ -127,26 +127,30 @@ class Weights:
         gated: bool = False,
         order: Sequence[range] | None = None,
         part: range | None = None,
+        stack: int = 0,
         quantised: bool = True,
     ) -> PackedWeight:
         """Matrices [rows, cols] stacked and packed; transposed: stored as [cols, rows].
 
         gated: gate and up, whose matmul gives activation(gate) · up. order: which rows, where one
         matrix holds them in another order than is wanted: q, k and v head by head, say. part: only
-        these rows of one matrix. quantised: false for a small matrix that decides much, a router's.
+        these rows of one matrix. stack: it is stored as so many, [stack, rows / stack, cols].
+        quantised: false for a small matrix that decides much, a router's.
         """
         key = (names, transposed, part)
         if key in self._packed:
             return self._packed[key]
         views = [
-            self._tensor(name, (cols, n) if transposed else (n, cols))
+            self._matrix_view(name, n, cols, transposed, stack)
             for name, n in zip(names, rows, strict=True)
         ]
         whole_name = ",".join(view.name for view in views)
         nbytes = sum(view.data.nbytes for view in views)
         if part is not None:
             nbytes = nbytes // rows[0] * len(part)
-            rows, order = [len(part)], [part]
+            kept = order or [range(len(part))]
+            rows = [len(part)]
+            order = [range(part.start + r.start, part.start + r.stop) for r in kept]
             whole_name += f"[{part.start}:{part.stop}]"
         shape = PackedShape(self._format(views, gives_logits, quantised), sum(rows), cols, gated)
 
@@ -210,6 +214,14 @@ class Weights:
         except ValueError as error:
             where = ", ".join(f"{view.file}: tensor '{view.name}'" for view in views)
             raise LoadError(f"{where}: {error}") from None
+
+    def _matrix_view(
+        self, name: str, rows: int, cols: int, transposed: bool, stack: int
+    ) -> TensorView:
+        if stack:
+            view = self._tensor(name, (stack, rows // stack, cols))
+            return replace(view, shape=(rows, cols))
+        return self._tensor(name, (cols, rows) if transposed else (rows, cols))
 
     def embedding(
         self, name: str, rows: int, cols: int, *, tied: bool, first: int = 0

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+import families
+import golden_cases
+
 GOLDEN = Path(__file__).resolve().parents[1] / "goldens/beams.json"
 MODELS = ["llama-base", "gpt2-base", "llama-odd-sizes"]
 
@@ -46,6 +49,10 @@ SETTINGS: list[dict] = [
     {"num_beams": 40, "max_tokens": 6, "n": 40},
 ]
 
+# Families with recurrent state: beams that part must take it along.
+STATE_MODELS = ["mamba-base", "bamba-base"]
+STATE_SETTINGS = [*SETTINGS[:5], *SETTINGS[12:14]]
+
 # Guided: one or more of these words, in a row. Token i is letter i; many others end the text.
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 ENDS = list(range(len(LETTERS), 40))
@@ -57,6 +64,15 @@ GUIDED: list[dict] = [
     {"num_beams": 6, "max_tokens": 40, "n": 6, "words": WORDS, "length_penalty": 0.0},
     {"num_beams": 4, "max_tokens": 40, "n": 4, "words": WORDS, "repetition_penalty": 1.3},
 ]
+
+
+def settings_of(model: str) -> list[dict]:
+    return STATE_SETTINGS if model in STATE_MODELS else SETTINGS + GUIDED
+
+
+def write(model: str, directory: Path) -> Path:
+    known = {**golden_cases.CASES, **{family.id: family for family in families.CASES}}
+    return known[model].write(directory)
 
 
 def prompt(model: str, settings: dict) -> list[int]:

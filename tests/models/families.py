@@ -332,5 +332,6 @@ CASES = [
     *of("falcon_mamba", state_cases.COMMON, **state_cases.FALCON_MAMBA),
     *of("mamba2", {**state_cases.COMMON, **state_cases.HEADS}, **state_cases.MAMBA2),
     *of("bamba", {**LLAMA, **state_cases.HYBRID}, **state_cases.BAMBA),
+    *of("granitemoehybrid", {**LLAMA, **state_cases.HYBRID}, **state_cases.GRANITE),
     *of("jamba", {**LLAMA, **state_cases.EVERY_THIRD}, **state_cases.JAMBA),
 ]

@@ -43,6 +43,13 @@ class Family:
         embed = 0.15 if self.model_type.startswith("gemma") else 1.2
         return {name: numbers(name, tuple(shape), embed) for name, shape in shapes.items()}
 
+    def write(self, directory: Path, **changes: object) -> Path:
+        """The model's directory; changes: of its config."""
+        with np.load(self.file) as golden:
+            shapes = json.loads(str(golden["shapes"]))
+        config = {**self.full_config(), **changes}
+        return tiny_model.write_model(directory, config, 0, tensors=self.tensors(shapes))
+
     def checksum(self, shapes: dict[str, list[int]]) -> int:
         crc = zlib.crc32(json.dumps([self.full_config(), shapes], sort_keys=True).encode())
         for name, tensor in self.tensors(shapes).items():

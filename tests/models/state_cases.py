@@ -58,6 +58,39 @@ BAMBA = {
         "attn_layer_indices": [2],
     },
 }
+GRANITE = {
+    "base": {
+        "layer_types": ["mamba", "attention", "mamba"],
+        "num_local_experts": 0,
+        "shared_intermediate_size": 44,
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.7,
+        "logits_scaling": 2.0,
+    },
+    "rope": {
+        "layer_types": ["attention", "mamba", "mamba"],
+        "position_embedding_type": "rope",
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "intermediate_size": 20,
+        "shared_intermediate_size": 28,
+        "attention_multiplier": 0.35,
+        "tie_word_embeddings": True,
+    },
+    "biases": {
+        "num_local_experts": 3,
+        "num_experts_per_tok": 3,
+        "shared_intermediate_size": 12,
+        "layer_types": ["mamba", "mamba", "attention"],
+        "attention_bias": True,
+        "mamba_proj_bias": True,
+        "mamba_n_groups": 2,
+        "residual_multiplier": 1.3,
+        "attention_multiplier": 0.3,
+        "rms_norm_eps": 1e-2,
+    },
+}
 EVERY_THIRD = {"num_hidden_layers": 3, "attn_layer_period": 3, "attn_layer_offset": 1}
 JAMBA = {
     "base": {"num_experts": 4},

@@ -10,16 +10,16 @@ import pytest
 import beam_cases
 import genfast
 import tiny_model
-from golden_cases import BASE_LLAMA, CASES, Case, changed
+from golden_cases import BASE_LLAMA, Case, changed
 
 STORIES = Path(__file__).resolve().parents[3] / "shared/data/models/stories260K"
 GOLDENS = json.loads(beam_cases.GOLDEN.read_text()) if beam_cases.GOLDEN.is_file() else []
 
 
-@pytest.fixture(scope="module", params=beam_cases.MODELS)
+@pytest.fixture(scope="module", params=beam_cases.MODELS + beam_cases.STATE_MODELS)
 def opened(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("beams")
-    CASES[request.param].write(directory)
+    beam_cases.write(request.param, directory)
     tiny_model.write_letters(directory, beam_cases.LETTERS)
     with genfast.load(directory, kv_dtype="float32") as model:
         yield request.param, model
@@ -34,7 +34,7 @@ def agree(out, tokens, scores):
 def test_the_same_as_the_goldens(opened):
     name, model = opened
     cases = [case for case in GOLDENS if case["model"] == name]
-    assert [case["settings"] for case in cases] == beam_cases.SETTINGS + beam_cases.GUIDED
+    assert [case["settings"] for case in cases] == beam_cases.settings_of(name)
     for case in cases:
         settings = dict(case["settings"])
         ends = settings.get("stop_token_ids", [])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 import genfast
-import tiny_model
 from families import CASES
 
 OPTIONS = {"max_tokens": 12, "temperature": 0.8, "seed": 3, "ignore_eos": True}
@@ -18,11 +15,7 @@ NAMES = ["mamba-odd", "mamba2-groups", "bamba-base"]  # the last has attention t
 @pytest.fixture(scope="module", params=NAMES)
 def directory(request, tmp_path_factory):
     family = next(f for f in CASES if f.id == request.param)
-    with np.load(family.file) as golden:
-        shapes = json.loads(str(golden["shapes"]))
-    config = {**family.full_config(), "max_position_embeddings": 1024}
-    path = tmp_path_factory.mktemp("state")
-    return tiny_model.write_model(path, config, 0, tensors=family.tensors(shapes))
+    return family.write(tmp_path_factory.mktemp("state"), max_position_embeddings=1024)
 
 
 @pytest.fixture(scope="module")

@@ -165,6 +165,31 @@ class Layers:
             self.w.matrix(down, rows=[hidden], cols=ffn),
         )
 
+    def stacked_expert(
+        self, prefix: str, names: Sequence[str], e: int, experts: int, hidden: int, ffn: int
+    ) -> tuple[PackedWeight, PackedWeight]:
+        """As `expert`, of number e, where all of a layer are one tensor; names: of gate and up,
+        [experts, 2 · ffn, hidden], and of down, [experts, hidden, ffn]."""
+        up, down = (f"{prefix}{n}.weight" for n in names)
+        return (
+            self.w.matrix(
+                up,
+                rows=[2 * ffn * experts],
+                cols=hidden,
+                part=range(2 * ffn * e, 2 * ffn * (e + 1)),
+                order=[range(ffn), range(ffn, 2 * ffn)],
+                stack=experts,
+                gated=True,
+            ),
+            self.w.matrix(
+                down,
+                rows=[hidden * experts],
+                cols=ffn,
+                part=range(hidden * e, hidden * (e + 1)),
+                stack=experts,
+            ),
+        )
+
     def logits(
         self, x: Tensor, table: PackedWeight | None, vocab: int, head: str = "lm_head", bias=False
     ) -> Tensor:

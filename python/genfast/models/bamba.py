@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from genfast.config import Fields
 from genfast.graph import Graph, Tensor
 from genfast.models import llama
@@ -20,6 +22,7 @@ from genfast.weights import Weights
 class Config(llama.Config):
     mixer: Mamba | Mamba2 | None = None
     attends: frozenset[int] = frozenset()  # the layers with attention; the others have the mixer
+    norms: tuple[str, str] = ("pre_ff_layernorm", "final_layernorm")
 
     @classmethod
     def from_json(cls, cfg: Fields) -> Config:
@@ -75,7 +78,7 @@ def forward(g: Graph, cfg: Config, w: Weights, mixer=mamba2, feed_forward=mlp) -
     hidden = cfg.hidden_size
     rotation = g.rope_table(cfg.rope) if not cfg.rotated or any(cfg.rotated) else None
     table = w.embedding("embed_tokens.weight", cfg.vocab_size, hidden, tied=cfg.tied)
-    x = g.embed(g.token_ids, table)
+    x = g.embed(g.token_ids, table, scale=cfg.embed_scale)
     for i in range(cfg.layers):
         p = f"layers.{i}."
         with g.scope(f"layers.{i}"):
@@ -92,7 +95,8 @@ def forward(g: Graph, cfg: Config, w: Weights, mixer=mamba2, feed_forward=mlp) -
                 )
             else:
                 x = mixer(layers, cfg.mixer, h, f"{p}mamba.", residual=x)
-            h = layers.rms_norm(x, f"{p}pre_ff_layernorm", name="mlp_norm")
+            h = layers.rms_norm(x, f"{p}{cfg.norms[0]}", name="mlp_norm")
             x = feed_forward(layers, cfg, h, i, residual=x)
-    x = layers.rms_norm(g.output_rows(x), "final_layernorm", name="final_norm")
+    norm = w.vector(f"{cfg.norms[1]}.weight", sizes=[hidden]) * np.float32(cfg.logits_scale)
+    x = g.rms_norm(g.output_rows(x), norm, cfg.eps, name="final_norm")
     return layers.logits(x, table if cfg.tied else None, cfg.vocab_size)
