@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-AS_THEY_ARE = {np.dtype(bool): "BOOL", np.dtype(np.uint8): "U8"}
+AS_THEY_ARE = {np.dtype(bool): "BOOL", np.dtype(np.uint8): "U8", np.dtype("V1"): "F8_E4M3"}
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # of the file → of config.json
 
 
@@ -102,8 +102,8 @@ def gpt2_shapes(config: dict) -> dict[str, tuple[int, ...]]:
 
 
 def to_bytes(array: np.ndarray, dtype: str) -> bytes:
-    """`array` rounded to nearest even and laid out as safetensors stores `dtype`, unless it is bool
-    or uint8."""
+    """`array` rounded to nearest even and laid out as safetensors stores `dtype`, unless it is
+    bool, uint8 or bytes of float8."""
     if array.dtype in AS_THEY_ARE:
         return array.tobytes()
     if dtype == "BF16":

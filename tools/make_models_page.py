@@ -26,10 +26,10 @@ HEAD = """\
 
 One file in `python/genfast/models/` for each, named as Hugging Face's `model_type`. All of them
 have batching, beams, prefix reuse, guided output and every weight and cache format
-(`quantize="int8"`, `"int4"`; routers of experts stay unquantised), and take LoRA adapters of PEFT,
-which are merged into the weights as these are packed (`genfast.load(…, adapters=[…])`; DoRA and
-gpt-oss's experts are refused by name). `genfast info --config config.json` tells whether a config
-is understood, and what it takes.
+(`quantize="int8"`, `"int4"`; routers of experts stay unquantised; the cache of DeepSeek's latent
+attention is never int4), and take LoRA adapters of PEFT, which are merged into the weights as these
+are packed (`genfast.load(…, adapters=[…])`; DoRA and gpt-oss's experts are refused by name).
+`genfast info --config config.json` tells whether a config is understood, and what it takes.
 
 "Configs" are tiny random models, whose logits (whole, and through the cache in pieces) and 64
 (Llama and GPT-2: 40) greedy tokens are transformers': `pytest tests/models/test_families.py

@@ -51,6 +51,12 @@ void bind_program(py::module_& m) {
                  return KvLayout{kv_type_named(type), heads, head_dim};
              }),
              py::arg("kv_dtype"), py::arg("heads"), py::arg("head_dim"))
+        .def_static(
+            "latent",
+            [](const std::string& type, int64_t latent, int64_t rotated) {
+                return latent_layout(kv_type_named(type), latent, rotated);
+            },
+            py::arg("kv_dtype"), py::arg("latent"), py::arg("rotated"))
         .def_property_readonly("page_bytes",
                                [](const KvLayout& l) { return l.run_bytes() / kRunPages; });
 

@@ -7,6 +7,7 @@ void bind_bound(py::module_&);
 void bind_attention(py::module_&);
 void bind_causal_conv1d(py::module_&);
 void bind_embed(py::module_&);
+void bind_head_matmul(py::module_&);
 void bind_engine(py::module_&);
 void bind_layer_norm(py::module_&);
 void bind_masks(py::module_&);
@@ -59,6 +60,7 @@ PYBIND11_MODULE(_core, m) {
     bind_attention(ops);
     bind_causal_conv1d(ops);
     bind_embed(ops);
+    bind_head_matmul(ops);
     bind_layer_norm(ops);
     bind_matmul(ops);
     bind_moe(ops);

@@ -22,7 +22,7 @@ Limits limits_of(const EngineOptions& options) {
 Sight sight_of(const Program& program) {
     Sight sight;
     for (const Instruction& instruction : program.instructions()) {
-        if (std::string(instruction.op->name) != "attention") continue;
+        if (!attends(instruction)) continue;
         int64_t window = instruction.integer("window");
         if (window == 0) return {};
         sight.window = std::max(sight.window, window);

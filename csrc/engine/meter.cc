@@ -9,7 +9,7 @@ Meter::Meter(const Program& program, const KvCache& cache, ThreadPool& pool)
     : cache_(cache), pool_(pool) {
     for (const Instruction& instruction : program.instructions()) {
         const std::string op = instruction.op->name;
-        if (op != "matmul" && op != "moe") continue;
+        if (op != "matmul" && op != "head_matmul" && op != "moe") continue;
         double bytes = 0, matrices = 0;
         for (ValueId id : instruction.inputs) {
             if (id < 0 || !program.values()[size_t(id)].matrix) continue;

@@ -21,7 +21,9 @@ namespace amx {
 void conv2d(const Conv2dArgs&, Team&);
 size_t conv2d_scratch_bytes(const Conv2dArgs& sizes, int threads);
 void matmul(const MatmulArgs&, Team&);
+void head_matmul(const HeadMatmulArgs&, Team&);
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
+size_t head_matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
 const char* matmul_variant(Format format);
 void moe(const MoeArgs&, Team&);
 size_t moe_scratch_bytes(const MoeArgs& sizes, int threads);
@@ -45,6 +47,8 @@ const Kernels& amx_kernels() {
         kernels.conv2d_scratch_bytes = amx::conv2d_scratch_bytes;
         kernels.matmul = amx::matmul;
         kernels.matmul_scratch_bytes = amx::matmul_scratch_bytes;
+        kernels.head_matmul = amx::head_matmul;  // its products are matmul's
+        kernels.head_matmul_scratch_bytes = amx::head_matmul_scratch_bytes;
         kernels.matmul_variant = amx::matmul_variant;
         kernels.moe = amx::moe;  // its products are matmul's
         kernels.moe_scratch_bytes = amx::moe_scratch_bytes;

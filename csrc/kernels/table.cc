@@ -14,6 +14,8 @@ const Kernels kernels = {
 #undef GENFAST_ROW
         matmul_scratch_bytes,
     attention_scratch_bytes,
+    head_matmul_scratch_bytes,
+    latent_attention_scratch_bytes,
     moe_scratch_bytes,
     conv2d_scratch_bytes,
     conv_transpose2d_scratch_bytes,

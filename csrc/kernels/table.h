@@ -17,6 +17,8 @@
 #include "kernels/embed/embed.h"
 #include "kernels/full_attention/full_attention.h"
 #include "kernels/group_norm/group_norm.h"
+#include "kernels/head_matmul/head_matmul.h"
+#include "kernels/latent_attention/latent_attention.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/logprobs/logprobs.h"
 #include "kernels/matmul/matmul.h"
@@ -36,17 +38,18 @@
 
 #define GENFAST_KERNELS(row)                                                                       \
     row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)            \
-        row(causal_conv1d, CausalConv1dArgs) row(selective_scan, SelectiveScanArgs)                \
-            row(embed, EmbedArgs) row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(  \
-                matmul, MatmulArgs) row(moe, MoeArgs) row(pack, PackArgs) row(probe, ProbeArgs)    \
-                row(rms_norm, RmsNormArgs) row(rope, RopeArgs) row(rope_table, RopeTableArgs)      \
-                    row(route, RouteArgs) row(sample, SampleArgs) row(softmax, SoftmaxArgs)        \
-                        row(swiglu, SwigluArgs) row(truncate, TruncateArgs) row(add, AddArgs)      \
-                            row(conv2d, Conv2dArgs) row(conv_transpose2d, ConvTranspose2dArgs)     \
-                                row(full_attention, FullAttentionArgs)                             \
-                                    row(group_norm, GroupNormArgs) row(modulate, ModulateArgs)     \
-                                        row(pixel_shuffle, PixelShuffleArgs) row(place, PlaceArgs) \
-                                            row(upsample, UpsampleArgs)
+        row(causal_conv1d, CausalConv1dArgs) row(selective_scan, SelectiveScanArgs) row(           \
+            embed, EmbedArgs) row(head_matmul, HeadMatmulArgs) row(latent_attention, LatentArgs)   \
+            row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(matmul, MatmulArgs)     \
+                row(moe, MoeArgs) row(pack, PackArgs) row(probe, ProbeArgs)                        \
+                    row(rms_norm, RmsNormArgs) row(rope, RopeArgs) row(rope_table, RopeTableArgs)  \
+                        row(route, RouteArgs) row(sample, SampleArgs) row(softmax, SoftmaxArgs)    \
+                            row(swiglu, SwigluArgs) row(truncate, TruncateArgs) row(add, AddArgs)  \
+                                row(conv2d, Conv2dArgs) row(conv_transpose2d, ConvTranspose2dArgs) \
+                                    row(full_attention, FullAttentionArgs)                         \
+                                        row(group_norm, GroupNormArgs) row(modulate, ModulateArgs) \
+                                            row(pixel_shuffle, PixelShuffleArgs)                   \
+                                                row(place, PlaceArgs) row(upsample, UpsampleArgs)
 
 namespace genfast {
 
@@ -59,6 +62,9 @@ struct Kernels {
     size_t (*matmul_scratch_bytes)(const Matrix& w, int64_t M, int threads);
     size_t (*attention_scratch_bytes)(const KvLayout& layout, int heads, int64_t T, int threads,
                                       int64_t max_context, int64_t spans);
+    size_t (*head_matmul_scratch_bytes)(const Matrix& w, int64_t M, int threads);
+    size_t (*latent_attention_scratch_bytes)(const LatentArgs& sizes, int threads,
+                                             int64_t max_context);
     size_t (*moe_scratch_bytes)(const MoeArgs& sizes, int threads);
     size_t (*conv2d_scratch_bytes)(const Conv2dArgs& sizes, int threads);
     size_t (*conv_transpose2d_scratch_bytes)(const ConvTranspose2dArgs& sizes, int threads);
@@ -78,6 +84,8 @@ GENFAST_KERNELS(GENFAST_ROW)
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
 size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int threads,
                                int64_t max_context, int64_t spans);
+size_t head_matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
+size_t latent_attention_scratch_bytes(const LatentArgs& sizes, int threads, int64_t max_context);
 size_t moe_scratch_bytes(const MoeArgs& sizes, int threads);
 size_t conv2d_scratch_bytes(const Conv2dArgs& sizes, int threads);
 size_t conv_transpose2d_scratch_bytes(const ConvTranspose2dArgs& sizes, int threads);

@@ -39,8 +39,7 @@ double check_tolerance(const Program& program, const Instruction& instruction) {
         if (format == Format::int8 || format == Format::int4) return 2e-2;
     }
     // A bf16 cache rounds the weights too, as bf16 products do.
-    const std::string op = instruction.op->name;
-    return op == "attention" || instruction.integer("bfloat16") ? 1e-2 : 1e-4;
+    return attends(instruction) || instruction.integer("bfloat16") ? 1e-2 : 1e-4;
 }
 
 }  // namespace
@@ -66,7 +65,7 @@ Executor::Executor(std::shared_ptr<const Program> program, std::vector<LayerCach
     scratch_ = Buffer(scratch);
     bound_ = bind_all(kernels_, buffers_, false);
     for (const Instruction& instruction : program_->instructions())
-        attends_.push_back(std::string(instruction.op->name) == "attention");
+        attends_.push_back(attends(instruction));
     if (options_.check) {
         shadow_arena_ = Buffer(plan_.bytes);
         shadows_ = slots(*program_, plan_, shadow_arena_);

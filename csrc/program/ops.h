@@ -71,10 +71,15 @@ struct OpSpec {
 };
 
 // Each ends with a row without a name.
-extern const OpSpec kAttentionOps[], kImageOps[], kMatrixOps[], kRearrangeOps[], kRowOps[],
-    kStateOps[];
+extern const OpSpec kAttentionOps[], kImageOps[], kLatentOps[], kMatrixOps[], kRearrangeOps[],
+    kRowOps[], kStateOps[];
 
 const OpSpec* find_op(const std::string& name);  // throws std::invalid_argument
+
+// Whether an instruction reads the KV cache, each a layer of its own.
+inline bool attends(const Instruction& instruction) {
+    return instruction.attributes.count("layer") > 0;
+}
 
 // Rows of a value in this step.
 inline int64_t row_count(int64_t rows, const Step& step) {
@@ -84,6 +89,7 @@ inline int64_t row_count(int64_t rows, const Step& step) {
 // All throw std::invalid_argument.
 Activation activation_named(const std::string& name);
 KvType kv_type_named(const std::string& name);
+KvLayout latent_layout(KvType type, int64_t latent, int64_t rotated);
 Scoring scoring_named(const std::string& name);
 void check_route_sizes(int64_t experts, int64_t k, int64_t groups, int64_t kept_groups);
 // Sinks belong to a window, and lie in one page.

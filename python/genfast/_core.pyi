@@ -50,6 +50,8 @@ class Weight:
 class KvLayout:
     page_bytes: int
     def __init__(self, kv_dtype: str, heads: int, head_dim: int) -> None: ...
+    @staticmethod
+    def latent(kv_dtype: str, latent: int, rotated: int) -> KvLayout: ...
 
 class Program:
     token_ids: int

@@ -22,7 +22,7 @@ from typing import Any
 from .errors import LoadError
 
 MAX_JSON_BYTES = 256 << 20  # the largest tokenizer.json published are around 35 MB
-READ_QUANTISED = {("gpt_oss", "mxfp4")}
+READ_QUANTISED = {("gpt_oss", "mxfp4"), ("deepseek_v3", "fp8")}
 REQUIRED: Any = object()  # the default of a field that has none
 
 

@@ -32,10 +32,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class AttentionLayer:
-    """What one attention instruction keeps in the KV cache."""
+    """What one attention instruction keeps in the KV cache: keys and values of its heads; or, where
+    latent > 0, one row of head_dim numbers a token, the first `latent` of which are values too."""
 
     kv_heads: int
     head_dim: int
+    latent: int = 0
+
+    def layout(self, kv_dtype: str) -> _core.KvLayout:
+        if self.latent:
+            return _core.KvLayout.latent(kv_dtype, self.latent, self.head_dim - self.latent)
+        return _core.KvLayout(kv_dtype, self.kv_heads, self.head_dim)
 
 
 class Graph:
@@ -215,23 +222,57 @@ class Graph:
         sink_logits [heads]: a score more in each softmax, whose value is zero. Each call is a layer
         of the cache of its own.
         """
-        if self._window:
-            window = min(window or self._window, self._window)
-            sinks = max(sinks, self._sinks)
         attributes = {
             "heads": heads,
             "kv_heads": kv_heads,
             "head_dim": head_dim,
             "scale": float(head_dim**-0.5 if scale is None else scale),
-            "window": window,
-            "sinks": sinks,
             "cap": float(cap or 0),
-            "layer": len(self.attention_layers),
+            **self._sight(window, sinks),
         }
         inputs = [qkv, self._constant(slopes), self._constant(sink_logits)]
         out = self._append("attention", inputs, attributes, name)
         self.attention_layers.append(AttentionLayer(kv_heads, head_dim))
         return out
+
+    def head_matmul(self, x: Tensor, weights: list, *, first=0, name="head_matmul") -> Tensor:
+        """Every head's K columns of x, side by side from column `first` on, times a matrix [N, K]
+        of its own: [T, ...] → [T, heads · N]."""
+        inputs = [x, *map(self._matrix, weights)]
+        return self._append("head_matmul", inputs, {"first": first}, name)
+
+    def latent_attention(
+        self,
+        q: Tensor,
+        turned: Tensor,
+        rows: Tensor,
+        *,
+        heads: int,
+        latent: int,
+        rotated: int,
+        scale: float,
+        name="attention",
+    ) -> Tensor:
+        """Causal attention whose heads all read one row a token, and get of it what is key and
+        value at once: q [T, heads · latent], turned [T, heads · rotated, then anything], rows [T,
+        rotated + latent] → [T, heads · latent]. See `genfast.ops.latent_attention`."""
+        attributes = {
+            "heads": heads,
+            "latent": latent,
+            "rotated": rotated,
+            "scale": float(scale),
+            **self._sight(0, 0),
+        }
+        out = self._append("latent_attention", [q, turned, rows], attributes, name)
+        self.attention_layers.append(AttentionLayer(1, latent + rotated, latent))
+        return out
+
+    def _sight(self, window: int, sinks: int) -> dict:
+        """How far the next layer of the cache looks back, and which it is."""
+        if self._window:
+            window = min(window or self._window, self._window)
+            sinks = max(sinks, self._sinks)
+        return {"window": window, "sinks": sinks, "layer": len(self.attention_layers)}
 
     def causal_conv1d(
         self,

@@ -139,10 +139,7 @@ class Model(Calibrated, Chats, Infills):
             full = graph.program.weight_formats == ["f32"]
             kv_dtype = "float32" if full else "bfloat16"
         self.kv_dtype: str = kv_dtype
-        self._layouts = [
-            _core.KvLayout(kv_dtype, layer.kv_heads, layer.head_dim)
-            for layer in graph.attention_layers
-        ]
+        self._layouts = [layer.layout(kv_dtype) for layer in graph.attention_layers]
         self.kv_page_bytes: int = sum(layout.page_bytes for layout in self._layouts)
         self.kv_bytes_per_token: int = self.kv_page_bytes // PAGE_TOKENS
         self.state_bytes: int = graph.program.state_bytes

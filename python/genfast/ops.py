@@ -25,6 +25,7 @@ from genfast.images.ops import (
     pixel_shuffle,
     upsample,
 )
+from genfast.latent_ops import latent_attention
 from genfast.state_ops import causal_conv1d, selective_scan
 
 __all__ = [
@@ -40,6 +41,8 @@ __all__ = [
     "full_attention",
     "gelu",
     "group_norm",
+    "head_matmul",
+    "latent_attention",
     "layer_norm",
     "leaky_relu",
     "log_softmax",
@@ -262,6 +265,18 @@ def moe(
         isa=isa,
         threads=threads,
     )
+
+
+def head_matmul(
+    x, weights, *, first: int = 0, format: str = "f32", isa: str = "", threads: int = 0
+) -> np.ndarray:
+    """Every head's part of a row times a matrix of its own.
+
+    x [T, ...] float32, a head's K numbers after the other's from column ``first`` on; weights: for
+    each head [N, K], all of one format, as `matmul` takes them → [T, heads · N].
+    """
+    pack = [_packed(weight, format, threads) for weight in weights]
+    return _core.ops.head_matmul(x, pack, first, isa=isa, threads=threads)
 
 
 def _packed(weight, format: str, threads: int, gated: bool = False) -> _core.Weight:

@@ -68,6 +68,14 @@ def stretched_context(cfg: Fields, max_position: int) -> int:
     return max_position
 
 
+def squared_mscale(cfg: Fields) -> float:
+    """What mscale_all_dim does to scores: DeepSeek multiplies them by its square, beside what the
+    scaling does to cosines and sines. 1 without it."""
+    scaling = _scaling(cfg, None)
+    all_dim = scaling.number("mscale_all_dim", 0, MAX_FACTOR, default=0.0)
+    return _yarn_scale(_factor(scaling), all_dim) ** 2 if all_dim else 1.0
+
+
 def _scaling(cfg: Fields, layer_type: str | None) -> Fields:
     scaling = cfg.object("rope_scaling", default=None)
     if scaling is None or not scaling.values:

@@ -17,6 +17,7 @@ import numpy as np
 
 from genfast import models
 from genfast.config import Fields
+from genfast.graph import AttentionLayer
 
 PANEL_ROWS = 32  # rows of a weight that lie together; see csrc/quant/format.h
 INT4_GROUP = 32  # columns that share an int4 scale
@@ -77,7 +78,7 @@ class Sizes:
     layers: int
     matrices: tuple[Matrix, ...]
     vector_bytes: int
-    kv_heads: tuple[tuple[int, int], ...]  # (heads, head dimension) of every attention layer
+    attention: tuple[AttentionLayer, ...]  # what every attention layer keeps
     state_bytes: int  # of recurrent state, a sequence, however long it is
 
     def weight_bytes(self, fmt: str) -> int:
@@ -88,11 +89,18 @@ class Sizes:
         """Bytes of keys and values of one token in one of KV_FORMATS."""
         bits = {"float32": 32, "bfloat16": 16, "int8": 8, "int4": 4}[fmt]
         total = 0
-        for heads, dim in self.kv_heads:
-            stored = -(-dim // KV_UNIT) * KV_UNIT
+        for layer in self.attention:
+            stored = -(-layer.head_dim // KV_UNIT) * KV_UNIT
             scales = {"int8": 4, "int4": -(-stored // KV_GROUP) * 2}.get(fmt, 0)
-            total += 2 * heads * (stored * bits // 8 + scales)
+            planes = 1 if layer.latent else 2
+            total += layer.kv_heads * (planes * stored * bits // 8 + 2 * scales)
         return total
+
+    @property
+    def kv_formats(self) -> tuple[str, ...]:
+        """Those of KV_FORMATS that the model's cache can have."""
+        latent = any(layer.latent for layer in self.attention)
+        return tuple(fmt for fmt in KV_FORMATS if not (latent and fmt == "int4"))
 
 
 class _Weights:
@@ -147,6 +155,15 @@ class _Weights:
             for e in range(experts)
         ]
 
+    def head_matrices(
+        self, name: str, heads: int, rows: int, part: range, cols: int, *, transposed: bool = False
+    ) -> list[Matrix]:
+        size = (cols, len(part)) if transposed else (len(part), cols)
+        return [
+            self.matrices.setdefault(((name, head, part.start), transposed), Matrix(*size))
+            for head in range(heads)
+        ]
+
     def embedding(self, name: str, rows: int, cols: int, *, tied: bool, first: int = 0) -> Matrix:
         if tied:
             return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)
@@ -163,7 +180,7 @@ class _Graph:
 
     def __init__(self) -> None:
         self.token_ids = self.positions = _Tensor(("T", 1))
-        self.attention_layers: list[tuple[int, int]] = []
+        self.attention_layers: list[AttentionLayer] = []
         self.state_floats = 0  # of a sequence; see csrc/program/ops_state.cc
         self.idle_parameters = 0  # of experts that a token does not visit
 
@@ -180,7 +197,7 @@ class _Graph:
     def attention(
         self, qkv: _Tensor, *, heads: int, kv_heads: int, head_dim: int, **options: Any
     ) -> _Tensor:
-        self.attention_layers.append((kv_heads, head_dim))
+        self.attention_layers.append(AttentionLayer(kv_heads, head_dim))
         return _Tensor(("T", heads * head_dim))
 
     def causal_conv1d(self, x: _Tensor, weight: np.ndarray, *args: Any, **options: Any) -> _Tensor:
@@ -193,6 +210,15 @@ class _Graph:
     ) -> _Tensor:
         self.state_floats += heads * _round_up(head_dim) * state
         return _Tensor(("T", heads * head_dim))
+
+    def head_matmul(self, x: _Tensor, weights: list[Matrix], **options: Any) -> _Tensor:
+        return _Tensor(("T", sum(matrix.rows for matrix in weights)))
+
+    def latent_attention(
+        self, q: _Tensor, turned: _Tensor, rows: _Tensor, *, latent: int, **options: Any
+    ) -> _Tensor:
+        self.attention_layers.append(AttentionLayer(1, rows.shape[1], latent))
+        return q
 
     def route(self, logits: _Tensor, k: int, **options: Any) -> _Tensor:
         return _Tensor(("T", 2 * k))
@@ -235,7 +261,7 @@ def sizes_of(config: dict[str, Any], file: Path | str = "config.json") -> Sizes:
         layers=settings.layers,
         matrices=matrices,
         vector_bytes=4 * vectors,
-        kv_heads=tuple(graph.attention_layers),
+        attention=tuple(graph.attention_layers),
         state_bytes=4 * graph.state_floats,
     )
 

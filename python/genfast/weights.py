@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from genfast import _core
 from genfast.adapters import Adapters
+from genfast.block_fp8 import BlockFp8, bytes_of, view_of
 from genfast.checkpoint import Checkpoint, TensorView
 from genfast.errors import LoadError
 from genfast.expert_stack import ExpertStack
@@ -140,22 +142,22 @@ class Weights:
         key = (names, transposed, part)
         if key in self._packed:
             return self._packed[key]
-        views = [
-            self._matrix_view(name, n, cols, transposed, stack)
+        stored = [
+            self._stored(name, (cols, n) if transposed else (n, cols), stack)
             for name, n in zip(names, rows, strict=True)
         ]
-        whole_name = ",".join(view.name for view in views)
-        nbytes = sum(view.data.nbytes for view in views)
+        whole_name = ",".join(each.name for each in stored)
+        nbytes = sum(bytes_of(each) for each in stored)
         if part is not None:
             nbytes = nbytes // rows[0] * len(part)
             kept = order or [range(len(part))]
             rows = [len(part)]
             order = [range(part.start + r.start, part.start + r.stop) for r in kept]
             whole_name += f"[{part.start}:{part.stop}]"
-        shape = PackedShape(self._format(views, gives_logits, quantised), sum(rows), cols, gated)
+        shape = PackedShape(self._format(stored, gives_logits, quantised), sum(rows), cols, gated)
 
         def whole() -> list[TensorView]:
-            merged = [self.adapters.merged(view, transposed) for view in views]
+            merged = [self.adapters.merged(view_of(each), transposed) for each in stored]
             return merged if order is None else [_rows_of(merged[0], rows) for rows in order]
 
         native = self._native(whole_name, shape, whole, transposed)
@@ -203,6 +205,34 @@ class Weights:
                 self._cache.keep(name, shape, native)
         return native
 
+    def head_matrices(
+        self, name: str, heads: int, rows: int, part: range, cols: int, *, transposed: bool = False
+    ) -> list[PackedWeight]:
+        """Of a tensor [heads · rows, cols], the rows `part` of every head as a matrix of its own;
+        transposed: [cols, len(part)]."""
+        stored = self._stored(name, (heads * rows, cols))
+        whole = cache(lambda: self.adapters.merged(view_of(stored)))
+        size = (cols, len(part)) if transposed else (len(part), cols)
+        shape = PackedShape(self._format([stored], False, True), *size, False)
+        packed = []
+        for head in range(heads):
+            own = range(head * rows + part.start, head * rows + part.stop)
+            key = f"{stored.name}[{own.start}:{own.stop}]{'T' if transposed else ''}"
+            native = self._native(key, shape, lambda own=own: [_rows_of(whole(), own)], transposed)
+            packed.append(PackedWeight(key.removeprefix(self.prefix), native))
+        self._loaded(bytes_of(stored) // rows * len(part))
+        return packed
+
+    def _stored(self, name: str, shape: tuple[int, int], stack: int = 0) -> TensorView | BlockFp8:
+        whole = self.prefix + name
+        if stack:
+            rows, cols = shape
+            return replace(self._tensor(name, (stack, rows // stack, cols)), shape=shape)
+        if f"{whole}_scale_inv" not in self.checkpoint:
+            return self._tensor(name, shape)
+        self.adapters.asked(whole)
+        return BlockFp8(self.checkpoint, whole, shape)
+
     def _pack(self, views: list[TensorView], shape: PackedShape, transposed: bool) -> _core.Weight:
         sources = [
             (view.data, view.dtype, view.shape[transposed], shape.cols, transposed)
@@ -214,14 +244,6 @@ class Weights:
         except ValueError as error:
             where = ", ".join(f"{view.file}: tensor '{view.name}'" for view in views)
             raise LoadError(f"{where}: {error}") from None
-
-    def _matrix_view(
-        self, name: str, rows: int, cols: int, transposed: bool, stack: int
-    ) -> TensorView:
-        if stack:
-            view = self._tensor(name, (stack, rows // stack, cols))
-            return replace(view, shape=(rows, cols))
-        return self._tensor(name, (cols, rows) if transposed else (rows, cols))
 
     def embedding(
         self, name: str, rows: int, cols: int, *, tied: bool, first: int = 0
@@ -237,7 +259,10 @@ class Weights:
         return PackedWeight(name.removesuffix(".weight"), native)
 
     def _format(
-        self, views: list[TensorView] | list[ExpertStack], gives_logits: bool, quantised: bool
+        self,
+        views: Sequence[TensorView | BlockFp8 | ExpertStack],
+        gives_logits: bool,
+        quantised: bool,
     ) -> str:
         if self.quantize and quantised:
             return "int8" if gives_logits else self.quantize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import deepseek_cases
 import gpt_oss_cases
 import state_cases
 from family import NOBODY, of
@@ -227,6 +228,12 @@ CASES = [
         one={"num_experts_per_tok": 1, "attention_bias": True, "tie_word_embeddings": True},
     ),
     *of("gpt_oss", {**LLAMA, **gpt_oss_cases.COMMON}, **gpt_oss_cases.CASES),
+    *of("deepseek_v2", {**LLAMA, **deepseek_cases.COMMON}, **deepseek_cases.V2),
+    *of(
+        "deepseek_v3",
+        {**LLAMA, **deepseek_cases.COMMON, **deepseek_cases.GROUPS},
+        **deepseek_cases.V3,
+    ),
     *of(
         "starcoder2",
         LLAMA,

@@ -30,6 +30,8 @@ PUBLISHED = {
     "recent/openai--gpt-oss-20b_config.json": (20.9, 3.61 + 0.58),
     "recent/openai--gpt-oss-120b_config.json": (116.8, 5.13 + 0.58),
     "recent/mistralai--Mixtral-8x22B-v0.1_config.json": (141, 39),
+    "recent/deepseek-ai--DeepSeek-V3_config.json": (671, 37),
+    "recent/deepseek-ai--DeepSeek-R1_config.json": (671, 37),
 }
 
 
@@ -119,3 +121,60 @@ def test_states_are_as_large_as_they_should_be(name):
     assert sizes.parameters / 1e9 == pytest.approx(in_all, rel=0.005)
     assert sizes.active_parameters / 1e9 == pytest.approx(active or in_all, rel=0.005)
     assert sizes.state_bytes == state_bytes
+
+
+# What config.json of DeepSeek-V2-Lite says, but for what no size depends on.
+V2_LITE = {
+    "model_type": "deepseek_v2",
+    "first_k_dense_replace": 1,
+    "hidden_size": 2048,
+    "intermediate_size": 10944,
+    "kv_lora_rank": 512,
+    "max_position_embeddings": 163840,
+    "moe_intermediate_size": 1408,
+    "n_group": 1,
+    "n_routed_experts": 64,
+    "n_shared_experts": 2,
+    "num_attention_heads": 16,
+    "num_experts_per_tok": 6,
+    "num_hidden_layers": 27,
+    "num_key_value_heads": 16,
+    "q_lora_rank": None,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "rope_scaling": {"factor": 40, "type": "yarn", "original_max_position_embeddings": 4096},
+    "topk_group": 1,
+    "topk_method": "greedy",
+    "v_head_dim": 128,
+    "vocab_size": 102400,
+}
+
+
+def test_latent_attention_keeps_little():
+    """Of 27 layers a row of 512 + 64 numbers a token, where keys and values of 16 heads would be
+    16 * (192 + 128)."""
+    sizes = sizes_of(V2_LITE)
+    embedding = 102400 * 2048
+    assert sizes.parameters / 1e9 == pytest.approx(15.7, rel=0.005)
+    # The card's 2.4 billion a token are those without the embedding.
+    assert (sizes.active_parameters - embedding) / 1e9 == pytest.approx(2.4, rel=0.025)
+    assert sizes.kv_bytes_per_token("bfloat16") == 27 * 576 * 2
+    assert sizes.kv_bytes_per_token("int8") == 27 * (576 + 8)
+    assert sizes.kv_formats == ("float32", "bfloat16", "int8")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"norm_topk_prob": True}, "norm_topk_prob: found true, expected false"),
+        ({"moe_layer_freq": 2}, "moe_layer_freq: found 2, expected 1"),
+        ({"num_key_value_heads": 4}, "num_key_value_heads: found 4, expected .* = 16"),
+        ({"topk_method": "noaux_tc"}, "topk_method: found .*greedy"),
+        ({"kv_lora_rank": 700}, "kv_lora_rank: found 700, expected an integer from 1 to 512"),
+        ({"topk_method": "group_limited_greedy", "n_group": 5}, "n_group: found 5, .* = 64"),
+        ({"scoring_func": "sigmoid"}, "scoring_func: found .*expected one of softmax"),
+    ],
+)
+def test_what_latent_attention_lacks_is_refused(change, message):
+    with pytest.raises(LoadError, match=message):
+        sizes_of({**V2_LITE, **change})

@@ -20,6 +20,10 @@
 // An int8 value is (byte - 128) * scale. An int4 value is (nibble - 8) * scale, rounded by
 // round_int4.h; byte i of a dword holds neighbour i low and neighbour i + 4 high.
 //
+// Latent attention has one plane of rows, token by token, where others have K and V: [Ds] numbers
+// of the type, and int8's two scales: of the last P numbers in place of K's, of the first R in
+// place of V's.
+//
 // int4 keys are rotated: each whole group of 32 d is stored times a Hadamard matrix (round_int4.h),
 // and queries are turned likewise. A few channels of keys are far larger than the others, and a
 // group would spend its sixteen levels on them; rotated, all of a group are alike. 4.5 bits a value
@@ -43,6 +47,7 @@ constexpr int kPageTokens = 32;
 constexpr int kRunPages = 16;
 constexpr int kRunTokens = kPageTokens * kRunPages;
 constexpr int kMaxHeadDim = 256;
+constexpr int kMaxLatentDim = 640;
 
 // Inlined always: this header is compiled for several instruction sets, and the linker must not
 // keep one set's copy for all.
@@ -51,7 +56,8 @@ constexpr int kMaxHeadDim = 256;
 struct KvLayout {
     KvType type = KvType::f32;
     int heads = 0;     // Hkv
-    int head_dim = 0;  // D, 1 .. kMaxHeadDim
+    int head_dim = 0;  // D, 1 .. kMaxHeadDim; where latent, R + P, to kMaxLatentDim
+    int latent = 0;    // R, where rows are both keys and values (latent_attention.h); else 0
 
     KV_INLINE int64_t stored_dim() const { return round_up(head_dim, 16); }
     // A dword holds 1 << interleave_bits() neighbours.
@@ -69,8 +75,9 @@ struct KvLayout {
                : type == KvType::int4 ? size_t(kPageTokens) * 2 * size_t(panels())
                                       : 0;
     }
+    KV_INLINE int64_t planes() const { return latent ? 1 : 2; }
     KV_INLINE size_t head_bytes() const {
-        return 2 * (plane_bytes() + kRunPages * page_scale_bytes());
+        return planes() * plane_bytes() + 2 * kRunPages * page_scale_bytes();
     }
     KV_INLINE size_t run_bytes() const { return head_bytes() * heads; }
 
@@ -79,7 +86,7 @@ struct KvLayout {
     KV_INLINE int64_t panel() const {
         return type == KvType::int8 || type == KvType::int4 ? 32 : 64;
     }
-    KV_INLINE int64_t panels() const { return (stored_dim() + panel() - 1) / panel(); }
+    KV_INLINE int64_t panels() const { return latent ? 0 : (stored_dim() + panel() - 1) / panel(); }
     KV_INLINE int64_t panel_width(int64_t index) const {
         int64_t left = stored_dim() - index * panel();
         return left < panel() ? left : panel();
@@ -99,7 +106,8 @@ struct KvLayout {
                         page % kRunPages * kPageTokens * panel_width(index));
     }
     KV_INLINE size_t key_scales(int32_t page, int head) const {
-        return head_offset(page, head) + 2 * plane_bytes() + page % kRunPages * page_scale_bytes();
+        return head_offset(page, head) + planes() * plane_bytes() +
+               page % kRunPages * page_scale_bytes();
     }
     KV_INLINE size_t value_scales(int32_t page, int head) const {
         return key_scales(page, head) + kRunPages * page_scale_bytes();

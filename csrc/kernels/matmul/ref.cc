@@ -63,12 +63,13 @@ void matmul(const MatmulArgs& a, Team& team) {
     std::vector<float> x_scales(size_t(a.M), 1.0f), w(size_t(K), 0.0f);
     if (quantised)
         for (int64_t m = 0; m < a.M; ++m)
-            x_scales[size_t(m)] = quantise_row(a.w.format, a.x + m * K, K, quants.data() + m * K);
+            x_scales[size_t(m)] =
+                quantise_row(a.w.format, a.x + m * x_row(a), K, quants.data() + m * K);
     auto product = [&](int64_t m, int64_t n) {
         const auto [panel, row] = place_of(a.w, n);
         if (!quantised) unpack_row(a.w, n, 0, K, w.data());
         double sum =
-            dot(a, a.w.data + size_t(panel) * bytes, row, a.x + m * K,
+            dot(a, a.w.data + size_t(panel) * bytes, row, a.x + m * x_row(a),
                 quants.data() + (quants.empty() ? 0 : m * K), x_scales[size_t(m)], w.data());
         return a.bias ? sum + a.bias[n] : sum;
     };
@@ -79,8 +80,8 @@ void matmul(const MatmulArgs& a, Team& team) {
             double y = product(m, n);
             y = a.w.gated ? activate_gated(a.activation, y, product(m, N + n))
                           : activate(a.activation, y);
-            if (a.residual) y += a.residual[m * N + n];
-            a.out[m * N + n] = float(y);
+            if (a.residual) y += a.residual[m * out_row(a) + n];
+            a.out[m * out_row(a) + n] = float(y);
         }
 }
 

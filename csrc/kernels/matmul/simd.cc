@@ -47,7 +47,7 @@ static void pack(const MatmulArgs& a, const Plan& p, Layout layout, int64_t firs
     for (int64_t t = first; t < last; ++t)
         for (int j = 0; j < p.MT; ++j) {
             const int64_t m = t * p.MT + j;
-            const float* x = a.x + m * a.w.K;
+            const float* x = a.x + m * x_row(a);
             const int64_t K = m < a.M ? a.w.K : 0;  // tokens that fill up the last tile are zeros
             if (patch && K) {
                 gather_patch(*a.patches, a.x, a.patches->first + m, patch);
@@ -78,7 +78,7 @@ struct Call {
 // Outputs lie a row apart, too far for the hardware to guess: they are fetched while the tile's
 // sums are computed.
 static void prefetch_outputs(const MatmulArgs& a, int64_t m, int rows, int64_t panel) {
-    const int64_t row = outputs(a.w), n = panel * panel_outputs(a.w);
+    const int64_t row = out_row(a), n = panel * panel_outputs(a.w);
     for (int j = 0; j < rows; ++j)
         for (int64_t i = 0; i < panel_outputs(a.w); i += kLanes) {
             __builtin_prefetch(a.out + (m + j) * row + n + i, 1);
@@ -125,7 +125,7 @@ __attribute__((noinline)) static void finish(const Call& call, const float* c, i
                 y = vactivate_gated(a.activation, y, half[1](sums + kLanes, x_scale));
             else if (a.activation != Activation::none)
                 y = vactivate(a.activation, y);
-            const int64_t at = (m + j) * all + n;
+            const int64_t at = (m + j) * out_row(a) + n;
             if (count == kLanes) {
                 if (a.residual) y = vadd(y, vload(a.residual + at));
                 vstore(a.out + at, y);

@@ -53,7 +53,7 @@ def collect(model: str | None, config: str | None, context: int | None = None) -
     """Everything that is shown, as --json gives it."""
     import genfast
     from genfast.config import read_config, read_object
-    from genfast.sizing import FORMATS, KV_FORMATS, sizes_of
+    from genfast.sizing import FORMATS, sizes_of
 
     directory = _directory(model) if not config else None
     file = Path(config) if config else directory / "config.json"
@@ -74,7 +74,7 @@ def collect(model: str | None, config: str | None, context: int | None = None) -
         "context": sizes.context,
         "files_bytes": _files_bytes(directory),
         "state_bytes": sizes.state_bytes,
-        "kv_bytes_per_token": {fmt: sizes.kv_bytes_per_token(fmt) for fmt in KV_FORMATS},
+        "kv_bytes_per_token": {fmt: sizes.kv_bytes_per_token(fmt) for fmt in sizes.kv_formats},
         "memory": {
             fmt: {
                 "weights_bytes": sizes.weight_bytes(fmt),

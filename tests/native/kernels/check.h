@@ -95,6 +95,7 @@ void run(void (*kernel)(const Args&, Team&), const Args& args, int threads = 1) 
 
 void check_matmul(Check&);     // matmul.cc: pack too
 void check_attention(Check&);  // attention.cc
+void check_latent(Check&);     // latent.cc: head_matmul too
 void check_experts(Check&);    // experts.cc: route, moe
 void check_images(Check&);     // images.cc: convolutions, attention without a cache ...
 void check_rows(Check&);       // rows.cc: what works row by row, or number by number

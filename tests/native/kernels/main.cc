@@ -29,6 +29,7 @@ int main(int count, char** arguments) {
         check_matmul(check);
         check_attention(check);
         check_rows(check);
+        check_latent(check);
         check_experts(check);
         check_images(check);
         check_sampling(check);
