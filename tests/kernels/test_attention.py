@@ -324,7 +324,7 @@ SHARED = {
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("kv_dtype", KV)
-@pytest.mark.parametrize("H, HKV", [(4, 2), (9, 3), (5, 1)])
+@pytest.mark.parametrize("H, HKV", [(4, 2), (9, 3), (5, 1), (16, 4)])
 @pytest.mark.parametrize("case", SHARED)
 def test_shared_pages_give_the_bits_of_pages_of_ones_own(rng, isa, kv_dtype, H, HKV, case):
     D, (starts, shares) = 32, SHARED[case]

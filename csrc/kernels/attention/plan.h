@@ -149,7 +149,13 @@ static void make_plan(const AttentionArgs& a, int threads, int32_t* shared, Plan
     int64_t enough = kJobsPerThread * threads, rows = kMostRows;
     // A block's keys and values, the queries and their records should stay in L2 together.
     if (a.layout.head_dim > 64) rows /= a.layout.head_dim > 128 ? 4 : 2;
-    while (rows > kFewestRows && count_jobs(a, shared, rows) < enough) rows /= 2;
+    // Few rows that read the same keys stay together where there are blocks to share out instead;
+    // scratch has records for no more.
+    const bool few = a.T * a.heads <= enough * kFewestRows;
+    auto blocks_do = [&] {
+        return few && rows <= kMostSplitRows && count_split_jobs(a, shared, rows) >= enough;
+    };
+    while (rows > kFewestRows && count_jobs(a, shared, rows) < enough && !blocks_do()) rows /= 2;
     plan->rows_a_job = rows;
     plan->merges = 0;
     plan->jobs = 0;
