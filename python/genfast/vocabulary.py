@@ -9,6 +9,7 @@ and is left alone.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from genfast.token_bytes import byte_level_alphabet
 
 FEW = 4  # exceptions that are accidents: more are another way to make vocabularies
 ENOUGH = 128  # merges, tokens: fewer show no rule
+SPARE = 1 << 16
 _UTF8 = [b for b in range(0xF5) if b not in (0xC0, 0xC1)]  # bytes that text has
 
 
@@ -33,6 +35,8 @@ def bpe_findings(
     """
     tokens = list(vocab)
     ids = np.fromiter(vocab.values(), np.int64, len(tokens))
+    if ids.max(initial=0) > 2 * len(tokens) + SPARE:
+        return []  # whatever this is; tables by id would be as large
     found = _shared(tokens, ids)
     made = _made(vocab, merges)
     if len(made) >= ENOUGH:
@@ -53,10 +57,13 @@ def _made(vocab: Mapping[str, int], merges: Sequence[str | Sequence[str]]) -> np
     if merges and isinstance(merges[0], str):
         whole = [merge.replace(" ", "", 1) for merge in merges]
     else:
-        whole = ["".join(pair) for pair in merges]
-    ids = np.array([vocab.get(token, -1) for token in whole], np.int64)
+        whole = list(map("".join, merges))
+    ids = np.fromiter(map(vocab.get, whole, repeat(-1)), np.int64, len(whole))
     ids = ids[ids >= 0]
-    return ids[np.sort(np.unique(ids, return_index=True)[1])]
+    places = np.arange(len(ids))
+    first = np.zeros(ids.max(initial=0) + 1, np.int64)
+    first[ids[::-1]] = places[::-1]  # the last to be written is the first of equals
+    return ids[first[ids] == places]
 
 
 def _descents(made: np.ndarray) -> np.ndarray:
@@ -91,8 +98,9 @@ def _unreachable(
 
 
 def _shared(tokens: Sequence[str], ids: np.ndarray) -> list[str]:
-    order = np.argsort(ids, kind="stable")
-    twice = order[1:][ids[order][1:] == ids[order][:-1]]
+    last = np.zeros(ids.max(initial=0) + 1, np.int64)
+    last[ids] = np.arange(len(ids))
+    twice = np.flatnonzero(last[ids] != np.arange(len(ids)))
     shown = [f"{tokens[i]!r} ({ids[i]})" for i in twice[:FEW]]
     return [f"the id of {', '.join(shown)} is another token's too"] if shown else []
 

@@ -13,6 +13,7 @@ import genfast
 import tiny_model
 from genfast import conformance
 from genfast.tokenizer import load_tokenizer
+from genfast.vocabulary import bpe_findings
 
 # Neither renders without variables of its own, in transformers either.
 TEMPLATES_THAT_FAIL = {"MiroThinker.jinja", "fireworks-ai-llama-3-firefunction-v2.jinja"}
@@ -110,6 +111,16 @@ def test_a_lost_byte_is_told(data, tmp_path):
     findings = found(tmp_path)
     assert any("1 bytes have no token ('~')" in finding for finding in findings)
     assert not any("does not give back" in finding for finding in findings)  # the probe has none
+
+
+def test_absurd_ids_cost_nothing():
+    vocab = {"a": 0, "b": 2**31 - 1}
+    assert bpe_findings(vocab, ["a b"], (), byte_level=True, byte_fallback=False) == []
+
+
+def test_an_id_of_two_tokens_is_told():
+    [finding] = bpe_findings({"a": 0, "b": 0}, [], (), byte_level=False, byte_fallback=False)
+    assert "the id of 'a' (0) is another token's too" in finding
 
 
 def test_a_probe_that_comes_back_changed_is_told(data, tmp_path):

@@ -1,6 +1,7 @@
 // int8 and int4 weights with AVX2. vpmaddubsw saturates its 16-bit sums, so int8 goes through
 // 16-bit products instead; with int4's small weights a whole group fits 16 bits. Both sums are
 // exact, so the results are the same bits as AVX-512's.
+#include "kernels/matmul/ahead.h"
 #include "kernels/matmul/tiles.h"
 #include "quant/int4.h"
 #include "quant/int8.h"
@@ -82,6 +83,7 @@ __attribute__((noinline)) static void int4_tile(const std::byte* panel, const st
     const __m256i low_nibbles = _mm256_set1_epi8(15);
     for (int i = 0; i < MT * kPanelRows; i += kLanes) vstore(c + i, vzero());
     for (int64_t g = 0; g < K / kGroup; ++g, panel += int4::kGroupBytes) {
+        ask_ahead<MT>(panel);
         for (int half = 0; half < 2; ++half) {
             const std::byte* w = panel + int4::kScaleBytes + half * 64;
             const std::byte* quads = x + MT * 4;

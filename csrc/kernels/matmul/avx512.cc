@@ -1,5 +1,6 @@
 // int8 and int4 weights with AVX-512 VNNI: vpdpbusd multiplies four unsigned by four signed bytes
 // and adds the products to an int32, exactly.
+#include "kernels/matmul/ahead.h"
 #include "kernels/matmul/tiles.h"
 #include "quant/int4.h"
 #include "quant/int8.h"
@@ -71,11 +72,6 @@ __attribute__((noinline)) static void int8_tile(const std::byte* panel, const st
     }
 }
 
-// Between the lines of a group lies more work than the hardware looks ahead over: what comes after
-// twelve groups is asked for. With more tokens than kFewTokens the work itself takes longer.
-constexpr int64_t kAhead = 12 * int4::kGroupBytes;
-constexpr int kFewTokens = 4;
-
 // Nibbles (q + 8) are the unsigned operand, so a group's sum starts at -8 * sum(x), which the
 // packed activations carry.
 template <int MT>
@@ -86,11 +82,7 @@ __attribute__((noinline)) static void int4_tile(const std::byte* panel, const st
     GENFAST_UNROLL
     for (int j = 0; j < MT; ++j) total[j][0] = total[j][1] = vzero();
     for (int64_t g = 0; g < K / kGroup; ++g) {
-        if constexpr (MT <= kFewTokens) {
-            GENFAST_UNROLL
-            for (int64_t at = 0; at < int4::kGroupBytes; at += 64)
-                __builtin_prefetch(panel + kAhead + at, 0, 2);
-        }
+        ask_ahead<MT>(panel);
         __m512i acc[MT][2];
         GENFAST_UNROLL
         for (int j = 0; j < MT; ++j) acc[j][0] = acc[j][1] = broadcast(x + j * 4);
