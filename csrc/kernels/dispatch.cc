@@ -20,6 +20,10 @@ extern const Kernels kernels;
 namespace amx {
 void conv2d(const Conv2dArgs&, Team&);
 size_t conv2d_scratch_bytes(const Conv2dArgs& sizes, int threads);
+void conv_transpose2d(const ConvTranspose2dArgs&, Team&);
+size_t conv_transpose2d_scratch_bytes(const ConvTranspose2dArgs& sizes, int threads);
+void full_attention(const FullAttentionArgs&, Team&);
+size_t full_attention_scratch_bytes(const FullAttentionArgs& sizes, int threads);
 void matmul(const MatmulArgs&, Team&);
 void head_matmul(const HeadMatmulArgs&, Team&);
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
@@ -43,14 +47,19 @@ const Kernels& amx_kernels() {
     static const Kernels table = [] {
         Kernels kernels = avx512::kernels;
         kernels.isa = "amx";
-        kernels.conv2d = amx::conv2d;
-        kernels.conv2d_scratch_bytes = amx::conv2d_scratch_bytes;
         kernels.matmul = amx::matmul;
         kernels.matmul_scratch_bytes = amx::matmul_scratch_bytes;
         kernels.head_matmul = amx::head_matmul;  // its products are matmul's
         kernels.head_matmul_scratch_bytes = amx::head_matmul_scratch_bytes;
         kernels.matmul_variant = amx::matmul_variant;
-        kernels.moe = amx::moe;  // its products are matmul's
+        // The products of all these are matmul's.
+        kernels.conv2d = amx::conv2d;
+        kernels.conv2d_scratch_bytes = amx::conv2d_scratch_bytes;
+        kernels.conv_transpose2d = amx::conv_transpose2d;
+        kernels.conv_transpose2d_scratch_bytes = amx::conv_transpose2d_scratch_bytes;
+        kernels.full_attention = amx::full_attention;
+        kernels.full_attention_scratch_bytes = amx::full_attention_scratch_bytes;
+        kernels.moe = amx::moe;
         kernels.moe_scratch_bytes = amx::moe_scratch_bytes;
         return kernels;
     }();

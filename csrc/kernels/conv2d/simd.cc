@@ -6,8 +6,8 @@
 namespace genfast::GENFAST_ISA {
 namespace {
 
-// Packed rows of a block: written once, read by every panel of weights from the shared cache.
-constexpr int64_t kBlockBytes = 8 << 20;
+// Packed rows of a block: written once, then read by every panel of weights while they are near.
+constexpr int64_t kBlockBytes = 1 << 20;
 
 int64_t rows_of(const Conv2dArgs& a) {
     return a.N * a.out_h * a.out_w;
