@@ -24,6 +24,7 @@ from genfast.serve.errors import (
     answer_http_error,
 )
 from genfast.serve.guard import Guard
+from genfast.serve.images import Images
 from genfast.serve.openapi import document
 from genfast.serve.page import page
 from genfast.serve.service import Service
@@ -40,17 +41,7 @@ def create_app(model: Any, settings: Settings | None = None) -> Starlette:
     A model without a chat template gets a plain one, and the log says so.
     """
     service = Service(model, settings or Settings())
-    stops = []
-    if model.tokenizer is not None and model.tokenizer.chat_template is None:
-        log.warning("%s", plain_chat.WARNING)
-        model.tokenizer.chat_template = plain_chat.TEMPLATE
-        stops = [plain_chat.STOP]
-    posts = {
-        "/v1/completions": Completions(service),
-        "/v1/chat/completions": Chat(service, stops),
-        "/v1/embeddings": Embeddings(service),
-        "/tokenize": Tokenize(service),
-    }
+    posts = _text(service) if hasattr(model, "stream") else _images(service)
     about = _About(service, list(posts))
     gets = {
         "/": about.page,
@@ -78,6 +69,24 @@ def create_app(model: Any, settings: Settings | None = None) -> Starlette:
     )
     app.state.service = service
     return app
+
+
+def _text(service: Service) -> dict[str, Any]:
+    tokenizer, stops = service.model.tokenizer, []
+    if tokenizer is not None and tokenizer.chat_template is None:
+        log.warning("%s", plain_chat.WARNING)
+        tokenizer.chat_template = plain_chat.TEMPLATE
+        stops = [plain_chat.STOP]
+    return {
+        "/v1/completions": Completions(service),
+        "/v1/chat/completions": Chat(service, stops),
+        "/v1/embeddings": Embeddings(service),
+        "/tokenize": Tokenize(service),
+    }
+
+
+def _images(service: Service) -> dict[str, Any]:
+    return {"/v1/images/generations": Images(service)}
 
 
 def _handler(answer: Any) -> Any:
@@ -133,5 +142,5 @@ class _About:
             "object": "model",
             "created": self._service.started,
             "owned_by": "genfast",
-            "max_model_len": model.context_length,
+            **({"max_model_len": model.context_length} if hasattr(model, "stream") else {}),
         }

@@ -40,7 +40,8 @@ class Metrics:
 
     def __init__(self, model: Any) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_Engine(model))
+        if hasattr(model, "stats"):  # an image model has no engine
+            self.registry.register(_Engine(model))
         more = {"registry": self.registry}
         self.requests = Counter(
             "genfast_http_requests", "requests answered", ("path", "status"), **more

@@ -10,6 +10,7 @@ _BODIES = {
     "/v1/completions": schemas.COMPLETION,
     "/v1/chat/completions": schemas.CHAT,
     "/v1/embeddings": schemas.EMBEDDING,
+    "/v1/images/generations": schemas.IMAGE,
     "/tokenize": schemas.TOKENIZE,
 }
 _ERROR = {

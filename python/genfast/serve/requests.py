@@ -107,6 +107,7 @@ _EXPECTED = {
     "maximum": "at most {}",
     "minItems": "at least {} items",
     "maxItems": "at most {} items",
+    "minLength": "at least {} characters",
     "maxLength": "at most {} characters",
 }
 

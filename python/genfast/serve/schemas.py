@@ -134,6 +134,22 @@ EMBEDDING = _object(
     user=_UNUSED,
 )
 
+IMAGE = _object(
+    ("prompt",),
+    model=_TEXT,
+    prompt=_a("string", "what to show, as the model takes it", minLength=1),
+    negative_prompt=_TEXT,
+    n=_a("integer", minimum=1),
+    size=_a("string", "WIDTHxHEIGHT, or auto: the model's own"),
+    steps=_INTEGER,
+    guidance_scale=_NUMBER,
+    scheduler=_TEXT,
+    seed=_INTEGER,
+    output_format={"enum": ["png", "jpeg", "webp"]},
+    response_format={"enum": ["b64_json"]},
+    **dict.fromkeys(("user", "quality", "style", "background", "moderation"), _UNUSED),
+)
+
 TOKENIZE = _object(
     model=_TEXT,
     prompt=_a("string", "a text; or messages"),
