@@ -71,7 +71,7 @@ std::vector<const Kernels*> runnable() {
     std::vector<const Kernels*> tables = {&ref::kernels};
 #if defined(GENFAST_X86)
     if (cpu_features().avx2) tables.push_back(&avx2::kernels);
-    // The last is the default. AMX is for those who ask for it: no CPU that has it has run it yet.
+    // The last is the default. AMX is for those who ask for it: its bf16 sums are other bits.
     if (cpu_features().amx_missing.empty()) tables.push_back(&amx_kernels());
     if (cpu_features().avx512) tables.push_back(&avx512::kernels);
 #elif defined(GENFAST_ARM64)
