@@ -36,8 +36,8 @@ are packed (`genfast.load(…, adapters=[…])`; DoRA and gpt-oss's experts are 
 tests/models/test_llama.py tests/models/test_gpt2.py`. `python tools/make_models_page.py` makes
 this page.
 
-"Guesses": whether requests speculate and prefixes can be saved to files; from [recurrent
-state](engine.md#recurrent-state) no wrong guess could be taken back.
+"Guesses": whether requests speculate; from [recurrent state](engine.md#recurrent-state) no wrong
+guess could be taken back.
 
 """
 

@@ -96,6 +96,16 @@ static FloatArray take_logits(Request& request, int64_t vocabulary) {
     return FloatArray({int64_t(logits->size()) / vocabulary, vocabulary}, logits->data(), owner);
 }
 
+using ByteArray = py::array_t<uint8_t, py::array::c_style>;
+
+static ByteArray as_array(const std::vector<std::byte>& bytes) {
+    return ByteArray(py::ssize_t(bytes.size()), reinterpret_cast<const uint8_t*>(bytes.data()));
+}
+
+static std::span<const std::byte> as_bytes(const ByteArray& array) {
+    return {reinterpret_cast<const std::byte*>(array.data()), size_t(array.size())};
+}
+
 static PromptOutputs prompt_outputs_named(const std::string& name) {
     if (name == "logits") return PromptOutputs::logits;
     if (name == "logprobs") return PromptOutputs::logprobs;
@@ -201,21 +211,20 @@ void bind_engine(py::module_& m) {
              py::arg("context"), py::call_guard<py::gil_scoped_release>())
         .def("export_kv",
              [](Engine& engine, const std::vector<int32_t>& tokens) {
-                 std::vector<std::byte> bytes;
+                 Engine::Prefix prefix;
                  {
                      py::gil_scoped_release release;
-                     bytes = engine.export_kv(tokens);
+                     prefix = engine.export_kv(tokens);
                  }
-                 return py::array_t<uint8_t>(py::ssize_t(bytes.size()),
-                                             reinterpret_cast<const uint8_t*>(bytes.data()));
+                 return py::make_tuple(prefix.tokens, as_array(prefix.pages),
+                                       as_array(prefix.state));
              })
         .def("import_kv",
-             [](Engine& engine, const std::vector<int32_t>& tokens,
-                const py::array_t<uint8_t, py::array::c_style>& pages) {
-                 const auto* data = reinterpret_cast<const std::byte*>(pages.data());
-                 size_t bytes = size_t(pages.size());
+             [](Engine& engine, const std::vector<int32_t>& tokens, const ByteArray& pages,
+                const ByteArray& state) {
+                 auto data = as_bytes(pages), slot = as_bytes(state);
                  py::gil_scoped_release release;
-                 return engine.import_kv(tokens, data, bytes);
+                 return engine.import_kv(tokens, data, slot);
              })
         .def("cancel", &Engine::cancel, py::call_guard<py::gil_scoped_release>())
         .def("close", &Engine::close, py::call_guard<py::gil_scoped_release>())

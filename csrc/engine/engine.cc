@@ -142,39 +142,44 @@ bool Engine::forked() const {
     return getpid() != owner_process_;
 }
 
-std::vector<std::byte> Engine::export_kv(const std::vector<int32_t>& tokens) {
-    require(!cache_.states().any(), "recurrent state is not exported");
+Engine::Prefix Engine::export_kv(const std::vector<int32_t>& tokens) {
     KvSequence known;
     {
         std::lock_guard lock(mutex_);
         cache_.attach(known, tokens, int64_t(tokens.size()) / kPageTokens * kPageTokens);
     }
-    // Complete pages are never written again, so they are read without the mutex.
+    // Complete pages and snapshots are never written again, so they are read without the mutex.
     size_t page = size_t(cache_.page_bytes());
-    std::vector<std::byte> bytes(size_t(known.entered) * page);
+    Prefix prefix{known.entered * kPageTokens, {}, {}};
+    prefix.pages.resize(size_t(known.entered) * page);
     for (size_t i = 0; i < size_t(known.entered); ++i)
-        cache_.read_page(known.pages[i], bytes.data() + i * page);
+        cache_.read_page(known.pages[i], prefix.pages.data() + i * page);
+    if (known.state >= 0) prefix.state = cache_.states().read(known.state);
     std::lock_guard lock(mutex_);
     cache_.release(known);
-    return bytes;
+    return prefix;
 }
 
-int64_t Engine::import_kv(const std::vector<int32_t>& tokens, const std::byte* pages,
-                          size_t bytes) {
-    require(!cache_.states().any(), "recurrent state is not imported");
-    size_t page = size_t(cache_.page_bytes());
+int64_t Engine::import_kv(const std::vector<int32_t>& tokens, std::span<const std::byte> pages,
+                          std::span<const std::byte> state) {
+    size_t page = size_t(cache_.page_bytes()), slot = size_t(cache_.states().slot_bytes());
     int64_t count = int64_t(tokens.size());
-    require(count % kPageTokens == 0 && bytes == page * size_t(count / kPageTokens), "found ",
-            bytes, " bytes of keys and values, expected ", page, " for each ", kPageTokens, " of ",
-            count, " tokens");
+    require(count % kPageTokens == 0 && pages.size() == page * size_t(count / kPageTokens) &&
+                state.size() == slot,
+            "found ", pages.size(), " bytes of keys and values and ", state.size(),
+            " of state, expected ", page, " for each ", kPageTokens, " of ", count, " tokens, and ",
+            slot);
     KvSequence sequence;
     {
         std::lock_guard lock(mutex_);
-        while (count > 0 && !cache_.grow(sequence, count)) count -= kPageTokens;
+        if (!cache_.own(sequence, 0)) return 0;
+        while (count > 0 && !cache_.grow(sequence, count)) count -= slot > 0 ? count : kPageTokens;
     }
     for (size_t i = 0; i < sequence.pages.size(); ++i)
-        cache_.write_page(sequence.pages[i], pages + i * page);
+        cache_.write_page(sequence.pages[i], pages.data() + i * page);
+    if (slot > 0) cache_.states().write(sequence.state_out(), state);
     std::lock_guard lock(mutex_);
+    cache_.settle(sequence);
     cache_.remember(sequence, tokens, count);
     cache_.release(sequence);
     return count;
@@ -183,6 +188,8 @@ int64_t Engine::import_kv(const std::vector<int32_t>& tokens, const std::byte* p
 std::shared_ptr<DraftModel> Engine::draft_model(std::shared_ptr<const Program> program,
                                                 const std::vector<KvLayout>& layouts,
                                                 int64_t context) {
+    require(program->state_floats() == 0 && !cache_.states().any(),
+            "from recurrent state no wrong guess can be taken back");
     Limits limits = executor_.limits();
     limits.context = context;
     return std::make_shared<DraftModel>(std::move(program), layouts, options_.kv_pages, limits,

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -50,9 +51,15 @@ class Engine {
     bool forked() const;  // in a child process, where none of its threads exist
 
     // Keys and values of the beginning of these tokens, as far as the cache knows them: whole
-    // pages. Importing makes them known, as far as there is room; returns how many tokens.
-    std::vector<std::byte> export_kv(const std::vector<int32_t>& tokens);
-    int64_t import_kv(const std::vector<int32_t>& tokens, const std::byte* pages, size_t bytes);
+    // pages; and the state after them. Importing makes them known, as far as there is room (with
+    // state, all or none); returns how many tokens.
+    struct Prefix {
+        int64_t tokens = 0;
+        std::vector<std::byte> pages, state;
+    };
+    Prefix export_kv(const std::vector<int32_t>& tokens);
+    int64_t import_kv(const std::vector<int32_t>& tokens, std::span<const std::byte> pages,
+                      std::span<const std::byte> state);
 
     // For requests of this engine: a model that guesses for them, with keys and values of its own.
     std::shared_ptr<DraftModel> draft_model(std::shared_ptr<const Program> program,

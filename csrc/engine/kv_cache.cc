@@ -137,7 +137,10 @@ bool KvCache::own_state(KvSequence& sequence) {
     if (!states_.any() || sequence.fresh >= 0) return true;
     if (sequence.state >= 0 && states_.references(sequence.state) == 1) return true;
     sequence.fresh = states_.take();
-    return sequence.fresh >= 0;
+    if (sequence.fresh >= 0 || sequence.state < 0) return sequence.fresh >= 0;
+    // Rather than wait, a sequence goes on where its own snapshot is.
+    if (int32_t page = states_.page_of(sequence.state); page >= 0) states_.drop(page);
+    return states_.references(sequence.state) == 1;
 }
 
 void KvCache::settle(KvSequence& sequence) {
@@ -146,7 +149,8 @@ void KvCache::settle(KvSequence& sequence) {
     sequence.state = std::exchange(sequence.fresh, -1);
 }
 
-void KvCache::remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached) {
+void KvCache::remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached,
+                       bool passing) {
     if (!keep_) return;
     for (; (sequence.entered + 1) * kPageTokens <= cached; ++sequence.entered) {
         int32_t& page = sequence.pages[size_t(sequence.entered)];
@@ -159,7 +163,14 @@ void KvCache::remember(KvSequence& sequence, const std::vector<int32_t>& tokens,
         page = entry.page;
     }
     if (states_.any() && cached > 0 && cached % kPageTokens == 0)
-        states_.keep(sequence.pages[size_t(cached / kPageTokens) - 1], sequence.state);
+        keep_state(sequence, sequence.pages[size_t(cached / kPageTokens) - 1], passing);
+}
+
+// A long answer would push all other snapshots out, and who goes on with it starts from its end.
+void KvCache::keep_state(KvSequence& sequence, int32_t page, bool passing) {
+    if (passing && sequence.passed >= 0) states_.drop(sequence.passed);
+    bool kept = states_.keep(page, sequence.state);
+    sequence.passed = kept && passing ? page : -1;
 }
 
 void KvCache::forget(KvSequence& sequence, int64_t kept, int64_t token) {

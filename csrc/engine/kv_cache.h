@@ -32,7 +32,8 @@ struct KvSequence {
     PrefixTree::Node last = PrefixTree::kRoot;  // of the last page entered
     int32_t state = -1;                         // slot of the state after the cached tokens
     int32_t fresh = -1;                         // slot for the state after the next step
-    int64_t branch = 0;  // tokens that the tree knew, of which no snapshot was left
+    int64_t branch = 0;   // tokens that the tree knew, of which no snapshot was left
+    int32_t passed = -1;  // the last page that it left a snapshot with in passing
 
     int32_t state_out() const { return fresh >= 0 ? fresh : state; }
 };
@@ -79,8 +80,10 @@ class KvCache {
     void settle(KvSequence& sequence);
     // Lets others find the pages that are complete: the first `cached` tokens are in the cache. A
     // page that holds what another holds already is given back for that one. The state after a
-    // complete page becomes its snapshot.
-    void remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached);
+    // complete page becomes its snapshot; those left `passing`, token by token, only until the
+    // next one.
+    void remember(KvSequence& sequence, const std::vector<int32_t>& tokens, int64_t cached,
+                  bool passing = false);
     // Gives back the pages that hold only tokens from `kept` (the same in every call) on and before
     // `token`: no layer looks at these.
     void forget(KvSequence& sequence, int64_t kept, int64_t token);
@@ -110,6 +113,7 @@ class KvCache {
 
     PrefixTree::Match find(const std::vector<int32_t>& tokens, int64_t limit) const;
     bool own_state(KvSequence& sequence);
+    void keep_state(KvSequence& sequence, int32_t page, bool passing);
     int32_t append_page(KvSequence& sequence);  // its number; -1: none is left
     // For place `index` of a sequence, after the page `before` (-1: none).
     int32_t take_page(int64_t index, int32_t before);

@@ -187,7 +187,7 @@ void Scheduler::computed(const Share& share, int64_t rejected) {
     Sequence& sequence = *share.sequence;
     sequence.cached = share.start + share.rows - rejected;
     cache_.settle(sequence.kv);
-    cache_.remember(sequence.kv, sequence.context, sequence.cached);
+    cache_.remember(sequence.kv, sequence.context, sequence.cached, share.rows == 1);
     if (sight_.window > 0)
         cache_.forget(sequence.kv, sight_.sinks, sequence.cached - sight_.window + 1);
 }

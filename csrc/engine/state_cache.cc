@@ -11,9 +11,18 @@ StateCache::StateCache(int64_t floats, int64_t slots, int64_t pages)
     if (!any()) return;
     require(slots >= 2, slots, " slots for recurrent state: a step may need a second one");
     references_.assign(size_t(slots), 0);
-    is_snapshot_.assign(size_t(slots), false);
+    page_of_.assign(size_t(slots), -1);
     places_.assign(size_t(pages), snapshots_.end());
     for (int64_t slot = slots; slot-- > 0;) free_.push_back(int32_t(slot));
+}
+
+std::vector<std::byte> StateCache::read(int32_t slot) const {
+    const std::byte* from = memory_.data() + slot * slot_bytes();
+    return {from, from + slot_bytes()};
+}
+
+void StateCache::write(int32_t slot, std::span<const std::byte> state) const {
+    std::copy(state.begin(), state.end(), memory_.data() + slot * slot_bytes());
 }
 
 int32_t StateCache::take() {
@@ -31,21 +40,22 @@ int32_t StateCache::take() {
 }
 
 void StateCache::reference(int32_t slot) {
-    if (++references_[size_t(slot)] == 2 && is_snapshot_[size_t(slot)]) --idle_;
+    if (++references_[size_t(slot)] == 2 && page_of(slot) >= 0) --idle_;
 }
 
 void StateCache::unreference(int32_t slot) {
     int32_t left = --references_[size_t(slot)];
-    if (left == 1 && is_snapshot_[size_t(slot)]) ++idle_;
+    if (left == 1 && page_of(slot) >= 0) ++idle_;
     if (left == 0) free_.push_back(slot);
 }
 
 // A slot has one page at most: the state after its last token.
-void StateCache::keep(int32_t page, int32_t slot) {
-    if (snapshot(page) >= 0 || is_snapshot_[size_t(slot)]) return;
+bool StateCache::keep(int32_t page, int32_t slot) {
+    if (snapshot(page) >= 0 || page_of(slot) >= 0) return false;
     reference(slot);
-    is_snapshot_[size_t(slot)] = true;
+    page_of_[size_t(slot)] = page;
     places_[size_t(page)] = snapshots_.insert(snapshots_.end(), {page, slot});
+    return true;
 }
 
 int32_t StateCache::snapshot(int32_t page) const {
@@ -64,7 +74,7 @@ void StateCache::drop(int32_t page) {
     snapshots_.erase(places_[size_t(page)]);
     places_[size_t(page)] = snapshots_.end();
     if (references(slot) == 1) --idle_;
-    is_snapshot_[size_t(slot)] = false;
+    page_of_[size_t(slot)] = -1;
     unreference(slot);
 }
 

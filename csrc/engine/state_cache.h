@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <list>
+#include <span>
 #include <vector>
 
 #include "core/buffer.h"
@@ -30,15 +31,20 @@ class StateCache {
     // Those that sequences use.
     int64_t in_use() const { return count() - int64_t(free_.size()) - idle_; }
 
+    std::vector<std::byte> read(int32_t slot) const;
+    void write(int32_t slot, std::span<const std::byte> state) const;
+
     int32_t take();  // -1: all are in use
     void reference(int32_t slot);
     void unreference(int32_t slot);
     int32_t references(int32_t slot) const { return references_[size_t(slot)]; }
 
-    void keep(int32_t page, int32_t slot);  // as the page's snapshot, if it has none
-    int32_t snapshot(int32_t page) const;   // -1: none
-    void touch(int32_t page);               // its snapshot was used
-    void drop(int32_t page);                // its snapshot, if it has one
+    // As the page's snapshot; false: it has one.
+    bool keep(int32_t page, int32_t slot);
+    int32_t snapshot(int32_t page) const;  // -1: none
+    void touch(int32_t page);              // its snapshot was used
+    void drop(int32_t page);               // its snapshot, if it has one
+    int32_t page_of(int32_t slot) const { return page_of_[size_t(slot)]; }  // -1: no snapshot
 
   private:
     struct Snapshot {
@@ -49,7 +55,7 @@ class StateCache {
     const int64_t floats_;
     Buffer memory_;
     std::vector<int32_t> references_;          // by slot: sequences, and one for a snapshot
-    std::vector<bool> is_snapshot_;            // by slot
+    std::vector<int32_t> page_of_;             // by slot: whose snapshot it is; -1: none's
     std::vector<int32_t> free_;                // the last one goes next
     int64_t idle_ = 0;                         // snapshots that no sequence uses
     Snapshots snapshots_;                      // the one unused for longest first

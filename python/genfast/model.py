@@ -260,7 +260,6 @@ class Model(Calibrated, Chats, Infills):
         Whole pages of 32 tokens: returns how many tokens that is. The file begins with what made
         it (weights, tokenizer, formats, instruction set); `load_kv` refuses it elsewhere.
         """
-        kv_file.refuse_state(self)
         ids = self._prompts.one(prompt)
         self.logits(ids, start=len(ids) - 1)
         return kv_file.save(path, self, ids, self._engine.export_kv(ids))
@@ -271,16 +270,15 @@ class Model(Calibrated, Chats, Infills):
         Returns how many tokens it holds, fewer when the cache has no room. LoadError for a file
         that another model made, or that is none.
         """
-        kv_file.refuse_state(self)
-        tokens, pages = kv_file.load(path, self)
-        return self._engine.import_kv(tokens, pages)
+        return self._engine.import_kv(*kv_file.load(path, self))
 
     def stats(self) -> dict[str, float]:
         """What the engine does now and has done.
 
         running, waiting: requests. kv_pages: of 32 tokens, in all; _used by requests, _free (of
-        these _kept for prompts that begin alike). prompt_tokens; cached_tokens of these came from
-        the prefix cache; prefix_hit_rate is their ratio. steps, tokens (computed),
+        these _kept for prompts that begin alike). state_slots: of recurrent state; _used by
+        requests; state_snapshots for prompts that begin alike. prompt_tokens; cached_tokens of
+        these came from the prefix cache; prefix_hit_rate is their ratio. steps, tokens (computed),
         generated_tokens, tokens_per_second (of busy_seconds). draft_tokens were guessed in drafts,
         accepted_tokens of these right, accepted_per_draft on average. step_ms_p50, _p90, _p99: of
         the last 1,024 steps. planning_us_per_step: processor time between computing. cpu_seconds,

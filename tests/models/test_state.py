@@ -87,6 +87,12 @@ def test_a_conversation_goes_on_from_its_own_state(warm, cold, rng):
         assert answer(again) == answer(cold.generate(ids, **OPTIONS))
 
 
+def test_a_long_answer_leaves_one_snapshot(warm, rng):
+    ids = rng.integers(0, 64, 70).tolist()
+    warm.generate(ids, max_tokens=300, ignore_eos=True)
+    assert warm.stats()["state_snapshots"] == 2  # of the prompt, of the answer's end
+
+
 def test_choices_of_a_prompt_start_from_its_state(warm, cold, prompts):
     ids = prompts[-1]
     options = {**OPTIONS, "n": 4}
@@ -137,15 +143,23 @@ def test_held_to_the_reference(directory, cold, prompts, monkeypatch):
             assert answer(out) == answer(cold.generate(ids, **OPTIONS))
 
 
-def test_what_cannot_be_is_refused_by_name(warm, prompts, tmp_path):
+def test_what_cannot_be_is_refused_by_name(warm, prompts):
     kind = warm.config["model_type"]
     for options in ({"speculate": True}, {"draft": "smaller"}):
         with pytest.raises(ValueError, match=f"{kind} has recurrent state"):
             warm.generate(prompts[2], **options)
     out = warm.generate(prompts[2] * 3, speculate="auto", max_tokens=30, ignore_eos=True)
     assert out.usage.draft_tokens == 0
-    with pytest.raises(ValueError, match=f"{kind} has recurrent state"):
-        warm.save_kv(prompts[-1], tmp_path / "kv")
+
+
+def test_a_file_takes_the_state_along(directory, warm, cold, prompts, tmp_path):
+    ids = prompts[-1]
+    assert warm.save_kv(ids, tmp_path / "prefix") == 288
+    with genfast.load(directory) as other:
+        assert other.load_kv(tmp_path / "prefix") == 288
+        out = other.generate(ids, **OPTIONS)
+        assert out.usage.cached_tokens == 288
+        assert answer(out) == answer(cold.generate(ids, **OPTIONS))
 
 
 def test_a_window_needs_attention(directory, cold):

@@ -7,6 +7,8 @@ namespace {
 
 // Tokens that one pass over a state takes: it is read and written once for all of them.
 constexpr int kTokens = 4;
+// Floats of states that go through the tokens together: a part of the innermost cache.
+constexpr int64_t kTogether = 2048;
 
 // Sixteen channels of one head of one sequence; `lanes` of them, where the head ends.
 struct Block {
@@ -69,35 +71,49 @@ GENFAST_INLINE void pass(const SelectiveScanArgs& a, const Block& b, int64_t t, 
     }
 }
 
+Block block_at(const SelectiveScanArgs& a, int64_t index) {
+    const int64_t in_head = (a.head_dim + kLanes - 1) / kLanes;
+    const int64_t head = index / in_head, p = index % in_head * kLanes, left = a.head_dim - p;
+    return {head, head * a.head_dim + p, head / (a.heads / a.groups),
+            int(left < kLanes ? left : kLanes)};
+}
+
+// `count` tokens of the blocks from `first` on.
+template <bool by_channel, int count>
+void tile(const SelectiveScanArgs& a, Range blocks, int64_t t, const float* old, float* state) {
+    for (int64_t index = blocks.begin; index < blocks.end; ++index) {
+        const int64_t offset = index * a.N * kLanes;
+        pass<by_channel, count>(a, block_at(a, index), t, old ? old + offset : nullptr,
+                                state + offset);
+    }
+}
+
 template <bool by_channel>
-void scan(const SelectiveScanArgs& a, const Block& b, const SequenceSpan& span, int64_t offset) {
+void scan(const SelectiveScanArgs& a, Range blocks, const SequenceSpan& span) {
     const float* old = a.state.before(span);
-    if (old) old += offset;
-    float* state = a.state.after(span) + offset;
+    float* state = a.state.after(span);
     int64_t t = span.row, end = span.row + span.rows;
     for (; t + kTokens <= end; t += kTokens, old = state)
-        pass<by_channel, kTokens>(a, b, t, old, state);
-    for (; t < end; ++t, old = state) pass<by_channel, 1>(a, b, t, old, state);
+        tile<by_channel, kTokens>(a, blocks, t, old, state);
+    for (; t < end; ++t, old = state) tile<by_channel, 1>(a, blocks, t, old, state);
 }
 
 }  // namespace
 
 void selective_scan(const SelectiveScanArgs& a, Team& team) {
     const int64_t in_head = (a.head_dim + kLanes - 1) / kLanes;
-    Range blocks = share(a.heads * in_head, team);
-    for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-        const int64_t head = block / in_head, p = block % in_head * kLanes;
-        const int64_t left = a.head_dim - p;
-        const Block b{head, head * a.head_dim + p, head / (a.heads / a.groups),
-                      int(left < kLanes ? left : kLanes)};
-        for (int64_t i = 0; i < a.span_count; ++i) {
-            const int64_t offset = block * a.N * kLanes;
+    // Neighbours go together, as their parts of a row lie side by side.
+    const int64_t fit = kTogether / (a.N * kLanes), group = fit > 1 ? fit : 1;
+    Range mine = share(a.heads * in_head, team);
+    for (int64_t i = 0; i < a.span_count; ++i)
+        for (int64_t first = mine.begin; first < mine.end; first += group) {
+            const int64_t last = first + group;
+            const Range blocks{first, last < mine.end ? last : mine.end};
             if (a.by_channel)
-                scan<true>(a, b, a.spans[i], offset);
+                scan<true>(a, blocks, a.spans[i]);
             else
-                scan<false>(a, b, a.spans[i], offset);
+                scan<false>(a, blocks, a.spans[i]);
         }
-    }
 }
 
 }  // namespace genfast::GENFAST_ISA
