@@ -172,7 +172,8 @@ void check_modulate(Check& c) {
     c.near("modulate", got, want, [&](size_t) { return 12 * kEps; });
     c.digest("modulate", got);
 
-    AddArgs add{x.data(), conditions.data(), got.data(), N * P, C, P};
+    const Floats rows = c.numbers.floats(P * C);
+    AddArgs add{x.data(), rows.data(), got.data(), N * P, C, P};
     run(c.fast.add, add, 2);
     add.out = want.data();
     run(c.ref.add, add);
