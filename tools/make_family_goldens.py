@@ -69,11 +69,19 @@ def unpacked(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return found
 
 
+def class_of(family: Family):
+    """What transformers runs it with; ImageGPT is no language model to it."""
+    if family.model_type == "imagegpt":
+        return transformers.ImageGPTForCausalImageModeling
+    return transformers.AutoModelForCausalLM
+
+
 def shapes_of(family: Family, directory: Path) -> dict[str, list[int]]:
     """Of what transformers writes, so without what is tied."""
     (directory / "config.json").write_text(json.dumps(plain_config(family)))
     config = transformers.AutoConfig.from_pretrained(directory)
-    model = transformers.AutoModelForCausalLM.from_config(config)
+    kind = class_of(family)
+    model = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
     model.save_pretrained(directory)
     from safetensors import safe_open
 
@@ -85,7 +93,7 @@ def shapes_of(family: Family, directory: Path) -> dict[str, list[int]]:
 def load(family: Family, shapes: dict[str, list[int]], directory: Path):
     tensors = unpacked(family.tensors(shapes))
     tiny_model.write_model(directory, plain_config(family), 0, tensors=tensors)
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(
+    model, info = class_of(family).from_pretrained(
         directory,
         dtype=torch.float32,
         attn_implementation=attention_of(family),

@@ -14,6 +14,8 @@ from genfast.errors import (
     LoadError,
     QueueFull,
 )
+from genfast.images.pipelines.base import ImagePipeline
+from genfast.images.result import ImageResult
 from genfast.invariance import InvarianceCheck, check_invariance
 from genfast.receipt import Receipt, Replay, replay
 from genfast.results import Chunk, Generation, Score, Timings, TokenLogprobs, Usage
@@ -30,6 +32,8 @@ __all__ = [
     "Generation",
     "GenfastError",
     "GrammarError",
+    "ImagePipeline",
+    "ImageResult",
     "InvarianceCheck",
     "LoadError",
     "Model",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from genfast.images.directory import LoadOptions, is_image_directory, open_pipeline
 from genfast.model import Model
 
 
@@ -27,8 +28,9 @@ def load(
     progress: bool = True,
     cache_dir: str | os.PathLike | None = None,
     adapters: Sequence[str | os.PathLike] = (),
-) -> Model:
-    """Opens a Hugging Face model directory (config.json, *.safetensors, tokenizer files).
+) -> Any:
+    """Opens a Hugging Face model directory: a `Model` of text (config.json, *.safetensors,
+    tokenizer files), or an `ImagePipeline` (diffusers' model_index.json, or an image model).
 
     path: the directory; None opens the small model that ships with genfast.
     quantize: None, "int8" or "int4": packs the weights in fewer bits while loading.
@@ -73,8 +75,14 @@ def load(
     cache_dir = _directory("cache_dir", cache_dir)
     if path is None:
         path = importlib.resources.files("genfast") / "data" / "default"
+    path = Path(os.fspath(path))
+    if is_image_directory(path):
+        for name, value in (("window", window), ("kv_cache_bytes", kv_cache_bytes)):
+            if value is not None:
+                raise ValueError(f"{name}={value!r} is not allowed: {path} is an image model")
+        return open_pipeline(path, LoadOptions(dtype, quantize, threads or 0, progress))
     return Model(
-        Path(os.fspath(path)),
+        path,
         quantize=quantize,
         dtype=dtype,
         kv_dtype=kv_dtype,

@@ -135,9 +135,9 @@ class Weights:
         """Matrices [rows, cols] stacked and packed; transposed: stored as [cols, rows].
 
         gated: gate and up, whose matmul gives activation(gate) · up. order: which rows, where one
-        matrix holds them in another order than is wanted: q, k and v head by head, say. part: only
-        these rows of one matrix. stack: it is stored as so many, [stack, rows / stack, cols].
-        quantised: false for a small matrix that decides much, a router's.
+        matrix holds them in another order than is wanted: q, k and v head by head, say; a row may
+        come twice. part: only these rows of one matrix. stack: it is stored as so many, [stack,
+        rows / stack, cols]. quantised: false for a small matrix that decides much, a router's.
         """
         key = (names, transposed, part)
         if key in self._packed:
@@ -154,7 +154,8 @@ class Weights:
             rows = [len(part)]
             order = [range(part.start + r.start, part.start + r.stop) for r in kept]
             whole_name += f"[{part.start}:{part.stop}]"
-        shape = PackedShape(self._format(stored, gives_logits, quantised), sum(rows), cols, gated)
+        total = sum(rows) if order is None else sum(map(len, order))
+        shape = PackedShape(self._format(stored, gives_logits, quantised), total, cols, gated)
 
         def whole() -> list[TensorView]:
             merged = [self.adapters.merged(view_of(each), transposed) for each in stored]

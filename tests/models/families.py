@@ -341,4 +341,11 @@ CASES = [
     *of("bamba", {**LLAMA, **state_cases.HYBRID}, **state_cases.BAMBA),
     *of("granitemoehybrid", {**LLAMA, **state_cases.HYBRID}, **state_cases.GRANITE),
     *of("jamba", {**LLAMA, **state_cases.EVERY_THIRD}, **state_cases.JAMBA),
+    *of(
+        "imagegpt",
+        GPT,
+        base={"n_positions": 96},
+        inner={"n_inner": 44, "n_layer": 3, "scale_attn_by_inverse_layer_idx": True},
+        gelu={"activation_function": "gelu_new", "scale_attn_weights": False, "n_head": 2},
+    ),
 ]

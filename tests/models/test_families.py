@@ -44,7 +44,8 @@ def test_like_transformers(model, golden):
     for i in range(2):
         ids, expected = golden[f"ids_{i}"].tolist(), golden[f"logits_{i}"]
         got = model.logits(ids)
-        assert tolerance.relative_distance(got, expected).max() <= CLOSE
+        known = got[:, : expected.shape[1]]  # of ImageGPT's last id there is no logit upstream
+        assert tolerance.relative_distance(known, expected).max() <= CLOSE
         through_the_cache = model.logits(ids, chunk=3, reuse=False)
         assert got.tobytes() == through_the_cache.tobytes()
     out = model.generate(golden["ids_0"].tolist(), max_tokens=64, temperature=0, ignore_eos=True)

@@ -20,6 +20,7 @@ examples:
   genfast generate -m ~/models/llama "Dear Sir,"  … with a Hugging Face directory
   genfast chat -m ~/models/llama --quantize int8  talk to a model
   genfast serve ~/models/llama                    … over HTTP, as OpenAI's API
+  genfast image ~/models/sd "a red fox" -o fox.png  make an image
   genfast info ~/models/llama                     what it is and how much memory it takes
   genfast bench --machine                         what this machine can do at best
   genfast check --invariance ~/models/llama       the same bits whatever runs beside?
@@ -30,7 +31,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    from genfast.cli import batch, bench, chat, check, generate, info, replay, serve
+    from genfast.cli import batch, bench, chat, check, generate, image, info, replay, serve
 
     parser = argparse.ArgumentParser(
         prog="genfast",
@@ -40,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for module in (generate, chat, serve, batch, info, bench, check, replay):
+    for module in (generate, chat, image, serve, batch, info, bench, check, replay):
         module.register(commands)
     return parser
 

@@ -46,11 +46,30 @@ class ImageWeights(Weights):
         return self._arranged(name, shape, outputs, arrange, quantised)
 
     def conv_transpose(
-        self, name: str, inputs: int, outputs: int, kernel: int = 4, *, quantised: bool = True
+        self,
+        name: str,
+        inputs: int,
+        outputs: int,
+        kernel: int = 4,
+        *,
+        scale: np.ndarray | None = None,
+        quantised: bool = True,
     ) -> PackedWeight:
-        """A tensor [I, O, k, k] as the matrix [k · k · O, I] of `conv_transpose2d`."""
+        """A tensor [I, O, k, k] as the matrix [k · k · O, I] of `conv_transpose2d`.
+
+        scale [O]: what a batch norm multiplies by; the product is taken, and kept, in float32
+        unless other weights are asked for.
+        """
         shape = (inputs, outputs, kernel, kernel)
         rows = kernel * kernel * outputs
+        if scale is not None:
+            taps = self.array(name, *shape) * scale[None, :, None, None]
+            matrix = np.ascontiguousarray(taps.transpose(2, 3, 1, 0)).reshape(rows, inputs)
+            known = self.quantize if quantised else None
+            format = known or {"bfloat16": "bf16"}.get(self.dtype, "f32")
+            source = (matrix.view(np.uint8).reshape(-1), "F32", rows, inputs, False)
+            native = _core.Weight(format, [source], self.threads)
+            return PackedWeight(name.removesuffix(".weight"), native)
         return self._arranged(name, shape, rows, lambda data: data.transpose(2, 3, 1, 0), quantised)
 
     def _arranged(self, name: str, shape, rows: int, arrange, quantised: bool) -> PackedWeight:

@@ -22,6 +22,7 @@ ACTIVATIONS = {
     "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
+    "quick_gelu": "quick_gelu",
 }
 
 GATE_UP_DOWN = ("gate_proj", "up_proj", "down_proj")

@@ -5,12 +5,13 @@ Radford et al., 2019; upstream: transformers' modeling_gpt2.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from genfast.config import Fields
 from genfast.graph import Graph, Tensor
 from genfast.models._layers import ACTIVATIONS
-from genfast.weights import Weights
+from genfast.weights import PackedWeight, Weights
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,34 @@ class Config:
         )
 
 
+def layer_norm(g: Graph, cfg: Config, w: Weights, x: Tensor, prefix: str, name: str) -> Tensor:
+    weight, bias = (
+        w.vector(f"{prefix}.{part}", sizes=[cfg.hidden_size]) for part in ("weight", "bias")
+    )
+    return g.layer_norm(x, weight, bias, cfg.eps, name=name)
+
+
 def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
     """Logits of the output rows, [outputs, V]."""
+    x, table = layers(g, cfg, w, layer_norm)
+    if not cfg.tied:
+        w.prefix = ""  # lm_head stands beside the model, not inside it
+        table = w.matrix(
+            "lm_head.weight", rows=[cfg.vocab_size], cols=cfg.hidden_size, gives_logits=True
+        )
+    return g.matmul(x, table, name="logits")
+
+
+def layers(
+    g: Graph, cfg: Config, w: Weights, norm: Callable[..., Tensor]
+) -> tuple[Tensor, PackedWeight]:
+    """The normed states of the output rows [outputs, E], and the embedding table."""
     w.use_prefix("transformer.", "wte.weight")
     hidden, ffn, head_dim = cfg.hidden_size, cfg.intermediate_size, cfg.hidden_size // cfg.heads
 
     def linear(x: Tensor, prefix: str, rows: int, cols: int, **kwargs) -> Tensor:
         weight = w.matrix(f"{prefix}.weight", rows=[rows], cols=cols, transposed=True)
         return g.matmul(x, weight, w.vector(f"{prefix}.bias", sizes=[rows]), **kwargs)
-
-    def norm(x: Tensor, prefix: str, name: str) -> Tensor:
-        weight = w.vector(f"{prefix}.weight", sizes=[hidden])
-        return g.layer_norm(
-            x, weight, w.vector(f"{prefix}.bias", sizes=[hidden]), cfg.eps, name=name
-        )
 
     table = w.embedding("wte.weight", cfg.vocab_size, hidden, tied=cfg.tied)
     x = g.embed(g.token_ids, table)
@@ -78,16 +93,11 @@ def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
         if cfg.scale_by_layer:
             scale /= i + 1
         with g.scope(f"layers.{i}"):
-            h = norm(x, f"{p}ln_1", "attention_norm")
+            h = norm(g, cfg, w, x, f"{p}ln_1", "attention_norm")
             h = linear(h, f"{p}attn.c_attn", 3 * hidden, hidden, name="qkv")
             h = g.attention(h, heads=cfg.heads, kv_heads=cfg.heads, head_dim=head_dim, scale=scale)
             x = linear(h, f"{p}attn.c_proj", hidden, hidden, residual=x, name="attention_out")
-            h = norm(x, f"{p}ln_2", "mlp_norm")
+            h = norm(g, cfg, w, x, f"{p}ln_2", "mlp_norm")
             h = linear(h, f"{p}mlp.c_fc", ffn, hidden, activation=cfg.activation, name="mlp_up")
             x = linear(h, f"{p}mlp.c_proj", hidden, ffn, residual=x, name="mlp_out")
-    x = g.output_rows(x)
-    x = norm(x, "ln_f", "final_norm")
-    if not cfg.tied:
-        w.prefix = ""  # lm_head stands beside the model, not inside it
-        table = w.matrix("lm_head.weight", rows=[cfg.vocab_size], cols=hidden, gives_logits=True)
-    return g.matmul(x, table, name="logits")
+    return norm(g, cfg, w, g.output_rows(x), "ln_f", "final_norm"), table

@@ -1,0 +1,1 @@
+"""Pipelines: what `genfast.load` gives for a directory of an image model."""

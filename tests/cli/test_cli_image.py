@@ -1,0 +1,59 @@
+"""`genfast image`: files, their names, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from genfast.cli import main
+
+image = pytest.importorskip("PIL.Image")
+sys.path.append(str(Path(__file__).resolve().parents[1] / "images"))
+import tiny_model  # noqa: E402
+from test_dcgan import CONFIG, tensors  # noqa: E402
+
+
+@pytest.fixture
+def directory(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    tiny_model.write_safetensors(folder / "model.safetensors", tensors(), "F32")
+    return str(folder)
+
+
+def test_several_images_of_a_model(directory, tmp_path, capsys):
+    file = tmp_path / "two.png"
+    command = ["image", directory, "1", "-n", "2", "--seed", "1", "--json", "-o", str(file)]
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["files"] == [str(file), str(tmp_path / "two-2.png")] and told["seed"] == 1
+    first = [image.open(path).tobytes() for path in told["files"]]
+    assert first[0] != first[1]
+    assert main(command) == 0
+    assert [image.open(path).tobytes() for path in told["files"]] == first
+
+
+def test_figures_go_to_stderr(directory, tmp_path, capsys):
+    file = tmp_path / "one.png"
+    assert main(["image", directory, "2", "--seed", "4", "-o", str(file)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "" and str(file) in captured.err and "seed 4" in captured.err
+
+
+def test_what_is_refused(directory, tmp_path, capsys):
+    assert main(["image", str(tmp_path / "missing"), "3"]) == 1
+    assert "no such directory" in capsys.readouterr().err
+    assert main(["image", directory, "1", "--steps", "4"]) == 1
+    assert "steps is not allowed" in capsys.readouterr().err
+    assert main(["image"]) == 2
+
+
+def test_a_model_of_text_is_no_image_model(capsys):
+    from importlib.resources import files
+
+    assert main(["image", str(files("genfast") / "data" / "default"), "a fox"]) == 2
+    assert "is a model of text" in capsys.readouterr().err
