@@ -150,6 +150,14 @@ def test_bad_keywords_are_named(sd, options, message):
         pipe.generate("a", **{**SIZE, **options})
 
 
+def test_a_closed_pipeline_says_so(sd):
+    pipe = genfast.load(sd)
+    for _ in range(2):
+        pipe.close()
+    with pytest.raises(RuntimeError, match=r"this pipeline \(.*\) is closed"):
+        pipe.generate("a", **SIZE)
+
+
 @pytest.mark.parametrize("prompt", [None, 3, [], ["a", 3], "\ud800"])
 def test_bad_prompts(sd, prompt):
     with genfast.load(sd) as pipe, pytest.raises(ValueError, match="prompt"):

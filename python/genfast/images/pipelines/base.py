@@ -63,6 +63,8 @@ class ImagePipeline(ABC):
     inside each model; the GIL is released while it computes.
     """
 
+    parts: tuple[str, ...] = ()  # attributes that hold the models
+
     def __init__(self, path: Path, config: dict[str, Any]) -> None:
         self.path, self.config = path, config
 
@@ -106,9 +108,15 @@ class ImagePipeline(ABC):
         """The pixels of what a step left."""
         return sample
 
-    @abstractmethod
     def close(self) -> None:
         """Frees the memory; may be called again."""
+        for name in self.parts:
+            self.__dict__.pop(name, None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).parts:
+            raise RuntimeError(f"this pipeline ({self.__dict__.get('path')}) is closed")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __enter__(self) -> ImagePipeline:
         return self

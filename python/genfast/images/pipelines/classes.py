@@ -16,6 +16,7 @@ _TILE = 64  # latents a side that are decoded at once
 
 
 class ClassDiffusion(Diffusion):
+    parts = ("model", "vae")
     guidance = 4.0
 
     def __init__(self, index: Index) -> None:
@@ -65,7 +66,3 @@ class ClassDiffusion(Diffusion):
 
     def _encode(self, pixels: np.ndarray, seed: int) -> np.ndarray:
         return self.vae.encode(pixels)[0] * np.float32(self.vae.config.scaling_factor)
-
-    def close(self) -> None:
-        self.model.release()
-        self.vae.release()

@@ -15,6 +15,8 @@ from genfast.images.pipelines.base import ImagePipeline, Watch
 class GAN(ImagePipeline):
     """model(latents, labels), with `config.latent_size` and `config.classes`."""
 
+    parts = ("model",)
+
     def __init__(self, path: Path, config: dict[str, Any], model: Any) -> None:
         super().__init__(path, config)
         self.model = model
@@ -50,6 +52,3 @@ class GAN(ImagePipeline):
                 latents = np.where(far, noise.batch(seed, again, shape), latents)
             latents = np.clip(latents, -truncation, truncation)
         return latents * np.float32(0) if truncation == 0 else latents
-
-    def close(self) -> None:
-        self.model.release()

@@ -14,6 +14,8 @@ class PixelDiffusion(Diffusion):
     """model(sample, timestep[, labels]); classes: None where it is told nothing. side: of images;
     multiple: of which sides must be; None: of any other size than `side` there are none."""
 
+    parts = ("model",)
+
     def __init__(
         self,
         path,
@@ -53,6 +55,3 @@ class PixelDiffusion(Diffusion):
             return self.model(x, t, labels)
 
         return Task(shape, predict)
-
-    def close(self) -> None:
-        self.model.release()

@@ -40,6 +40,7 @@ class Condition:
 
 
 class LatentDiffusion(Diffusion):
+    parts = ("unet", "vae", "encoders")
     guidance = 7.5
 
     def __init__(self, index: Index) -> None:
@@ -170,10 +171,6 @@ class LatentDiffusion(Diffusion):
         vae = self.vae.config
         mean, _ = self.vae.encode(pixels)
         return (mean - np.float32(vae.shift_factor)) * np.float32(vae.scaling_factor)
-
-    def close(self) -> None:
-        for network in (self.unet, self.vae, *self.encoders):
-            network.release()
 
 
 def open_xl(index: Index) -> LatentDiffusion:

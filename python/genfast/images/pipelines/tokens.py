@@ -51,6 +51,8 @@ def open_tokens(index: Index) -> Tokens:
 
 
 class Tokens(ImagePipeline):
+    parts = ("model", "vq")
+
     def __init__(self, index: Index, model: Any, vq: VQModel, classes: int, first: int) -> None:
         super().__init__(index.directory, index.fields.values)
         self.model, self.vq, self.classes, self.first = model, vq, classes, first
@@ -91,5 +93,6 @@ class Tokens(ImagePipeline):
         return self.vq.decode_codes(codes.reshape(-1, *self.grid))
 
     def close(self) -> None:
-        self.model.close()
-        self.vq.release()
+        if "model" in self.__dict__:
+            self.model.close()
+        super().close()
