@@ -137,7 +137,7 @@ EMBEDDING = _object(
 IMAGE = _object(
     ("prompt",),
     model=_TEXT,
-    prompt=_a("string", "what to show, as the model takes it", minLength=1),
+    prompt=_a(["string", "integer"], "what to show: a text, or a class", minLength=1),
     negative_prompt=_TEXT,
     n=_a("integer", minimum=1),
     size=_a("string", "WIDTHxHEIGHT, or auto: the model's own"),
