@@ -52,7 +52,7 @@ for found in (
     "\0",
     "x" * 9999,
 ):
-    words = ["model_type", "not supported", "llama, mistral"]
+    words = ["model_type", "not supported", "llama, ", "mistral, "]
     config(f"model_type is {found[:20]!r}", words, model_type=found)
 in_json("config.json", "no model_type", lambda v: v.pop("model_type") and None, ["model_type"])
 
