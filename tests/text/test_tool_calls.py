@@ -174,7 +174,7 @@ def test_the_answers_of_a_benchmark_pass(data, rng, grammar, model, name):
     passed = 0
     for tools, calls in bfcl(data, 40, rng):
         try:
-            chat = ChatTools(tools, "required", form.marks[0], model.tokenizer)
+            chat = ChatTools(tools, "required", form.marks[0], model.tokenizer, True)
         except genfast.GrammarError as error:
             assert "tools[0].function.parameters" in str(error)
             continue
