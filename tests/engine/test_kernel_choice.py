@@ -27,12 +27,14 @@ MATMUL = {
     "ref": {"bf16": "ref", "int8": "ref", "int4": "ref"},
     "avx2": {"bf16": "bf16", "int8": "int8_madd", "int4": "int4_maddubs"},
     "avx512": {"bf16": DOT, "int8": "int8_vnni", "int4": "int4_vnni"},
+    "amx": {"bf16": "bf16_amx", "int8": "int8_amx", "int4": "int4_vnni"},
 }
 ATTENTION = {
     "ref": {"bfloat16": "ref", "int8": "ref", "int4": "ref"},
     "avx2": {"bfloat16": "bf16", "int8": "int8_fixed", "int4": "int4_fixed"},
     "avx512": {"bfloat16": DOT, "int8": "int8_fixed", "int4": "int4_fixed"},
 }
+ATTENTION["amx"] = ATTENTION["avx512"]  # of the cache: no tiles there
 OPTIONS = {
     "bf16": {"dtype": "bfloat16"},
     "int8": {"quantize": "int8", "kv_dtype": "int8"},
