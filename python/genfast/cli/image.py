@@ -13,6 +13,7 @@ PROMPT is a text, or for a model of classes a class's number. Of several images,
 written to out-2.png, and so on. The same seed gives the same image.
 
 examples:
+  genfast image --demo -o digits.png              what the bundled gallery makes
   genfast image DIR "a red fox" -o fox.png
   genfast image DIR "a red fox" --negative blurry --steps 20 --seed 1 -n 4 -o fox.png
   genfast image DIR "in snow" --image fox.png --strength 0.6 -o snow.png
@@ -41,10 +42,11 @@ def register(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", metavar="DIR", help="directory of an image model")
+    parser.add_argument("model", nargs="?", metavar="DIR", help="directory of an image model")
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to make")
     parser.add_argument("-o", "--output", metavar="FILE", default="image.png", help="(image.png)")
     parser.add_argument("-n", type=int, default=1, metavar="N", help="how many (default 1)")
+    parser.add_argument("--demo", action="store_true", help="a sheet of the bundled gallery")
     parser.add_argument("--image", metavar="FILE", help="an image to change")
     parser.add_argument("--mask", metavar="FILE", help="white where --image is to change")
     for flag, name, kind, text in _OPTIONS:
@@ -58,6 +60,29 @@ def register(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.demo == (args.model is not None):
+        raise Usage("give DIR, or --demo for the bundled gallery")
+    return _demo(args) if args.demo else _generate(args)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from genfast.images import gallery
+    from genfast.images.result import pillow
+
+    if args.prompt is not None:
+        raise Usage("--demo takes no PROMPT")
+    pil = pillow()  # before any work
+    seed = 0 if args.seed is None else args.seed
+    pil.fromarray(gallery.sheet(seed, threads=args.threads or 0)).save(args.output)
+    if args.json:
+        print_json({"files": [args.output], "seed": seed})
+    else:
+        say(f"{args.output}: digits, a column each, by DDPM, ImageGPT, a GAN (two rows each) and")
+        say("a VQ-VAE (which makes known ones again)")
+    return 0
+
+
+def _generate(args: argparse.Namespace) -> int:
     import genfast
     from genfast.images.result import pillow
 
