@@ -13,6 +13,7 @@ from genfast.serve.app import create_app
 from genfast.serve.settings import Settings
 
 _CLOSING_SECONDS = 5  # for requests that were ended to be told so
+_UNREAD_BYTES = 1 << 17  # of a connection, in the kernel: by itself that lets megabytes pile up
 
 
 class Server(uvicorn.Server):
@@ -41,6 +42,9 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:  # the port is taken, for one; uvicorn has said so
             return
+        for server in self.servers:
+            for listening in server.sockets:  # the accepted ones inherit it
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         self._ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
