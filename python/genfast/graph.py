@@ -325,6 +325,15 @@ class Graph:
         attributes |= zip(("first", "first_dt", "first_bc", "first_z"), first, strict=True)
         return self._append("selective_scan", inputs, attributes, name)
 
+    def wkv7(
+        self, columns, vectors, blend, *, heads: int, head_dim: int, eps: float, name="wkv"
+    ) -> Tensor:
+        """See `genfast.ops.wkv7`. columns: r, w, k, v, a, g; vectors: k_k to bias; blend: (v_first,
+        m) or None."""
+        inputs = [*columns, *map(self._constant, vectors), *(blend or ())]
+        attributes = {"heads": heads, "head_dim": head_dim, "eps": float(eps)}
+        return self._append("wkv7", inputs, attributes, name)
+
     def swiglu(self, x: Tensor, *, activation: str = "silu", name="swiglu") -> Tensor:
         """activation(gate) · up for x = gate, up side by side: [rows, 2F] → [rows, F]."""
         return self._append("swiglu", [x], {"kind": activation}, name)
