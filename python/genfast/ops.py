@@ -13,7 +13,17 @@ import numpy as np
 
 from genfast import _core
 from genfast.draw_ops import certainty, log_softmax, logprobs, sample, truncate
-from genfast.elementwise_ops import bound, gelu, leaky_relu, quick_gelu, relu, silu, tanh
+from genfast.elementwise_ops import (
+    bound,
+    gelu,
+    leaky_relu,
+    quick_gelu,
+    relu,
+    relu2,
+    sigmoid,
+    silu,
+    tanh,
+)
 from genfast.images.ops import (
     add,
     concat,
@@ -53,12 +63,14 @@ __all__ = [
     "pixel_shuffle",
     "quick_gelu",
     "relu",
+    "relu2",
     "rms_norm",
     "rope",
     "rope_table",
     "route",
     "sample",
     "selective_scan",
+    "sigmoid",
     "silu",
     "softmax",
     "swiglu",
