@@ -35,6 +35,7 @@
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
 #include "kernels/truncate/truncate.h"
+#include "kernels/wkv4/wkv4.h"
 
 #define GENFAST_KERNELS(row)                                                                       \
     row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)            \
@@ -49,7 +50,8 @@
                                     row(full_attention, FullAttentionArgs)                         \
                                         row(group_norm, GroupNormArgs) row(modulate, ModulateArgs) \
                                             row(pixel_shuffle, PixelShuffleArgs)                   \
-                                                row(place, PlaceArgs) row(upsample, UpsampleArgs)
+                                                row(place, PlaceArgs) row(upsample, UpsampleArgs)  \
+                                                    row(wkv4, Wkv4Args)
 
 namespace genfast {
 

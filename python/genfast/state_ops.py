@@ -1,6 +1,6 @@
 """The kernels with recurrent state, alone, on numpy arrays; `genfast.ops` has them too.
 
-Both take the rows of several sequences side by side: `lengths`, one sequence by default. They give
+All take the rows of several sequences side by side: `lengths`, one sequence by default. They give
 the state after the last row of each, [sequences, …], which the next call takes; None: all begin.
 How a state is laid out is the kernel's own affair.
 """
@@ -63,3 +63,22 @@ def selective_scan(
     return _core.ops.selective_scan(
         x, dt, A, B, C, D, dt_bias, z, state, lengths, *dt_limits, isa=isa, threads=threads
     )
+
+
+def wkv4(
+    k,
+    v,
+    w,
+    u,
+    state=None,
+    *,
+    lengths: Sequence[int] | None = None,
+    isa: str = "",
+    threads: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The attention of RWKV 4 (arXiv 2305.13048): for token t of each channel, the mean of v[i] for
+    i ≤ t, weighted by e^(k[i] + (t - 1 - i) · w), and token t itself by e^(k[t] + u).
+
+    k, v [T, C], w (at most 0), u [C] float32 → [T, C] and the state.
+    """
+    return _core.ops.wkv4(k, v, w, u, state, lengths, isa=isa, threads=threads)

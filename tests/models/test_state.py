@@ -9,7 +9,7 @@ import genfast
 from families import CASES
 
 OPTIONS = {"max_tokens": 12, "temperature": 0.8, "seed": 3, "ignore_eos": True}
-NAMES = ["mamba-odd", "mamba2-groups", "bamba-base"]  # the last has attention too
+NAMES = ["mamba-odd", "mamba2-groups", "rwkv-odd", "bamba-base"]  # the last has attention too
 
 
 @pytest.fixture(scope="module", params=NAMES)
