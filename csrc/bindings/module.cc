@@ -26,6 +26,7 @@ void bind_speculation(py::module_&);
 void bind_static_program(py::module_&);
 void bind_swiglu(py::module_&);
 void bind_weight(py::module_&);
+void bind_wkv4(py::module_&);
 void bind_wkv7(py::module_&);
 
 static py::dict cpu_info() {
@@ -73,6 +74,7 @@ PYBIND11_MODULE(_core, m) {
     bind_selective_scan(ops);
     bind_softmax(ops);
     bind_swiglu(ops);
+    bind_wkv4(ops);
     bind_wkv7(ops);
 }
 

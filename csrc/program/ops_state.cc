@@ -125,6 +125,38 @@ BoundOp bind_scan(const Binding& b) {
     };
 }
 
+// ---- wkv4(k, v, w, u)
+// ----------------------------------------------
+Shape check_wkv4(const Program& p, const Instruction& i) {
+    const int64_t channels = floats(p, i, 2, "w", 1).cols;
+    floats(p, i, 0, "k", kTokens, channels);
+    floats(p, i, 1, "v", kTokens, channels);
+    floats(p, i, 3, "u", 1, channels);
+    return {kTokens, channels};
+}
+
+int64_t state_wkv4(const Program& p, const Instruction& i) {
+    return wkv4_state_floats(p.values()[size_t(i.inputs[2])].cols);
+}
+
+BoundOp bind_wkv4(const Binding& b) {
+    auto* kernel = b.kernels.wkv4;
+    Wkv4Args fixed{};
+    fixed.k = b.floats(0);
+    fixed.v = b.floats(1);
+    fixed.w = b.floats(2);
+    fixed.u = b.floats(3);
+    fixed.out = b.out();
+    fixed.state = b.state;
+    fixed.C = b.value(2).cols;
+    return [=](const Step& step, Team& team) {
+        Wkv4Args args = fixed;
+        args.spans = step.spans;
+        args.span_count = step.span_count;
+        kernel(args, team);
+    };
+}
+
 // ---- wkv7(r, w, k, v, a, g, k_k, k_a, r_k, weight, bias, v_first, m)
 // ----------------------------------------------
 const char* const kWkvNames[] = {"r",   "w",   "k",   "v",      "a",   "g",
@@ -171,6 +203,7 @@ BoundOp bind_wkv(const Binding& b) {
 // name, in place, check, scratch, bind, state
 const OpSpec kStateOps[] = {{"causal_conv1d", false, check_conv, nullptr, bind_conv, state_conv},
                             {"selective_scan", false, check_scan, nullptr, bind_scan, state_scan},
+                            {"wkv4", false, check_wkv4, nullptr, bind_wkv4, state_wkv4},
                             {"wkv7", false, check_wkv, nullptr, bind_wkv, state_wkv},
                             {}};
 

@@ -65,6 +65,25 @@ def selective_scan(
     )
 
 
+def wkv4(
+    k,
+    v,
+    w,
+    u,
+    state=None,
+    *,
+    lengths: Sequence[int] | None = None,
+    isa: str = "",
+    threads: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The attention of RWKV 4 (arXiv 2305.13048): for token t of each channel, the mean of v[i] for
+    i ≤ t, weighted by e^(k[i] + (t - 1 - i) · w), and token t itself by e^(k[t] + u).
+
+    k, v [T, C], w (at most 0), u [C] float32 → [T, C] and the state.
+    """
+    return _core.ops.wkv4(k, v, w, u, state, lengths, isa=isa, threads=threads)
+
+
 def wkv7(
     r,
     w,

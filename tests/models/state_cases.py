@@ -132,3 +132,27 @@ JAMBA = {
         "tie_word_embeddings": True,
     },
 }
+RWKV_COMMON = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "vocab_size": 64,
+    "context_length": 96,
+    **NOBODY,
+}
+# A last layer whose stream upstream halves, and once more after it: what the norms' eps must know.
+RWKV = {
+    "base": {},
+    "tied": {
+        "tie_word_embeddings": True,
+        "rescale_every": 1,
+        "layer_norm_epsilon": 1e-2,
+        "intermediate_size": 44,
+    },
+    # Upstream's cache takes attention_hidden_size for hidden_size.
+    "odd": {
+        "hidden_size": 20,
+        "attention_hidden_size": 36,
+        "rescale_every": 0,
+        "use_cache": False,
+    },
+}

@@ -126,6 +126,12 @@ WRITTEN = {
         (51.6, 12.1),
         28 * 4 * 8192 * (16 + 3),
     ),
+    # Five token shifts of the hidden size, and three numbers of every channel's attention.
+    "RWKV/rwkv-4-169m-pile": (
+        {"model_type": "rwkv", "hidden_size": 768, "num_hidden_layers": 12, "vocab_size": 50277},
+        (0.169, None),
+        12 * 4 * 768 * (5 + 3),
+    ),
 }
 
 
