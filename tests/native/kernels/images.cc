@@ -2,6 +2,7 @@
 // and what only moves numbers.
 #include <cmath>
 
+#include "core/buffer.h"
 #include "kernels/check.h"
 #include "program/packed_matrix.h"
 
