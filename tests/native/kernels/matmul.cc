@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/buffer.h"
 #include "kernels/check.h"
 #include "program/packed_matrix.h"
 #include "quant/unpack.h"
