@@ -3,7 +3,8 @@
 
     python tools/make_family_goldens.py [MODEL_TYPE | CASE ...]     # none named: all
 
-Needs torch and transformers; the tests do not. A golden is tests/goldens/families/CASE.npz:
+Needs torch and transformers, and rwkv for RWKV 7, which transformers lacks; the tests need none. A
+golden is tests/goldens/families/CASE.npz:
 
     shapes        JSON, the names and shapes of the model's tensors, as transformers saves them
     checksum      of config and weights, so that a stale golden is seen
@@ -27,10 +28,12 @@ import transformers
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "models")]
+import rwkv7_peer  # noqa: E402
 import tiny_model  # noqa: E402
 from families import CASES  # noqa: E402
 from family import Family  # noqa: E402
 
+OTHERS = {"rwkv7": rwkv7_peer}  # which transformers has no code for
 LENGTHS, CONTINUE, MIN_MARGIN = (5, 24), 64, 1e-2
 
 
@@ -78,6 +81,8 @@ def class_of(family: Family):
 
 def shapes_of(family: Family, directory: Path) -> dict[str, list[int]]:
     """Of what transformers writes, so without what is tied."""
+    if family.model_type in OTHERS:
+        return OTHERS[family.model_type].shapes_of(family.full_config())
     (directory / "config.json").write_text(json.dumps(plain_config(family)))
     config = transformers.AutoConfig.from_pretrained(directory)
     kind = class_of(family)
@@ -91,6 +96,9 @@ def shapes_of(family: Family, directory: Path) -> dict[str, list[int]]:
 
 
 def load(family: Family, shapes: dict[str, list[int]], directory: Path):
+    if family.model_type in OTHERS:
+        peer = OTHERS[family.model_type]
+        return peer.load(family.full_config(), family.tensors(shapes), directory)
     tensors = unpacked(family.tensors(shapes))
     tiny_model.write_model(directory, plain_config(family), 0, tensors=tensors)
     model, info = class_of(family).from_pretrained(
@@ -121,6 +129,12 @@ def greedy(model, ids: np.ndarray) -> tuple[np.ndarray, float]:
     return np.array(tokens[len(ids) :], np.int32), margin
 
 
+def made_by(family: Family) -> str:
+    if family.model_type in OTHERS:
+        return OTHERS[family.model_type].made_by()
+    return f"transformers {transformers.__version__} torch {torch.__version__}"
+
+
 def make(family: Family, directory: Path) -> dict[str, np.ndarray]:
     directory.mkdir()
     shapes = shapes_of(family, directory)
@@ -146,7 +160,7 @@ def make(family: Family, directory: Path) -> dict[str, np.ndarray]:
         **{f"logits_{i}": x.astype(np.float32) for i, x in enumerate(logits)},
         "greedy": new,
         "margin": np.float32(margin),
-        "made_by": np.array(f"transformers {transformers.__version__} torch {torch.__version__}"),
+        "made_by": np.array(made_by(family)),
     }
 
 

@@ -32,9 +32,9 @@ are packed (`genfast.load(…, adapters=[…])`; DoRA and gpt-oss's experts are 
 `genfast info --config config.json` tells whether a config is understood, and what it takes.
 
 "Configs" are tiny random models, whose logits (whole, and through the cache in pieces) and 64
-(Llama and GPT-2: 40) greedy tokens are transformers': `pytest tests/models/test_families.py
-tests/models/test_llama.py tests/models/test_gpt2.py`. `python tools/make_models_page.py` makes
-this page.
+(Llama and GPT-2: 40) greedy tokens are transformers' (RWKV 7: those of the rwkv package): `pytest
+tests/models/test_families.py tests/models/test_llama.py tests/models/test_gpt2.py`. `python
+tools/make_models_page.py` makes this page.
 
 "Guesses": whether requests speculate; from [recurrent state](engine.md#recurrent-state) no wrong
 guess could be taken back.
@@ -65,7 +65,8 @@ def page() -> str:
         made_by = set()
         for file in files:
             with np.load(file) as golden:
-                made_by.add(str(golden["made_by"]).split()[1])
+                peer, version = str(golden["made_by"]).split()[:2]
+                made_by.add(version if peer == "transformers" else f"{peer} {version}")
         rows.append(
             f"| `{name}` | {what.rstrip('.')} | {len(files)} | {', '.join(sorted(made_by))} "
             f"| {'no' if has_state(name) else 'yes'} |"

@@ -26,6 +26,8 @@ void bind_speculation(py::module_&);
 void bind_static_program(py::module_&);
 void bind_swiglu(py::module_&);
 void bind_weight(py::module_&);
+void bind_wkv4(py::module_&);
+void bind_wkv7(py::module_&);
 
 static py::dict cpu_info() {
     const CpuFeatures& cpu = cpu_features();
@@ -72,6 +74,8 @@ PYBIND11_MODULE(_core, m) {
     bind_selective_scan(ops);
     bind_softmax(ops);
     bind_swiglu(ops);
+    bind_wkv4(ops);
+    bind_wkv7(ops);
 }
 
 }  // namespace genfast

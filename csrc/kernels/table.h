@@ -35,6 +35,8 @@
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
 #include "kernels/truncate/truncate.h"
+#include "kernels/wkv4/wkv4.h"
+#include "kernels/wkv7/wkv7.h"
 
 #define GENFAST_KERNELS(row)                                                                       \
     row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)            \
@@ -49,7 +51,8 @@
                                     row(full_attention, FullAttentionArgs)                         \
                                         row(group_norm, GroupNormArgs) row(modulate, ModulateArgs) \
                                             row(pixel_shuffle, PixelShuffleArgs)                   \
-                                                row(place, PlaceArgs) row(upsample, UpsampleArgs)
+                                                row(place, PlaceArgs) row(upsample, UpsampleArgs)  \
+                                                    row(wkv4, Wkv4Args) row(wkv7, Wkv7Args)
 
 namespace genfast {
 

@@ -33,9 +33,11 @@ Activation activation_named(const std::string& name) {
     if (name == "quick_gelu") return Activation::quick_gelu;
     if (name == "tanh") return Activation::tanh;
     if (name == "leaky_relu") return Activation::leaky_relu;
+    if (name == "relu2") return Activation::relu2;
+    if (name == "sigmoid") return Activation::sigmoid;
     throw std::invalid_argument(cat("activation=\"", name,
                                     "\" must be one of none, relu, silu, gelu, gelu_tanh, "
-                                    "clamped_silu, quick_gelu, tanh, leaky_relu"));
+                                    "clamped_silu, quick_gelu, tanh, leaky_relu, relu2, sigmoid"));
 }
 
 KvType kv_type_named(const std::string& name) {

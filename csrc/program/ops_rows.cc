@@ -110,6 +110,26 @@ BoundOp bind_bound(const Binding& b) {
     };
 }
 
+// x * y (+ residual)
+Shape check_multiply(const Program& p, const Instruction& i) {
+    auto [rows, cols] = same_as_input(p, i);
+    floats(p, i, 1, "y", rows, cols);
+    if (present(i, 2)) floats(p, i, 2, "residual", rows, cols);
+    return {rows, cols};
+}
+
+BoundOp bind_multiply(const Binding& b) {
+    auto* kernel = b.kernels.modulate;  // with a scale of its own for every row
+    const int64_t rows = b.value(0).rows, cols = b.value(0).cols;
+    const ModulateArgs fixed{b.floats(0), b.floats(1), nullptr, b.floats(2), b.out(),
+                             0,           1,           cols,    cols,        false};
+    return [=](const Step& step, Team& team) {
+        ModulateArgs args = fixed;
+        args.N = row_count(rows, step);
+        kernel(args, team);
+    };
+}
+
 Shape check_swiglu(const Program& p, const Instruction& i) {
     const Value& x = floats(p, i, 0, "x");
     require(x.cols % 2 == 0, "x must hold gate and up side by side, found ", x.cols, " columns");
@@ -146,6 +166,7 @@ BoundOp bind_softmax(const Binding& b) {
 const OpSpec kRowOps[] = {{"activation", true, check_activation, nullptr, bind_activation},
                           {"bound", true, check_bound, nullptr, bind_bound},
                           {"layer_norm", true, check_layer_norm, nullptr, bind_layer_norm},
+                          {"multiply", true, check_multiply, nullptr, bind_multiply},
                           {"rms_norm", true, check_rms_norm, nullptr, bind_rms_norm},
                           {"softmax", true, same_as_input, nullptr, bind_softmax},
                           {"swiglu", false, check_swiglu, nullptr, bind_swiglu},

@@ -125,11 +125,86 @@ BoundOp bind_scan(const Binding& b) {
     };
 }
 
+// ---- wkv4(k, v, w, u)
+// ----------------------------------------------
+Shape check_wkv4(const Program& p, const Instruction& i) {
+    const int64_t channels = floats(p, i, 2, "w", 1).cols;
+    floats(p, i, 0, "k", kTokens, channels);
+    floats(p, i, 1, "v", kTokens, channels);
+    floats(p, i, 3, "u", 1, channels);
+    return {kTokens, channels};
+}
+
+int64_t state_wkv4(const Program& p, const Instruction& i) {
+    return wkv4_state_floats(p.values()[size_t(i.inputs[2])].cols);
+}
+
+BoundOp bind_wkv4(const Binding& b) {
+    auto* kernel = b.kernels.wkv4;
+    Wkv4Args fixed{};
+    fixed.k = b.floats(0);
+    fixed.v = b.floats(1);
+    fixed.w = b.floats(2);
+    fixed.u = b.floats(3);
+    fixed.out = b.out();
+    fixed.state = b.state;
+    fixed.C = b.value(2).cols;
+    return [=](const Step& step, Team& team) {
+        Wkv4Args args = fixed;
+        args.spans = step.spans;
+        args.span_count = step.span_count;
+        kernel(args, team);
+    };
+}
+
+// ---- wkv7(r, w, k, v, a, g, k_k, k_a, r_k, weight, bias, v_first, m)
+// ----------------------------------------------
+const char* const kWkvNames[] = {"r",   "w",   "k",   "v",      "a",   "g",
+                                 "k_k", "k_a", "r_k", "weight", "bias"};
+
+Shape check_wkv(const Program& p, const Instruction& i) {
+    const int64_t heads = i.integer("heads"), D = i.integer("head_dim");
+    require(heads > 0 && D > 0 && D <= kMaxWkvHead, "heads=", heads,
+            " must be positive and head_dim=", D, " 1 to ", kMaxWkvHead);
+    for (size_t input = 0; input < 11; ++input)
+        floats(p, i, input, kWkvNames[input], input < 6 ? kTokens : 1, heads * D);
+    require(present(i, 11) == present(i, 12), "v_first and m go together");
+    if (present(i, 11)) floats(p, i, 11, "v_first", kTokens, heads * D);
+    if (present(i, 12)) floats(p, i, 12, "m", kTokens, heads * D);
+    return {kTokens, heads * D};
+}
+
+int64_t state_wkv(const Program&, const Instruction& i) {
+    return wkv7_state_floats(i.integer("heads"), i.integer("head_dim"));
+}
+
+BoundOp bind_wkv(const Binding& b) {
+    auto* kernel = b.kernels.wkv7;
+    Wkv7Args fixed{};
+    const float** const fields[] = {
+        &fixed.r,   &fixed.w,   &fixed.k,      &fixed.v,    &fixed.a,       &fixed.g, &fixed.k_k,
+        &fixed.k_a, &fixed.r_k, &fixed.weight, &fixed.bias, &fixed.v_first, &fixed.m};
+    for (int input = 0; input < 13; ++input) *fields[input] = b.floats(input);
+    fixed.out = b.out();
+    fixed.state = b.state;
+    fixed.heads = b.instruction.integer("heads");
+    fixed.D = b.instruction.integer("head_dim");
+    fixed.eps = float(b.instruction.number("eps"));
+    return [=](const Step& step, Team& team) {
+        Wkv7Args args = fixed;
+        args.spans = step.spans;
+        args.span_count = step.span_count;
+        kernel(args, team);
+    };
+}
+
 }  // namespace
 
 // name, in place, check, scratch, bind, state
 const OpSpec kStateOps[] = {{"causal_conv1d", false, check_conv, nullptr, bind_conv, state_conv},
                             {"selective_scan", false, check_scan, nullptr, bind_scan, state_scan},
+                            {"wkv4", false, check_wkv4, nullptr, bind_wkv4, state_wkv4},
+                            {"wkv7", false, check_wkv, nullptr, bind_wkv, state_wkv},
                             {}};
 
 }  // namespace genfast

@@ -46,6 +46,13 @@ GENFAST_INLINE Vec vquick_gelu(Vec x) {
     return vgate(x, vmul(x, vset(-1.44269504f * kQuickSlope)));
 }
 
+// 1 / (1 + e^-x). Below -87 it is that of -87, which is 2e-38. The 1 above is NaN where x is, and
+// x below 88 so that it is not where x is infinite.
+GENFAST_INLINE Vec vsigmoid(Vec x) {
+    x = vmin(vset(88.0f), vmax(vset(-87.0f), x));
+    return vgate(vfma(x, vzero(), vset(1.0f)), vmul(x, vset(-1.44269504f)));
+}
+
 GENFAST_INLINE Vec vactivate(Activation kind, Vec x) {
     switch (kind) {
         case Activation::relu:
@@ -64,6 +71,10 @@ GENFAST_INLINE Vec vactivate(Activation kind, Vec x) {
             return vtanh(x);
         case Activation::leaky_relu:
             return vselect_lt(x, vzero(), vmul(x, vset(kLeakySlope)), x);
+        case Activation::relu2:
+            return vselect_lt(x, vzero(), vzero(), vmul(x, x));
+        case Activation::sigmoid:
+            return vsigmoid(x);
         case Activation::none:
             break;
     }

@@ -47,3 +47,13 @@ def tanh(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
 def leaky_relu(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
     """x, but 0.2 · x below zero (the slope of GANs). x [...] float32 → [...]."""
     return _core.ops.activation(x, "leaky_relu", isa=isa, threads=threads)
+
+
+def relu2(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """max(x, 0)², element by element (arXiv 2109.08668). x [...] float32 → [...]."""
+    return _core.ops.activation(x, "relu2", isa=isa, threads=threads)
+
+
+def sigmoid(x, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """1 / (1 + e⁻ˣ), element by element. x [...] float32 → [...]."""
+    return _core.ops.activation(x, "sigmoid", isa=isa, threads=threads)

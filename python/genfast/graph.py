@@ -325,6 +325,25 @@ class Graph:
         attributes |= zip(("first", "first_dt", "first_bc", "first_z"), first, strict=True)
         return self._append("selective_scan", inputs, attributes, name)
 
+    def wkv4(self, k: Tensor, v: Tensor, w: np.ndarray, u: np.ndarray, *, name="wkv") -> Tensor:
+        """The attention of RWKV 4, see `genfast.ops.wkv4`: [T, C]."""
+        return self._append("wkv4", [k, v, self._constant(w), self._constant(u)], {}, name)
+
+    def multiply(
+        self, x: Tensor, y: Tensor, residual: Tensor | None = None, *, name="gated"
+    ) -> Tensor:
+        """x · y (+ residual), number by number."""
+        return self._append("multiply", [x, y, residual], {}, name)
+
+    def wkv7(
+        self, columns, vectors, blend, *, heads: int, head_dim: int, eps: float, name="wkv"
+    ) -> Tensor:
+        """See `genfast.ops.wkv7`. columns: r, w, k, v, a, g; vectors: k_k to bias; blend: (v_first,
+        m) or None."""
+        inputs = [*columns, *map(self._constant, vectors), *(blend or ())]
+        attributes = {"heads": heads, "head_dim": head_dim, "eps": float(eps)}
+        return self._append("wkv7", inputs, attributes, name)
+
     def swiglu(self, x: Tensor, *, activation: str = "silu", name="swiglu") -> Tensor:
         """activation(gate) · up for x = gate, up side by side: [rows, 2F] → [rows, F]."""
         return self._append("swiglu", [x], {"kind": activation}, name)

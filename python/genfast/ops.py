@@ -13,7 +13,17 @@ import numpy as np
 
 from genfast import _core
 from genfast.draw_ops import certainty, log_softmax, logprobs, sample, truncate
-from genfast.elementwise_ops import bound, gelu, leaky_relu, quick_gelu, relu, silu, tanh
+from genfast.elementwise_ops import (
+    bound,
+    gelu,
+    leaky_relu,
+    quick_gelu,
+    relu,
+    relu2,
+    sigmoid,
+    silu,
+    tanh,
+)
 from genfast.images.ops import (
     add,
     concat,
@@ -26,7 +36,7 @@ from genfast.images.ops import (
     upsample,
 )
 from genfast.latent_ops import latent_attention
-from genfast.state_ops import causal_conv1d, selective_scan
+from genfast.state_ops import causal_conv1d, selective_scan, wkv4, wkv7
 
 __all__ = [
     "add",
@@ -53,18 +63,22 @@ __all__ = [
     "pixel_shuffle",
     "quick_gelu",
     "relu",
+    "relu2",
     "rms_norm",
     "rope",
     "rope_table",
     "route",
     "sample",
     "selective_scan",
+    "sigmoid",
     "silu",
     "softmax",
     "swiglu",
     "tanh",
     "truncate",
     "upsample",
+    "wkv4",
+    "wkv7",
 ]
 
 

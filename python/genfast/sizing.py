@@ -211,6 +211,14 @@ class _Graph:
         self.state_floats += heads * _round_up(head_dim) * state
         return _Tensor(("T", heads * head_dim))
 
+    def wkv4(self, k: _Tensor, *args: Any, **options: Any) -> _Tensor:
+        self.state_floats += _round_up(3 * k.shape[1])
+        return k
+
+    def wkv7(self, columns: list, *args: Any, heads: int, head_dim: int, **options: Any) -> _Tensor:
+        self.state_floats += heads * _round_up(head_dim) * head_dim
+        return columns[0]
+
     def head_matmul(self, x: _Tensor, weights: list[Matrix], **options: Any) -> _Tensor:
         return _Tensor(("T", sum(matrix.rows for matrix in weights)))
 

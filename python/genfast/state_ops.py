@@ -1,6 +1,6 @@
 """The kernels with recurrent state, alone, on numpy arrays; `genfast.ops` has them too.
 
-Both take the rows of several sequences side by side: `lengths`, one sequence by default. They give
+All take the rows of several sequences side by side: `lengths`, one sequence by default. They give
 the state after the last row of each, [sequences, …], which the next call takes; None: all begin.
 How a state is laid out is the kernel's own affair.
 """
@@ -62,4 +62,62 @@ def selective_scan(
     """
     return _core.ops.selective_scan(
         x, dt, A, B, C, D, dt_bias, z, state, lengths, *dt_limits, isa=isa, threads=threads
+    )
+
+
+def wkv4(
+    k,
+    v,
+    w,
+    u,
+    state=None,
+    *,
+    lengths: Sequence[int] | None = None,
+    isa: str = "",
+    threads: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The attention of RWKV 4 (arXiv 2305.13048): for token t of each channel, the mean of v[i] for
+    i ≤ t, weighted by e^(k[i] + (t - 1 - i) · w), and token t itself by e^(k[t] + u).
+
+    k, v [T, C], w (at most 0), u [C] float32 → [T, C] and the state.
+    """
+    return _core.ops.wkv4(k, v, w, u, state, lengths, isa=isa, threads=threads)
+
+
+def wkv7(
+    r,
+    w,
+    k,
+    v,
+    a,
+    g,
+    k_k,
+    k_a,
+    r_k,
+    weight,
+    bias,
+    eps: float,
+    v_first=None,
+    m=None,
+    state=None,
+    *,
+    lengths: Sequence[int] | None = None,
+    isa: str = "",
+    threads: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The recurrence of RWKV 7 (arXiv 2503.14456): token after token, for each head,
+
+        decay = exp(-e^-½ · σ(w))       q = k · k_k / max(|k · k_k|, 1e-12)
+        u = v + (v_first - v) · σ(m)    key = k · (1 + (σ(a) - 1) · k_a)
+        S = diag(decay) · S - (q · σ(a)) (qᵀ · S) + key uᵀ      y = rᵀ · S
+        out = (norm(y) · weight + bias + (Σ r · key · r_k) · u) · g
+
+    norm: to mean 0 and variance 1 over the head, eps being added to the variance. r, w, k, v, a, g,
+    v_first, m [T, H, D] float32, D at most 256; k_k, k_a, r_k, weight, bias [H · D]. Without
+    v_first and m, u = v. → [T, H, D] and the state.
+    """
+    return _core.ops.wkv7(
+        *(r, w, k, v, a, g, k_k, k_a, r_k, weight, bias, eps, v_first, m, state, lengths),
+        isa=isa,
+        threads=threads,
     )

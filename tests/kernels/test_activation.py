@@ -18,6 +18,8 @@ FUNCTIONS = {
     "quick_gelu": ops.quick_gelu,
     "tanh": ops.tanh,
     "leaky_relu": ops.leaky_relu,
+    "relu2": ops.relu2,
+    "sigmoid": ops.sigmoid,
 }
 
 
@@ -28,6 +30,10 @@ def definition(kind: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.maximum(x, 0), np.zeros_like(x)
     if kind == "leaky_relu":  # the slope and the product
         return np.where(x < 0, 0.2 * x, x), np.full_like(x, EPS32)
+    if kind == "relu2":
+        return np.maximum(x, 0) ** 2, np.full_like(x, EPS32)
+    if kind == "sigmoid":  # as silu
+        return 1 / (1 + np.exp(-x)), (4 + np.abs(x)) * EPS32
     if kind == "tanh":  # a dozen roundings, or the exponential's
         return np.tanh(x), np.full_like(x, 12 * EPS32)
     # An exponent's roundings, and that of a constant in it, are half an ulp of it each; they become
@@ -61,7 +67,14 @@ def test_matches_definition(rng, isa, kind, n):
 def test_ends_and_zero(isa, kind):
     x = np.array([0, -0.0, 1e4, 3e38, -1e4, -3e38, np.inf, np.nan], np.float32)
     y = FUNCTIONS[kind](x, isa=isa)
-    assert (y[:2] == 0).all() and np.isnan(y[7])
+    assert np.isnan(y[7])
+    if kind == "sigmoid":
+        assert (y[:4] == [0.5, 0.5, 1, 1]).all() and (y[4:6] <= 1e-37).all() and y[6] == 1
+        return
+    assert (y[:2] == 0).all()
+    if kind == "relu2":
+        assert (y[2:7] == [np.float32(1e8), np.inf, 0, 0, np.inf]).all()
+        return
     if kind == "tanh":
         assert (np.abs(y[2:7] - [1, 1, -1, -1, 1]) <= EPS32).all()
         return

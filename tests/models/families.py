@@ -341,6 +341,8 @@ CASES = [
     *of("bamba", {**LLAMA, **state_cases.HYBRID}, **state_cases.BAMBA),
     *of("granitemoehybrid", {**LLAMA, **state_cases.HYBRID}, **state_cases.GRANITE),
     *of("jamba", {**LLAMA, **state_cases.EVERY_THIRD}, **state_cases.JAMBA),
+    *of("rwkv", state_cases.RWKV_COMMON, **state_cases.RWKV),
+    *of("rwkv7", state_cases.RWKV7_COMMON, **state_cases.RWKV7),
     *of(
         "imagegpt",
         GPT,

@@ -67,7 +67,7 @@ def numbers(name: str, shape: tuple[int, ...], embed: float) -> np.ndarray:
         return (124 + u).astype(np.uint8)  # 2^-4 or 2^-3
     if name.endswith(".bias"):
         return (u * 0.4).astype(np.float32)
-    if name.endswith("A_log"):  # of states that last for a few tokens, not one
+    if name.endswith(("A_log", "time_decay")):  # of states that last for a few tokens, not one
         return u - np.float32(1)
     if len(shape) == 1 or "norm" in name:
         return (1 + 0.4 * u).astype(np.float32)

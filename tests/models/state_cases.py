@@ -91,6 +91,31 @@ GRANITE = {
         "rms_norm_eps": 1e-2,
     },
 }
+# Heads of 64, as the peer's norm of a head has an eps for no others.
+RWKV7_COMMON = {
+    "hidden_size": 64,
+    "head_dim": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "vocab_size": 64,
+    "tie_word_embeddings": False,
+    "decay_low_rank_dim": 8,
+    "a_low_rank_dim": 5,
+    "v_low_rank_dim": 4,
+    "gate_low_rank_dim": 16,
+    **NOBODY,
+}
+RWKV7 = {
+    "base": {"hidden_size": 128},
+    "tied": {"tie_word_embeddings": True, "num_hidden_layers": 3, "norm_bias": False},
+    "odd": {
+        "hidden_size": 192,
+        "head_dim": None,
+        "num_heads": 3,
+        "intermediate_size": 100,
+        "value_dim": [192, 192],
+    },
+}
 EVERY_THIRD = {"num_hidden_layers": 3, "attn_layer_period": 3, "attn_layer_offset": 1}
 JAMBA = {
     "base": {"num_experts": 4},
@@ -105,5 +130,29 @@ JAMBA = {
         "mamba_proj_bias": True,
         "mamba_conv_bias": False,
         "tie_word_embeddings": True,
+    },
+}
+RWKV_COMMON = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "vocab_size": 64,
+    "context_length": 96,
+    **NOBODY,
+}
+# A last layer whose stream upstream halves, and once more after it: what the norms' eps must know.
+RWKV = {
+    "base": {},
+    "tied": {
+        "tie_word_embeddings": True,
+        "rescale_every": 1,
+        "layer_norm_epsilon": 1e-2,
+        "intermediate_size": 44,
+    },
+    # Upstream's cache takes attention_hidden_size for hidden_size.
+    "odd": {
+        "hidden_size": 20,
+        "attention_hidden_size": 36,
+        "rescale_every": 0,
+        "use_cache": False,
     },
 }

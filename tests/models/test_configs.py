@@ -99,6 +99,21 @@ WRITTEN = {
         (9.78, None),
         29 * 4 * (8192 * 128 + 3 * (8192 + 2 * 128)),
     ),
+    # Six token shifts and that of the channel mix, and a matrix for each head.
+    "fla-hub/rwkv7-1.5B-world": (
+        {
+            "model_type": "rwkv7",
+            "hidden_size": 2048,
+            "num_hidden_layers": 24,
+            "vocab_size": 65536,
+            "decay_low_rank_dim": 96,
+            "a_low_rank_dim": 96,
+            "v_low_rank_dim": 64,
+            "gate_low_rank_dim": 256,
+        },
+        (1.527, None),
+        24 * 4 * (7 * 2048 + 2048 * 64),
+    ),
     "ai21labs/Jamba-v0.1": (
         {
             "model_type": "jamba",
@@ -110,6 +125,12 @@ WRITTEN = {
         },
         (51.6, 12.1),
         28 * 4 * 8192 * (16 + 3),
+    ),
+    # Five token shifts of the hidden size, and three numbers of every channel's attention.
+    "RWKV/rwkv-4-169m-pile": (
+        {"model_type": "rwkv", "hidden_size": 768, "num_hidden_layers": 12, "vocab_size": 50277},
+        (0.169, None),
+        12 * 4 * 768 * (5 + 3),
     ),
 }
 

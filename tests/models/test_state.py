@@ -9,7 +9,8 @@ import genfast
 from families import CASES
 
 OPTIONS = {"max_tokens": 12, "temperature": 0.8, "seed": 3, "ignore_eos": True}
-NAMES = ["mamba-odd", "mamba2-groups", "bamba-base"]  # the last has attention too
+# The last has attention too.
+NAMES = ["mamba-odd", "mamba2-groups", "rwkv-odd", "rwkv7-base", "bamba-base"]
 
 
 @pytest.fixture(scope="module", params=NAMES)

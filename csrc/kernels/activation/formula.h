@@ -27,6 +27,10 @@ static inline double activate(Activation kind, double x) {
             return std::tanh(x);
         case Activation::leaky_relu:
             return x < 0 ? double(kLeakySlope) * x : x;
+        case Activation::relu2:
+            return x < 0 ? 0 : x * x;
+        case Activation::sigmoid:
+            return 1 / (1 + std::exp(-x));
         case Activation::none:
             break;
     }

@@ -35,6 +35,10 @@ void activation(const ActivationArgs& a, Team& team) {
             return apply<Activation::tanh>(x, out, n);
         case Activation::leaky_relu:
             return apply<Activation::leaky_relu>(x, out, n);
+        case Activation::relu2:
+            return apply<Activation::relu2>(x, out, n);
+        case Activation::sigmoid:
+            return apply<Activation::sigmoid>(x, out, n);
     }
 }
 

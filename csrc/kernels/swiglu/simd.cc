@@ -35,6 +35,10 @@ static void gated(Activation kind, const float* gate, const float* up, float* ou
             return gated<Activation::tanh>(gate, up, out, n);
         case Activation::leaky_relu:
             return gated<Activation::leaky_relu>(gate, up, out, n);
+        case Activation::relu2:
+            return gated<Activation::relu2>(gate, up, out, n);
+        case Activation::sigmoid:
+            return gated<Activation::sigmoid>(gate, up, out, n);
     }
 }
 

@@ -10,8 +10,9 @@ namespace genfast {
 namespace {
 
 constexpr Activation kActivations[] = {
-    Activation::none,      Activation::relu,       Activation::silu,      Activation::gelu,
-    Activation::gelu_tanh, Activation::quick_gelu, Activation::leaky_relu};
+    Activation::none,       Activation::relu,      Activation::silu,
+    Activation::gelu,       Activation::gelu_tanh, Activation::quick_gelu,
+    Activation::leaky_relu, Activation::relu2,     Activation::sigmoid};
 
 // The relative error of an activation. An exponent's roundings, and that of a constant in it, are
 // half an ulp of it each; they become a relative error of the exponential. What else there is, is
@@ -19,6 +20,7 @@ constexpr Activation kActivations[] = {
 double activation_error(Activation kind, double x) {
     switch (kind) {
         case Activation::silu:
+        case Activation::sigmoid:
             return (4 + std::fabs(x)) * kEps;
         case Activation::gelu:
             return (5 + 0.75 * x * x) * kEps;
@@ -27,6 +29,7 @@ double activation_error(Activation kind, double x) {
         case Activation::quick_gelu:
             return (4 + 1.8 * std::fabs(x)) * kEps;
         case Activation::leaky_relu:
+        case Activation::relu2:
             return kEps;
         default:
             return 0;
@@ -51,8 +54,12 @@ void check_activation(Check& c) {
         const Floats ends = {0.0f, -0.0f, 1e4f, 3e38f, -1e4f, -3e38f, INFINITY, NAN};
         Floats y(ends.size());
         run(c.fast.activation, ActivationArgs{ends.data(), y.data(), int64_t(y.size()), kind});
-        c.expect(y[0] == 0 && y[1] == 0 && y[2] == 1e4f && y[3] == 3e38f && y[6] == INFINITY &&
-                     std::isnan(y[7]),
+        const float zero = kind == Activation::sigmoid ? 0.5f : 0;
+        auto end = [&](float of) {
+            return kind == Activation::sigmoid ? 1 : kind == Activation::relu2 ? of * of : of;
+        };
+        c.expect(y[0] == zero && y[1] == zero && y[2] == end(1e4f) && y[3] == end(3e38f) &&
+                     y[6] == end(INFINITY) && std::isnan(y[7]),
                  cat("the ends of activation ", int(kind)));
     }
 }

@@ -118,6 +118,81 @@ void check_scan(Check& c, bool by_channel) {
     check_pieces(c, "selective_scan", floats, got, with(c.fast.selective_scan, got.data(), 2));
 }
 
+void check_wkv4(Check& c) {
+    const int64_t C = c.numbers.integer(1, 70), floats = wkv4_state_floats(C);
+    Floats k = c.numbers.floats(kTokens * C, 4), v = c.numbers.floats(kTokens * C);
+    Floats w = c.numbers.floats(C), u = c.numbers.floats(C);
+    Floats got(k.size()), want(k.size()), state(static_cast<size_t>(floats));
+    for (float& x : w) x = -std::fabs(x);
+    Wkv4Args args{};
+    args.k = k.data();
+    args.v = v.data();
+    args.w = w.data();
+    args.u = u.data();
+    args.C = C;
+    auto with = [&](auto* kernel, float* out, int threads) {
+        return [=, &args](const SequenceSpan* spans, int64_t count, StateSlots slots) {
+            args.out = out;
+            args.spans = spans;
+            args.span_count = count;
+            args.state = slots;
+            run(kernel, args, threads);
+        };
+    };
+    const SequenceSpan whole{0, kTokens, 0, nullptr, -1, 0};
+    with(c.ref.wkv4, want.data(), 1)(&whole, 1, {state.data(), floats});
+    with(c.fast.wkv4, got.data(), 2)(&whole, 1, {state.data(), floats});
+    // A mean of values of at most 2, whose weights have exponents of at most 40 and a few roundings
+    // more a token.
+    c.near("wkv4", got, want, [&](size_t) { return 2 * 2 * 13 * (40 + 8) * kEps; });
+    c.digest("wkv4", got);
+    check_pieces(c, "wkv4", floats, got, with(c.fast.wkv4, got.data(), 2));
+}
+
+void check_wkv7(Check& c) {
+    const int64_t heads = c.numbers.integer(1, 3), D = c.numbers.integer(2, 40), C = heads * D;
+    std::vector<Floats> columns, vectors;
+    for (int i = 0; i < 8; ++i) columns.push_back(c.numbers.floats(kTokens * C));
+    for (int i = 0; i < 5; ++i) vectors.push_back(c.numbers.floats(C));
+    Floats got(columns[0].size()), want(got.size());
+    Wkv7Args args{};
+    args.r = columns[0].data();
+    args.w = columns[1].data();
+    args.k = columns[2].data();
+    args.v = columns[3].data();
+    args.a = columns[4].data();
+    args.g = columns[5].data();
+    args.v_first = columns[6].data();
+    args.m = columns[7].data();
+    args.k_k = vectors[0].data();
+    args.k_a = vectors[1].data();
+    args.r_k = vectors[2].data();
+    args.weight = vectors[3].data();
+    args.bias = vectors[4].data();
+    args.heads = heads;
+    args.D = D;
+    args.eps = 0.1f;
+    auto with = [&](auto* kernel, float* out, int threads) {
+        return [=, &args](const SequenceSpan* spans, int64_t count, StateSlots state) {
+            args.out = out;
+            args.spans = spans;
+            args.span_count = count;
+            args.state = state;
+            run(kernel, args, threads);
+        };
+    };
+    const int64_t floats = wkv7_state_floats(heads, D);
+    Floats state(static_cast<size_t>(floats));
+    const SequenceSpan whole{0, kTokens, 0, nullptr, -1, 0};
+    with(c.ref.wkv7, want.data(), 1)(&whole, 1, {state.data(), floats});
+    with(c.fast.wkv7, got.data(), 2)(&whole, 1, {state.data(), floats});
+    // A state of at most 13 terms of 2 * 3 * 2, forty of them times 2, each with some roundings a
+    // token, over a deviation of at least 0.3, times 2 and a gate of 2. (test_wkv7.py's is tight.)
+    c.near("wkv7", got, want, [&](size_t) { return 13 * 12 * 40 * 2 * 13 / 0.3 * 2 * 2 * kEps; });
+    c.digest("wkv7", got);
+    check_pieces(c, "wkv7", floats, got, with(c.fast.wkv7, got.data(), 2));
+}
+
 }  // namespace
 
 void check_state(Check& c) {
@@ -125,6 +200,8 @@ void check_state(Check& c) {
         check_conv(c);
         check_scan(c, false);
         check_scan(c, true);
+        check_wkv4(c);
+        check_wkv7(c);
     }
 }
 
