@@ -1,5 +1,6 @@
 // What image programs are made of: convolutions, group norm, attention without a cache, modulation,
 // and what only moves numbers.
+#include <algorithm>
 #include <cmath>
 
 #include "core/buffer.h"
@@ -17,7 +18,7 @@ PackedMatrix random_weight(Check& c, Format format, int64_t N, int64_t K) {
 
 double largest(const Floats& x) {
     double most = 0;
-    for (float v : x) most = std::fmax(most, std::fabs(double(v)));
+    for (float v : x) most = std::max(most, std::fabs(double(v)));
     return most;
 }
 
