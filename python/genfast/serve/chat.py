@@ -11,16 +11,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from genfast.results import Chunk, Usage
-from genfast.serve.attend import ClientGone, EventStream, attend
+from genfast.serve.answer import answer
 from genfast.serve.errors import ApiError
-from genfast.serve.keywords import keywords, wants_usage
+from genfast.serve.keywords import keywords
 from genfast.serve.logprobs import Words, chat_logprobs
 from genfast.serve.messages import for_template
 from genfast.serve.requests import Reader
 from genfast.serve.schemas import CHAT
 from genfast.serve.service import Service
 from genfast.serve.shapes import finish_of, new_id, usage_of
-from genfast.serve.wire import json_response
 from genfast.tool_calls import ToolCall
 
 _FORMAT_SCHEMA = "response_format.json_schema.schema"
@@ -43,15 +42,7 @@ class Chat:
     async def __call__(self, request: Request) -> Response:
         body = await self._reader.read(request)
         job = _Job(self._service, body, self._stops, self._reader.fields)
-        if body.get("stream"):
-            events = job.events(wants_usage(body))
-            seconds = self._service.settings.send_seconds
-            return EventStream(events, seconds, self._service.describe)
-        wants_usage(body)
-        try:
-            return json_response(await attend(request.receive, job.whole()))
-        except ClientGone:
-            return Response(status_code=499)
+        return await answer(request, body, job, self._service)
 
 
 class _Job:

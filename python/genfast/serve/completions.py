@@ -10,15 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from genfast.results import Chunk, Usage
-from genfast.serve.attend import ClientGone, EventStream, attend
+from genfast.serve.answer import answer
 from genfast.serve.errors import ApiError
-from genfast.serve.keywords import keywords, wants_usage
+from genfast.serve.keywords import keywords
 from genfast.serve.logprobs import Words, completion_logprobs
 from genfast.serve.requests import Reader
 from genfast.serve.schemas import COMPLETION
 from genfast.serve.service import Service, total
 from genfast.serve.shapes import finish_of, new_id, usage_of
-from genfast.serve.wire import json_response
 
 _MAX_TOKENS = 16  # OpenAI's, where the request says nothing
 _NAMES = {"text": "prompt"}
@@ -32,15 +31,7 @@ class Completions:
     async def __call__(self, request: Request) -> Response:
         body = await self._reader.read(request)
         job = _Job(self._service, body, self._reader.fields)
-        if body.get("stream"):
-            events = job.events(wants_usage(body))
-            seconds = self._service.settings.send_seconds
-            return EventStream(events, seconds, self._service.describe)
-        wants_usage(body)
-        try:
-            return json_response(await attend(request.receive, job.whole()))
-        except ClientGone:
-            return Response(status_code=499)
+        return await answer(request, body, job, self._service)
 
 
 class _Job:

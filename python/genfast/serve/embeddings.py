@@ -10,12 +10,11 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from genfast.serve.attend import ClientGone, attend
+from genfast.serve.answer import answer_whole
 from genfast.serve.errors import ApiError, from_library
 from genfast.serve.requests import Reader
 from genfast.serve.schemas import EMBEDDING
 from genfast.serve.service import Service
-from genfast.serve.wire import json_response
 
 _WAITING = 64  # requests that may wait for their turn; texts are embedded one after the other
 
@@ -39,9 +38,7 @@ class Embeddings:
             raise ApiError(429, told, code="queue_full", headers={"Retry-After": "1"})
         self._waiting += 1
         try:
-            return json_response(await attend(request.receive, self._answer(body, texts)))
-        except ClientGone:
-            return Response(status_code=499)
+            return await answer_whole(request, self._answer(body, texts))
         finally:
             self._waiting -= 1
 

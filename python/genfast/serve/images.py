@@ -12,12 +12,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from genfast.serve.attend import ClientGone, attend
+from genfast.serve.answer import answer_whole
 from genfast.serve.errors import ApiError, from_library
 from genfast.serve.requests import Reader
 from genfast.serve.schemas import IMAGE
 from genfast.serve.service import Service
-from genfast.serve.wire import json_response
 
 _PASSED = ("n", "negative_prompt", "steps", "guidance_scale", "scheduler")
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
@@ -41,9 +40,7 @@ class Images:
             raise ApiError(429, told, code="queue_full", headers={"Retry-After": "10"})
         self._waiting += 1
         try:
-            return json_response(await attend(request.receive, self._answer(body, options)))
-        except ClientGone:
-            return Response(status_code=499)
+            return await answer_whole(request, self._answer(body, options))
         finally:
             self._waiting -= 1
 
