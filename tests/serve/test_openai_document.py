@@ -44,6 +44,16 @@ def test_completions(server, conforms, more):
     assert texts == {choice["index"]: choice["text"] for choice in whole["choices"]}
 
 
+def test_an_integer_may_be_written_as_a_float(server):
+    """To JSON Schema, and so to OpenAI's document, 2.0 is one."""
+    for name, value in (("n", 2), ("max_tokens", 3), ("seed", 7), ("top_k", 4), ("prompt", [5, 6])):
+        body = {**COMPLETION, "temperature": 1.0, "seed": 5, name: value}
+        expected = server.post("/v1/completions", body).json()
+        written = {**body, name: [5.0, 6.0] if name == "prompt" else float(value)}
+        got = server.post("/v1/completions", written).json()
+        assert got["choices"] == expected["choices"], name
+
+
 @pytest.mark.parametrize(
     "more",
     [

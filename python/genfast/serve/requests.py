@@ -53,7 +53,9 @@ class Reader:
 
     def _parse(self, data: bytes) -> dict[str, Any]:
         try:
-            value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+            value = json.loads(
+                data.decode("utf-8"), parse_float=_number, parse_constant=_refuse_constant
+            )
         except UnicodeDecodeError as error:
             raise ApiError(400, f"the body is not UTF-8 (byte {error.start})") from None
         except RecursionError:
@@ -91,6 +93,12 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(
         413, f"the request is larger than {limit} bytes", headers={"Connection": "close"}
     )
+
+
+def _number(text: str) -> float:
+    """To JSON Schema 1.0 is an integer, so it becomes one."""
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _refuse_constant(name: str) -> None:
