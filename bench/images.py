@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Whole image networks of real sizes with random weights, beside PyTorch in the same run.
+"""A UNet of real size with random weights: genfast beside its peers, in one interleaved run.
 
-    python bench/images.py CONFIG.json [--side 64] [--formats bf16 int8] [--threads 1] [--rounds 3]
+CONFIG.json is that of a UNet2DConditionModel (Stable Diffusion's). Every engine lives in a process
+of its own and sleeps while another is timed. Its first forward is checked against PyTorch's in
+float32. A row is the median of a forward's time by the clock, of all processors together (which
+other work on the machine disturbs less), and how many times as fast as PyTorch's in bfloat16 and
+in float32 it is, by processor time.
 
-CONFIG.json is that of a UNet2DConditionModel (Stable Diffusion's). Needs torch and diffusers. Runs
-are interleaved; a row is the median of what a forward took of the process's own time (all threads
-together, so other work on the machine counts little), and how many times PyTorch bfloat16's.
+Peers, all optional but torch and diffusers:
+  pip install torch diffusers openvino onnxruntime onnx
 """
 
 from __future__ import annotations
@@ -14,84 +17,88 @@ import argparse
 import json
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from engines.worker import Worker, in_another_process, installed
+from image_engines import ENGINES
+from image_engines.torch_ import save_random
 
-FORMATS = {
-    "f32": {"dtype": "float32"},
-    "bf16": {"dtype": "bfloat16"},
-    "int8": {"dtype": "bfloat16", "quantize": "int8"},
-}
-
-
-def peer(config: dict, directory: Path, threads: int, inputs: dict) -> Callable[[], np.ndarray]:
-    """Saves random weights as bfloat16 -> a forward of PyTorch's in that type."""
-    import torch
-    from diffusers import UNet2DConditionModel
-
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
-    model = UNet2DConditionModel.from_config(config).eval()
-    torch.set_default_dtype(torch.float32)
-    model.save_pretrained(directory)
-    sample, text = (torch.tensor(inputs[name]).bfloat16() for name in ("sample", "text"))
-
-    def forward() -> np.ndarray:
-        with torch.no_grad():
-            return model(sample, inputs["timestep"], text).sample.float().numpy()
-
-    return forward
-
-
-def ours(directory: Path, format: str, threads: int, isa: str, inputs: dict):
-    from genfast.images.models.unet2d_condition import UNet2DConditionModel
-
-    model = UNet2DConditionModel(directory, threads=threads, isa=isa, **FORMATS[format])
-    return lambda: model(inputs["sample"], inputs["timestep"], inputs["text"])
+_EPILOG = """\
+examples:
+  python bench/images.py unet/config.json                    every engine, in every format it has
+  python bench/images.py unet/config.json --engines torch genfast --formats bf16 --threads 1
+  GENFAST_ISA=amx python bench/images.py unet/config.json
+"""
+_LIMITS = {"f32": 1e-3, "bf16": 0.05, "int8": 0.2}  # of the norm, from PyTorch in float32
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--side", type=int, default=64, help="latents of a side")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=["bf16", "int8"])
-    parser.add_argument("--isas", nargs="+", default=[""])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("config", type=Path)
+    add("--work", type=Path, help="a folder that keeps the weights and what is made of them")
+    add("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    add("--formats", nargs="+", choices=_LIMITS, default=list(_LIMITS))
+    add("--threads", type=int, default=2)
+    add("--rounds", type=int, default=3)
     args = parser.parse_args()
-    config = json.loads(args.config.read_text())
-    rng = np.random.default_rng(0)
-    inputs = {
-        "sample": rng.normal(size=(1, config["in_channels"], args.side, args.side)),
-        "text": rng.normal(size=(1, 77, config["cross_attention_dim"])),
-        "timestep": 501,
-    }
     with tempfile.TemporaryDirectory() as name:
-        runs = {"torch bf16": peer(config, Path(name), args.threads, inputs)}
-        for format in args.formats:
-            for isa in args.isas:
-                label = f"genfast {format} {isa}".strip()
-                runs[label] = ours(Path(name), format, args.threads, isa, inputs)
-        expected = runs["torch bf16"]()
-        seconds: dict[str, list[float]] = {label: [] for label in runs}
-        for label, run in runs.items():  # the first run of each is also its check
-            got = run()
-            off = np.linalg.norm(got - expected) / np.linalg.norm(expected)
-            if not off < 0.2:
-                raise SystemExit(f"{label} is {off:.3f} of the norm away from PyTorch")
-        for _ in range(args.rounds):
-            for label, run in runs.items():
-                start = time.process_time()
-                run()
-                seconds[label].append(time.process_time() - start)
-    base = statistics.median(seconds["torch bf16"])
-    for label, times in seconds.items():
-        median = statistics.median(times)
-        print(f"{label:24} {median:8.2f} s of processor time  {base / median:5.2f}x torch bf16")
+        _measure(args, args.work or Path(name))
+
+
+def _measure(args: argparse.Namespace, work: Path) -> None:
+    config = json.loads(args.config.read_text())
+    model = work / "unet"
+    if not (model / "config.json").exists():
+        in_another_process(save_random, config, model)
+    rng = np.random.default_rng(0)
+    side = config["sample_size"]
+    inputs = (
+        rng.normal(size=(1, config["in_channels"], side, side)),
+        501,
+        rng.normal(size=(1, 77, config["cross_attention_dim"])),
+    )
+    names, missing = installed(args.engines, ENGINES)
+    for name, why in missing.items():
+        print(f"{name}: {why}")
+    with Worker("torch", model, "f32", args.threads, work, ENGINES) as torch:
+        expected = torch("forward", *inputs)
+    workers = {}
+    for name in names:
+        in_another_process(ENGINES[name].engine().convert, model, work)
+        for fmt in args.formats:
+            if fmt in ENGINES[name].engine().FORMATS:
+                worker = Worker(name, model, fmt, args.threads, work, ENGINES)
+                off = np.linalg.norm(worker("forward", *inputs) - expected)
+                if not off < _LIMITS[fmt] * np.linalg.norm(expected):
+                    share = off / np.linalg.norm(expected)
+                    raise SystemExit(f"{name} {fmt} is {share:.3f} of the norm off PyTorch f32")
+                workers[name, fmt] = worker
+    times: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in workers}
+    for _ in range(args.rounds):
+        for key, worker in workers.items():
+            times[key].append(worker("seconds", *inputs))
+    for worker in workers.values():
+        worker.close()
+    print(f"{'':20} {'clock':>8} {'processor':>10} {'x torch bf16':>13} {'x torch f32':>12}")
+    for key, taken in times.items():
+        clock, processor = (statistics.median(part) for part in zip(*taken, strict=True))
+        print(
+            f"{' '.join(key):20} {clock:7.2f}s {processor:9.2f}s"
+            f" {_ratio(times, 'bf16', key):>13} {_ratio(times, 'f32', key):>12}"
+        )
+
+
+def _ratio(times, fmt: str, key: tuple[str, str]) -> str:
+    """The median of the rounds' own ratios, since a machine's speed drifts between rounds."""
+    pairs = zip(times.get(("torch", fmt), []), times[key], strict=False)
+    ratios = [base / own for (_, base), (_, own) in pairs]
+    return f"{statistics.median(ratios):.2f}" if ratios else ""
 
 
 if __name__ == "__main__":

@@ -28,15 +28,22 @@ class Origin(NamedTuple):
     modules: tuple[str, ...]
     install: str
 
+    def engine(self) -> type:
+        return importlib.import_module(self.module).Engine
+
 
 ENGINES = {
-    "genfast": Origin("genfast_", ("genfast",), "pip install ."),
-    "llama.cpp": Origin("llama_cpp_", ("llama_cpp", "gguf"), "pip install llama-cpp-python gguf"),
-    "transformers": Origin("torch_", ("torch", "transformers"), "pip install torch transformers"),
-    "OpenVINO": Origin("openvino_", ("openvino",), "pip install openvino"),
-    "CTranslate2": Origin("ctranslate2_", ("ctranslate2",), "pip install ctranslate2"),
+    "genfast": Origin("engines.genfast_", ("genfast",), "pip install ."),
+    "llama.cpp": Origin(
+        "engines.llama_cpp_", ("llama_cpp", "gguf"), "pip install llama-cpp-python gguf"
+    ),
+    "transformers": Origin(
+        "engines.torch_", ("torch", "transformers"), "pip install torch transformers"
+    ),
+    "OpenVINO": Origin("engines.openvino_", ("openvino",), "pip install openvino"),
+    "CTranslate2": Origin("engines.ctranslate2_", ("ctranslate2",), "pip install ctranslate2"),
     "onnxruntime-genai": Origin(
-        "ort_genai_",
+        "engines.ort_genai_",
         ("onnxruntime_genai", "onnx_ir", "torch", "transformers"),
         "pip install onnxruntime-genai onnx-ir torch transformers",
     ),
@@ -44,4 +51,4 @@ ENGINES = {
 
 
 def engine_class(name: str) -> type:
-    return importlib.import_module(f"engines.{ENGINES[name].module}").Engine
+    return ENGINES[name].engine()

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import multiprocessing
 import traceback
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from engines import ENGINES, engine_class
+from engines import ENGINES, Origin
 
 
 class Worker:
     """An engine in a process of its own; its exceptions arrive here with their traceback."""
 
-    def __init__(self, name: str, model: Path, fmt: str, threads: int, work: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Path,
+        fmt: str,
+        threads: int,
+        work: Path,
+        engines: dict[str, Origin] = ENGINES,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self.name = name
         self._process = context.Process(
-            target=_serve, args=(theirs, name, model, fmt, threads, work), daemon=True
+            target=_serve, args=(theirs, engines[name], model, fmt, threads, work), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -52,9 +61,9 @@ class Worker:
         self.close()
 
 
-def _serve(pipe, name: str, *options: Any) -> None:
+def _serve(pipe, origin: Origin, *options: Any) -> None:
     try:
-        engine = engine_class(name)(*options)
+        engine = origin.engine()(*options)
         pipe.send((True, None))
     except Exception:
         pipe.send((False, traceback.format_exc()))
@@ -71,11 +80,22 @@ def _serve(pipe, name: str, *options: Any) -> None:
     engine.close()
 
 
-def installed(names: list[str]) -> tuple[list[str], dict[str, str]]:
+def in_another_process(call: Callable[..., None], *args: Any) -> None:
+    """Its memory, several times the weights, goes with it."""
+    process = multiprocessing.get_context("spawn").Process(target=call, args=args)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{call.__name__} failed, exit {process.exitcode}")
+
+
+def installed(
+    names: list[str], engines: dict[str, Origin] = ENGINES
+) -> tuple[list[str], dict[str, str]]:
     """Those of the engines that can be imported, and what to do about the others."""
     there, missing = [], {}
     for name in names:
-        engine = ENGINES[name]
+        engine = engines[name]
         if all(find_spec(module) for module in engine.modules):
             there.append(name)
         else:

@@ -1,0 +1,28 @@
+"""genfast itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from image_engines.timed import Timed
+
+_OPTIONS = {
+    "f32": {"dtype": "float32"},
+    "bf16": {"dtype": "bfloat16"},
+    "int8": {"dtype": "bfloat16", "quantize": "int8"},
+}
+
+
+class Engine(Timed):
+    FORMATS: ClassVar = {"f32": "f32", "bf16": "bf16", "int8": "int8, rotated rows"}
+
+    def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
+        from genfast.images.models.unet2d_condition import UNet2DConditionModel
+
+        self._model = UNet2DConditionModel(model, threads=threads, **_OPTIONS[fmt])
+
+    def forward(self, sample: np.ndarray, timestep: int, text: np.ndarray) -> np.ndarray:
+        return self._model(sample, timestep, text)

@@ -1,0 +1,47 @@
+"""onnxruntime, by PyTorch's export to ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from image_engines.timed import Timed
+from image_engines.torch_ import traceable
+
+_INPUTS = ["sample", "timestep", "text"]
+
+
+def _exported(model: Path, work: Path) -> Path:
+    return work / f"{model.name}-onnx" / "model.onnx"  # weights over 2 GB lie in files beside it
+
+
+class Engine(Timed):
+    FORMATS: ClassVar = {"f32": "f32"}
+
+    @staticmethod
+    def convert(model: Path, work: Path) -> None:
+        import torch
+
+        path = _exported(model, work)
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        module, example = traceable(model)
+        options = {"input_names": _INPUTS, "opset_version": 17, "dynamo": False}
+        with torch.inference_mode():
+            torch.onnx.export(module, example, path, **options)
+
+    def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
+        import onnxruntime as ort
+
+        path = _exported(model, work)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = ort.InferenceSession(path, options, ["CPUExecutionProvider"])
+
+    def forward(self, sample: np.ndarray, timestep: int, text: np.ndarray) -> np.ndarray:
+        values = [sample.astype(np.float32), np.array(timestep), text.astype(np.float32)]
+        return self._session.run(None, dict(zip(_INPUTS, values, strict=True)))[0]
