@@ -152,7 +152,7 @@ void bind_engine(py::module_& m) {
         .def_property_readonly("prompt_logprobs",
                                [](Request& r) {
                                    std::lock_guard lock(r.mutex);
-                                   return r.prompt_logprobs;
+                                   return as_tuples(r.prompt_logprobs, 0);
                                })
         .def_property_readonly("prompt", [](const Request& r) { return r.spec.prompt; });
 

@@ -197,8 +197,9 @@ Outcome Decoder::accept_beams(const Draw& draw) const {
                                                        : FinishReason::length};
 }
 
-float Decoder::logprob(const float* logits, int32_t token) {
-    return token_logprobs(logits, vocabulary_, token, 0, kernels_, scratch_[0].data()).logprob;
+TokenLogprobs Decoder::told(const float* logits, int32_t token, int64_t top) {
+    return token_logprobs(logits, vocabulary_, token, std::max<int64_t>(top, 0), kernels_,
+                          scratch_[0].data());
 }
 
 }  // namespace genfast

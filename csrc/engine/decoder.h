@@ -48,8 +48,8 @@ class Decoder {
     // Appends what was drawn and wakes those who wait for it. Needs the engine's mutex: beams
     // change their pages.
     Outcome accept(Draw& draw) const;
-    // Of a token the prompt holds already.
-    float logprob(const float* logits, int32_t token);
+    // Of a token the prompt holds already, and of the `top` likeliest there.
+    TokenLogprobs told(const float* logits, int32_t token, int64_t top);
 
   private:
     void draw_rows(Draw& draw, std::byte* scratch) const;

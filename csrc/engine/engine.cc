@@ -366,7 +366,8 @@ void Engine::prompt_outputs(const Share& share, const float* logits) {
     for (int64_t i = 0; i < share.outputs; ++i) {
         size_t next = size_t(share.start + i + 1);
         if (next >= prompt.size()) break;
-        request.prompt_logprobs[next - 1] = decoder_.logprob(logits + size_t(i) * v, prompt[next]);
+        request.prompt_logprobs[next - 1] =
+            decoder_.told(logits + size_t(i) * v, prompt[next], request.spec.sampling.logprobs);
     }
 }
 

@@ -73,7 +73,7 @@ class Request : public Sequence {
     std::vector<TokenLogprobs> logprobs;  // one a generated token, when asked for
     std::vector<uint64_t> digests;        // of the logits that gave each generated token
     std::vector<float> prompt_logits;     // [prompt - outputs_from, V], when asked for
-    std::vector<float> prompt_logprobs;   // [prompt - 1]: of each prompt token after the first
+    std::vector<TokenLogprobs> prompt_logprobs;  // [prompt - 1]: of those after the first
     std::vector<Hypothesis> hypotheses;   // of a beam search, once it is finished
     FinishReason finish = FinishReason::none;
     std::string error;

@@ -217,12 +217,23 @@ class Model(Calibrated, Chats, Infills):
         self._finish(request)
         return request.take_logits(self.vocab_size)
 
-    def score(self, text_or_ids: Prompt) -> Score:
-        """Natural-log probability of each token given those before it, and the perplexity."""
+    def score(self, text_or_ids: Prompt, *, top: int = 0) -> Score:
+        """Natural-log probability of each token given those before it, and the perplexity.
+
+        top: so many of the likeliest tokens are told at each place too, 0 to the vocabulary.
+        """
+        if not isinstance(top, int) or not 0 <= top <= self.vocab_size:
+            raise ValueError(f"top is {top!r}; allowed: 0 to {self.vocab_size}")
         ids = self._prompts.one(text_or_ids)
-        request = self._engine.submit(ids, 0, prompt_outputs="logprobs")
+        sampling = _core.SamplingParams(logprobs=top)
+        request = self._engine.submit(ids, 0, sampling, prompt_outputs="logprobs")
         self._finish(request)
-        return Score(token_ids=ids, logprobs=[None, *request.prompt_logprobs])
+        told = request.prompt_logprobs
+        return Score(
+            token_ids=ids,
+            logprobs=[None, *(logprob for logprob, *_ in told)],
+            top=[[], *(likeliest for _, likeliest, *_ in told)],
+        )
 
     def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
         """Mean over tokens of the final hidden states (after the last norm): float32 [n, E]."""

@@ -220,10 +220,12 @@ class Score:
     token_ids: the tokens scored, in order.
     logprobs: natural-log probability of each given those before it; the first has nothing
         before it and is None.
+    top: (token, logprob) of the likeliest at each place, best first; empty where none was asked.
     """
 
     token_ids: list[int]
     logprobs: list[float | None]
+    top: list[list[tuple[int, float]]] = field(default_factory=list, repr=False)
 
     @property
     def total_logprob(self) -> float:

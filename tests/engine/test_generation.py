@@ -76,6 +76,16 @@ def test_score_and_perplexity(tiny, prompt):
     assert score.logprobs[0] is None
     assert score.logprobs[1:] == pytest.approx(expected, abs=2e-6)
     assert score.perplexity == pytest.approx(np.exp(-expected.mean()), rel=1e-5)
+    assert not any(score.top)
+    told = tiny.score(prompt, top=3)
+    assert told.logprobs == score.logprobs and told.top[0] == []
+    for row, top in zip(exact[:-1], told.top[1:], strict=True):
+        order = np.argsort(-row, kind="stable")[:3]
+        assert [i for i, _ in top] == order.tolist()
+        assert [p for _, p in top] == pytest.approx(row[order], abs=2e-6)
+    for wrong in (-1, tiny.vocab_size + 1, "3"):
+        with pytest.raises(ValueError, match="top is"):
+            tiny.score(prompt, top=wrong)
 
 
 def test_logit_bias_and_penalties_reach_the_sampler(tiny, prompt):

@@ -35,8 +35,10 @@ COMPLETIONS = [
     ({"stop": [1]}, "stop[0]"),
     ({"seed": 1.5}, "seed"),
     ({"logprobs": 21}, "logprobs"),
-    ({"logprobs": 1, "echo": True}, "echo"),
-    ({"suffix": "end"}, "suffix"),
+    ({"suffix": "end"}, "suffix"),  # this model does not fill in
+    ({"suffix": "end", "echo": True}, "suffix"),
+    ({"suffix": "end", "prompt": [5]}, "suffix"),
+    ({"prompt": LONG, "logprobs": 1, "echo": True}, "prompt"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"stream": True, "stream_options": {"usage": True}}, "stream_options.usage"),
     ({"deadline_ms": 0}, "deadline_ms"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import numpy as np
 import pytest
 
-from running import CHAT, COMPLETION, TOOL
+import tiny_model
+from running import CHAT, COMPLETION, TOOL, running
+from tiny_tokenizer import code_llama
 
 FORMAT = {
     "type": "json_schema",
@@ -101,6 +104,49 @@ def test_logprobs_spell_the_text(server):
     told = choice["logprobs"]
     for token, offset in zip(told["tokens"], told["text_offset"], strict=True):
         assert choice["text"][offset:].startswith(token)
+
+
+@pytest.mark.parametrize("as_ids", [False, True])
+def test_an_echo_tells_what_the_model_thinks_of_the_prompt(server, conforms, as_ids):
+    """As evaluations ask for it, which send ids and count them in the answer."""
+    ids = server.model.tokenizer.encode(COMPLETION["prompt"])
+    prompts = [ids, ids[:3]] if as_ids else COMPLETION["prompt"]
+    body = {**COMPLETION, "prompt": prompts, "echo": True, "logprobs": 2, "max_tokens": 3}
+    whole = server.post("/v1/completions", body).json()
+    plain = server.post("/v1/completions", {**body, "echo": False}).json()
+    for choice, alone, prompt in zip(
+        whole["choices"], plain["choices"], prompts if as_ids else [ids], strict=True
+    ):
+        told, score = choice["logprobs"], server.model.score(prompt, top=2)
+        count = len(prompt)
+        assert told["token_logprobs"][:count] == score.logprobs  # the first: null
+        assert [len(top or {}) for top in told["top_logprobs"][:count]] == [0] + [2] * (count - 1)
+        assert told["tokens"][count:] == alone["logprobs"]["tokens"]
+        assert told["token_logprobs"][count:] == alone["logprobs"]["token_logprobs"]
+        assert choice["text"] == server.model.tokenizer.decode(prompt) + alone["text"]
+        told["token_logprobs"][0], told["top_logprobs"][0] = 0.0, {}
+    conforms("CreateCompletionResponse", whole)
+    told = [[] for _ in whole["choices"]]
+    for event in server.events("/v1/completions", body):
+        (choice,) = event["choices"]
+        told[choice["index"]] += choice["logprobs"]["tokens"]
+    assert told == [choice["logprobs"]["tokens"] for choice in whole["choices"]]
+
+
+def test_a_suffix_makes_it_fill_in(tmp_path, conforms):
+    vocabulary = code_llama()
+    config = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 44}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": 4}
+    config["vocab_size"] = len(vocabulary["model"]["vocab"])
+    tiny_model.write_model(tmp_path, config, 4)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(vocabulary))
+    with running({"path": tmp_path}) as server:
+        body = {"prompt": "ab", "suffix": "ba", "max_tokens": 5, "temperature": 0}
+        made = server.post("/v1/completions", body).json()
+        conforms("CreateCompletionResponse", made)
+        out = server.model.infill("ab", "ba", max_tokens=5, temperature=0)
+        assert made["choices"][0]["text"] == out.text != ""
+        assert made["usage"]["prompt_tokens"] == out.usage.prompt_tokens
 
 
 def test_embeddings(server, conforms):

@@ -9,8 +9,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from genfast.infill import infill_prompt
 from genfast.results import Chunk, Usage
 from genfast.serve.answer import answer
+from genfast.serve.echo import Beginning, echoed
 from genfast.serve.errors import ApiError
 from genfast.serve.keywords import keywords
 from genfast.serve.logprobs import Words, completion_logprobs
@@ -47,16 +49,20 @@ class _Job:
         options = keywords(body, service)
         options["max_tokens"] = body.get("max_tokens", _MAX_TOKENS)
         self._echo = body.get("echo", False)
-        self._logprobs = "logprobs" in body
-        if self._logprobs:
-            if self._echo:
-                raise ApiError(400, "echo and logprobs exclude each other", "echo")
+        self._logprobs = body.get("logprobs")
+        if self._logprobs is not None:
             if service.model.tokenizer is None:
                 raise ApiError(400, "logprobs needs a tokenizer; this model has none", "logprobs")
-            options["logprobs"] = body["logprobs"]
+            options["logprobs"] = self._logprobs
             self._words = Words(service.model.tokenizer)
+        prompts = self._prompts
+        if body.get("suffix"):
+            if self._echo:
+                raise ApiError(400, "suffix and echo exclude each other", "suffix")
+            prompts, ends = _infills(service, prompts, body["suffix"])
+            options["stop_token_ids"] = [*options.get("stop_token_ids", ()), *ends]
         self._service = service
-        self._streams = [service.model.astream(prompt, **options) for prompt in self._prompts]
+        self._streams = [service.model.astream(prompt, **options) for prompt in prompts]
         self._fields = fields
         self._offsets: dict[int, int] = {}
         self._head = {
@@ -73,15 +79,14 @@ class _Job:
 
     async def events(self, with_usage: bool) -> AsyncIterator[dict[str, Any]]:
         usages: list[list[Usage]] = [[] for _ in self._prompts]
-        seen = set()
+        begins = dict(enumerate(await self._beginnings()))  # of those that have not begun
         async for index, chunk in self._chunks():
-            text = self._prompt_text(index) + chunk.text if index not in seen else chunk.text
-            seen.add(index)
+            begin = begins.pop(index, Beginning())
             reason = chunk.finish_reason
             choice = {
                 "index": index,
-                "text": text,
-                "logprobs": self._told(index, chunk.logprobs),
+                "text": begin.text + chunk.text,
+                "logprobs": self._told(index, begin, chunk.logprobs),
                 **(finish_of(reason) if reason else {"finish_reason": None}),
             }
             if chunk.usage is not None:
@@ -92,10 +97,10 @@ class _Job:
 
     async def whole(self) -> dict[str, Any]:
         usages: list[list[Usage]] = [[] for _ in self._prompts]
-        count = len(self._prompts) * self._n
-        texts = [[self._prompt_text(index)] for index in range(count)]
-        told: list[list[Any]] = [[] for _ in range(count)]
-        reasons = ["length"] * count
+        begins = await self._beginnings()
+        texts = [[begin.text] for begin in begins]
+        told: list[list[Any]] = [[] for _ in begins]
+        reasons = ["length"] * len(begins)
         async for index, chunk in self._chunks():
             texts[index].append(chunk.text)
             told[index] += chunk.logprobs or []
@@ -106,27 +111,41 @@ class _Job:
             {
                 "index": index,
                 "text": "".join(texts[index]),
-                "logprobs": self._told(index, told[index]),
+                "logprobs": self._told(index, begin, told[index]),
                 **finish_of(reasons[index]),
             }
-            for index in range(count)
+            for index, begin in enumerate(begins)
         ]
         return {**self._head, "choices": choices, "usage": usage_of(total(usages))}
 
-    def _prompt_text(self, index: int) -> str:
+    async def _beginnings(self) -> list[Beginning]:
+        """Of every choice."""
         if not self._echo:
-            return ""
-        prompt = self._prompts[index // self._n]
-        tokenizer = self._service.model.tokenizer
-        return prompt if isinstance(prompt, str) or tokenizer is None else tokenizer.decode(prompt)
+            return [Beginning()] * len(self._prompts) * self._n
+        each = await echoed(self._service, self._prompts, self._logprobs, self._fields)
+        return [begin for begin in each for _ in range(self._n)]
 
-    def _told(self, index: int, told: Any) -> dict[str, Any] | None:
-        if not self._logprobs:
+    def _told(self, index: int, begin: Beginning, told: Any) -> dict[str, Any] | None:
+        if self._logprobs is None:
             return None
+        content = [token for token in told or [] if token.token_id not in self._words.ends]
         made, self._offsets[index] = completion_logprobs(
-            told or [], self._words, self._offsets.get(index, 0)
+            [*begin.logprobs, *content], self._words, self._offsets.get(index, 0)
         )
         return made
+
+
+def _infills(service: Service, prompts: list[Any], suffix: str) -> tuple[list[list[int]], set[int]]:
+    """Prompts for what stands between each of them and the suffix, and the ids that end it."""
+    if not all(isinstance(prompt, str) for prompt in prompts):
+        raise ApiError(400, "suffix needs a prompt of text, not of token ids", "suffix")
+    if service.model.tokenizer is None:
+        raise ApiError(400, "suffix needs a tokenizer; this model has none", "suffix")
+    try:
+        made = [infill_prompt(service.model.tokenizer, prompt, suffix) for prompt in prompts]
+    except ValueError as error:
+        raise ApiError(400, f"suffix: {error}", "suffix") from error
+    return [ids for ids, _ in made], {end for _, ends in made for end in ends}
 
 
 def _prompts(prompt: Any) -> list[Any]:

@@ -61,8 +61,9 @@ def _entry(token_id: int, logprob: float, words: Words) -> dict[str, Any]:
 def completion_logprobs(
     told: Sequence[TokenLogprobs], words: Words, offset: int
 ) -> tuple[dict[str, Any], int]:
-    """From a place in the text on; and the place behind."""
-    told = [token for token in told if token.token_id not in words.ends]
+    """From a place in the text on; and the place behind. A probability that is not a number is
+    that of a first token, which has none: null, as OpenAI's servers say, though not its document.
+    """
     tokens = [words.text_of(token.token_id) for token in told]
     offsets = []
     for token in tokens:
@@ -70,8 +71,15 @@ def completion_logprobs(
         offset += len(token)
     return {
         "tokens": tokens,
-        "token_logprobs": [_finite(token.logprob) for token in told],
-        "top_logprobs": [{words.text_of(i): _finite(p) for i, p in token.top} for token in told],
+        "token_logprobs": [
+            None if math.isnan(token.logprob) else _finite(token.logprob) for token in told
+        ],
+        "top_logprobs": [
+            None
+            if math.isnan(token.logprob)
+            else {words.text_of(i): _finite(p) for i, p in token.top}
+            for token in told
+        ],
         "text_offset": offsets,
     }, offset
 

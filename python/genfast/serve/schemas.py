@@ -63,7 +63,7 @@ COMPLETION = _object(
     echo=_a("boolean", "begin with the prompt"),
     logprobs=_a("integer", "so many of the likeliest tokens at each place", minimum=0, maximum=20),
     best_of=_a("integer", "must equal n"),
-    suffix=_a("string", "must be empty: text is continued, not filled in", maxLength=0),
+    suffix=_a("string", "the text behind, for models that fill in the middle"),
 )
 
 _MESSAGE = _a(
