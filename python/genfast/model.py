@@ -86,6 +86,9 @@ class Model(Calibrated, Chats, Infills):
         self._grammars = Grammars(self.tokenizer, self.vocab_size)
         generation = path / "generation_config.json"
         self.generation_config = read_object(generation) if generation.is_file() else {}
+        if suppressed := getattr(self._hparams, "suppressed", ()):
+            default = {"suppress_tokens": list(suppressed)}
+            self.generation_config = default | self.generation_config
         conformance.warn(path, self.config, self.generation_config, self.tokenizer, self.vocab_size)
         self._sampling_defaults()  # a bad generation_config.json is found now, not at first use
         self._drafts = Drafts(self.vocab_size, self.tokenizer)
