@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from genfast import _core, conformance, kv_file, models
+from genfast import _core, conformance, guidance, kv_file, models
 from genfast.adapters import Adapters
 from genfast.async_stream import AsyncStream
 from genfast.chat_tools import ChatTools
@@ -355,7 +355,8 @@ class Model(Calibrated, Chats, Infills):
         def guide() -> Any:  # of one run
             return self._grammars.guide(grammar, stop_ids) if grammar else None
 
-        return start(*common, receipt, drafter, guide, tools)
+        guided = guidance.native(sampling, self._prompts, ids)
+        return start(*common, receipt, drafter, guide, tools, guided)
 
     def _eos_ids(self) -> list[int]:
         if self.tokenizer is not None:
