@@ -12,6 +12,7 @@ golden is tests/goldens/families/CASE.npz:
     logits_0, _1  float32 [T, V], at every position, in float32, fed all at once
     greedy        int32 [64], the greedy continuation of ids_0
     margin        float, the smallest lead of a greedy token over the next best, in logits
+    without_codes int32 [64], of Chameleon: the same as transformers has it, which gives no codes
 """
 
 from __future__ import annotations
@@ -73,10 +74,12 @@ def unpacked(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def class_of(family: Family):
-    """What transformers runs it with; ImageGPT is no language model to it."""
-    if family.model_type == "imagegpt":
-        return transformers.ImageGPTForCausalImageModeling
-    return transformers.AutoModelForCausalLM
+    """What transformers runs it with; some are no language models to it."""
+    others = {
+        "imagegpt": transformers.ImageGPTForCausalImageModeling,
+        "chameleon": transformers.ChameleonForConditionalGeneration,
+    }
+    return others.get(family.model_type, transformers.AutoModelForCausalLM)
 
 
 def shapes_of(family: Family, directory: Path) -> dict[str, list[int]]:
@@ -114,15 +117,19 @@ def load(family: Family, shapes: dict[str, list[int]], directory: Path):
 
 
 @torch.no_grad()
-def logits_of(model, ids: np.ndarray) -> np.ndarray:
-    return model(torch.tensor(ids[None].astype(np.int64))).logits[0].float().numpy()
+def logits_of(model, ids: np.ndarray, codes: bool = True) -> np.ndarray:
+    """codes: those of Chameleon's codes too."""
+    ids = torch.tensor(ids[None].astype(np.int64))
+    if codes and isinstance(model, transformers.ChameleonForConditionalGeneration):
+        return model.lm_head(model.model(ids).last_hidden_state)[0].float().numpy()
+    return model(ids).logits[0].float().numpy()
 
 
-def greedy(model, ids: np.ndarray) -> tuple[np.ndarray, float]:
+def greedy(model, ids: np.ndarray, codes: bool = True) -> tuple[np.ndarray, float]:
     """The tokens that follow, each from a pass over all before it, and their smallest lead."""
     tokens, margin = [int(i) for i in ids], np.inf
     for _ in range(CONTINUE):
-        last = logits_of(model, np.array(tokens))[-1]
+        last = logits_of(model, np.array(tokens), codes)[-1]
         best = np.sort(last)
         margin = min(margin, float(best[-1] - best[-2]))
         tokens.append(int(last.argmax()))
@@ -144,11 +151,15 @@ def make(family: Family, directory: Path) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([7, attempt])
         ids = [rng.integers(0, family.config["vocab_size"], n).astype(np.int32) for n in LENGTHS]
         new, margin = greedy(model, ids[0])
+        without = None
+        if family.model_type == "chameleon":
+            without, other = greedy(model, ids[0], codes=False)
+            margin = min(margin, other)
         if best is None or margin > best[2]:
-            best = ids, new, margin
+            best = ids, new, margin, without
         if margin >= MIN_MARGIN:
             break
-    ids, new, margin = best
+    ids, new, margin, without = best
     if margin < MIN_MARGIN / 10:
         raise SystemExit(f"{family.id}: the greedy tokens lead by {margin} at most")
     logits = [logits_of(model, x) for x in ids]
@@ -159,6 +170,7 @@ def make(family: Family, directory: Path) -> dict[str, np.ndarray]:
         **{f"ids_{i}": x for i, x in enumerate(ids)},
         **{f"logits_{i}": x.astype(np.float32) for i, x in enumerate(logits)},
         "greedy": new,
+        **({} if without is None else {"without_codes": without}),
         "margin": np.float32(margin),
         "made_by": np.array(made_by(family)),
     }

@@ -184,7 +184,8 @@ void bind_engine(py::module_& m) {
                int64_t outputs_from, bool reuse, int64_t chunk, int64_t priority,
                double deadline_seconds, const std::string& speculate,
                std::shared_ptr<DraftModel> draft_model, std::shared_ptr<TokenMasks> masks,
-               const BeamParams& beams) {
+               const BeamParams& beams, float guidance_scale,
+               std::vector<int32_t> negative_prompt) {
                 RequestSpec spec{std::move(prompt),
                                  max_tokens,
                                  sampling,
@@ -197,7 +198,8 @@ void bind_engine(py::module_& m) {
                                  speculate_named(speculate),
                                  std::move(draft_model),
                                  std::move(masks),
-                                 beams};
+                                 beams,
+                                 {guidance_scale, std::move(negative_prompt)}};
                 py::gil_scoped_release release;
                 return engine.submit(std::move(spec));
             },
@@ -206,7 +208,8 @@ void bind_engine(py::module_& m) {
             py::arg("reuse") = true, py::arg("chunk") = 0, py::arg("priority") = 0,
             py::arg("deadline_seconds") = INFINITY, py::arg("speculate") = "never",
             py::arg("draft_model") = nullptr, py::arg("masks") = nullptr,
-            py::arg("beams") = BeamParams{})
+            py::arg("beams") = BeamParams{}, py::arg("guidance_scale") = 1.0f,
+            py::arg("negative_prompt") = std::vector<int32_t>{})
         .def("draft_model", &Engine::draft_model, py::arg("program"), py::arg("layouts"),
              py::arg("context"), py::call_guard<py::gil_scoped_release>())
         .def("export_kv",

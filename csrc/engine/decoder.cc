@@ -13,6 +13,11 @@ bool is_stop(const Request& request, int32_t token) {
     return std::find(stops.begin(), stops.end(), token) != stops.end();
 }
 
+int64_t longest(const Request& request) {
+    size_t own = request.context.size();
+    return int64_t(request.negative ? std::max(own, request.negative->context.size()) : own);
+}
+
 constexpr const char* kNoNumbers =
     "the model's logits hold no finite number: its weights or inputs overflow (try "
     "dtype=\"float32\")";
@@ -37,8 +42,10 @@ void Decoder::draw(std::vector<Draw>& draws) {
         int64_t beam;
     };
     std::vector<Part> parts;
-    for (Draw& draw : draws)
-        for (int64_t beam = 0; beam < draw.beams; ++beam) parts.push_back({&draw, beam});
+    for (Draw& draw : draws) {
+        int64_t count = draw.request->search ? draw.beams : 1;
+        for (int64_t beam = 0; beam < count; ++beam) parts.push_back({&draw, beam});
+    }
     auto work = [&](Team& team) {
         Range mine = share(int64_t(parts.size()), team);
         for (int64_t i = mine.begin; i < mine.end; ++i) {
@@ -75,6 +82,8 @@ void Decoder::draw_rows(Draw& draw, std::byte* scratch) const {
     Request& request = *draw.request;
     TokenMasks* masks = request.spec.masks.get();
     if (is_lost(draw.grammar)) return;
+    if (request.negative)
+        guide(draw.logits, draw.logits + vocabulary_, vocabulary_, request.spec.guidance.scale);
     for (size_t row = 0; !masks || row < masks->rows(); ++row) {
         if (masks) draw.grammar = masks->row(row);
         if (draw.grammar.verdict != Verdict::open) return;
@@ -147,13 +156,14 @@ Outcome Decoder::accept(Draw& draw) const {
             return outcome;
         }
         request.context.push_back(token.id);
+        if (request.negative) request.negative->context.push_back(token.id);
         request.tokens.push_back(token.id);
         request.digests.push_back(token.digest);
         if (spec.sampling.logprobs >= 0) request.logprobs.push_back(std::move(token.logprobs));
         if (is_stop(request, token.id))
             outcome.reason = FinishReason::stop;
         else if (int64_t(request.tokens.size()) >= spec.max_tokens ||
-                 int64_t(request.context.size()) > context_)  // the last token needs no place
+                 longest(request) > context_)  // the last token needs no place
             outcome.reason = FinishReason::length;
         if (outcome.reason != FinishReason::none) return outcome;
         accepted.push_back(token.id);

@@ -23,8 +23,8 @@ struct DrawnToken {
 // drafted token that proved right.
 struct Draw {
     std::shared_ptr<Request> request;
-    float* logits;      // [1 + draft, V]; of a beam search [beams, V]
-    int64_t beams = 1;  // side by side
+    float* logits;      // [1 + draft, V]; of a beam search [beams, V]; guided [2, V]
+    int64_t beams = 1;  // side by side, or the two of guidance
     std::span<const int32_t> draft{};
     std::vector<DrawnToken> tokens{};
     TokenMasks::Answer grammar{};  // of a guided request, at the last row that was looked at (of a

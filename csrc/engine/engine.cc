@@ -64,20 +64,24 @@ Engine::~Engine() {
 std::shared_ptr<Request> Engine::submit(RequestSpec spec) {
     int64_t prompt = int64_t(spec.prompt.size());
     require(prompt > 0, "the prompt is empty: it needs at least one token");
-    require(prompt <= options_.context, "the prompt has ", prompt,
-            " tokens, the model's context holds ", options_.context);
-    for (int32_t id : spec.prompt)
-        require(id >= 0 && id < options_.vocabulary, "token id ", id,
-                " is outside the vocabulary [0, ", options_.vocabulary, ")");
+    int64_t pages = 0;
+    for (const auto* given : {&spec.prompt, &spec.guidance.negative_prompt}) {
+        int64_t count = int64_t(given->size());
+        require(count <= options_.context, "the prompt has ", count,
+                " tokens, the model's context holds ", options_.context);
+        for (int32_t id : *given)
+            require(id >= 0 && id < options_.vocabulary, "token id ", id,
+                    " is outside the vocabulary [0, ", options_.vocabulary, ")");
+        pages += pages_for(count);
+    }
     require(spec.outputs_from >= 0 && spec.outputs_from < prompt, "start=", spec.outputs_from,
             " must be a position of the prompt's ", prompt, " tokens");
     if (forked())
         throw std::runtime_error(
             "this model was loaded before a fork; threads do not survive a fork: load it in the "
             "child process (multiprocessing: use the 'spawn' start method)");
-    require(pages_for(prompt) <= cache_.pages(), "the prompt needs ", pages_for(prompt),
-            " KV pages, the cache has ", cache_.pages(),
-            "; load the model with more kv_cache_bytes");
+    require(pages <= cache_.pages(), "the prompt needs ", pages, " KV pages, the cache has ",
+            cache_.pages(), "; load the model with more kv_cache_bytes");
     check_beams(spec);
     auto request = std::make_shared<Request>(std::move(spec), options_.context);
     std::lock_guard lock(mutex_);
@@ -114,6 +118,7 @@ void Engine::check_beams(const RequestSpec& spec) const {
                     ", outside the vocabulary [0, ", options_.vocabulary, ")");
     if (beams.count == 1) return;
     require(spec.max_tokens > 0, "a beam search needs max_tokens above 0");
+    require(spec.guidance.negative_prompt.empty(), "a beam search goes without guidance");
 }
 
 void Engine::cancel(Request& request) {
@@ -331,15 +336,17 @@ void Engine::collect(double seconds, double drafting_seconds) {
     double attention = executor_.attention_seconds();
     cost_.record(size, attention, seconds - attention);
     meter_.step(shares_, scheduler_.running(), drafting_seconds + seconds, attention);
-    // A search changes its beams when the draw is accepted: all of them are in the cache before.
+    // Accepting a draw changes a search's beams, and may end a request: what is computed beside its
+    // own sequence is in the cache before.
     for (const Share& share : shares_)
-        if (share.request->search) scheduler_.computed(share, 0);
+        if (share.sequence != share.request.get() || share.request->search)
+            scheduler_.computed(share, 0);
     auto draw = draws.begin();
     for (const Share& share : shares_) {
         Outcome outcome;
         bool draws_now = draw != draws.end() && draw->request == share.request;
         if (draws_now) outcome = decoder_.accept(*draw++);
-        if (!share.request->search) {
+        if (!share.request->search && share.sequence == share.request.get()) {
             if (!draws_now && reaches_end(share)) outcome.reason = FinishReason::length;
             share.request->speculation.verified(share.draft, outcome.rejected);
             scheduler_.computed(share, outcome.rejected);

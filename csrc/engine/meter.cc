@@ -76,6 +76,7 @@ void Meter::step(const std::vector<Share>& shares,
     for (const auto& request : holders) {
         double held = cache_.bytes_of(request->kv);
         for (const Beam& beam : request->beams()) held += cache_.bytes_of(beam.kv);
+        if (request->negative) held += cache_.bytes_of(request->negative->kv);
         std::lock_guard lock(request->mutex);
         request->cost.kv_byte_seconds += held * passed;
     }

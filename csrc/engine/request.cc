@@ -10,10 +10,20 @@ Request::Request(RequestSpec request, int64_t most_context)
       submitted(Clock::now()),
       sampler(spec.sampling, spec.prompt),
       speculation(spec.speculate, spec.prompt) {
+    if (!spec.guidance.negative_prompt.empty())
+        negative = std::make_unique<Sequence>(Sequence{spec.guidance.negative_prompt, {}, 0});
     if (spec.beams.count == 1) return;
     int64_t room = most_context + 1 - int64_t(spec.prompt.size());  // the last token needs no place
     search = std::make_unique<BeamSearch>(spec.beams, spec.sampling, spec.prompt,
                                           std::min(spec.max_tokens, room), spec.masks != nullptr);
+}
+
+std::vector<Sequence*> Request::together() {
+    std::vector<Sequence*> sequences;
+    for (Beam& beam : beams()) sequences.push_back(&beam);
+    if (sequences.empty()) sequences.push_back(this);
+    if (negative) sequences.push_back(negative.get());
+    return sequences;
 }
 
 void Request::cancel() {

@@ -14,6 +14,7 @@
 
 #include "engine/beam_search.h"
 #include "engine/sampler.h"
+#include "engine/sampling/guidance.h"
 #include "engine/sequence.h"
 #include "engine/speculation.h"
 #include "engine/token_masks.h"
@@ -41,6 +42,7 @@ struct RequestSpec {
     std::shared_ptr<DraftModel> draft_model{};  // of the same engine; may be null
     std::shared_ptr<TokenMasks> masks{};        // what a grammar allows; null: everything
     BeamParams beams{};
+    Guidance guidance{};
 };
 
 // What a request took of the machine. Steps are shared: so are their costs, by rows and keys.
@@ -88,9 +90,13 @@ class Request : public Sequence {
     Speculation speculation;
     DraftContext draft_context;
     std::unique_ptr<BeamSearch> search;  // null: no beam search
+    std::unique_ptr<Sequence> negative;  // the negative prompt, continued alike; null: no guidance
     uint64_t arrival = 0;                // counts requests
 
     std::span<Beam> beams() const { return search ? search->beams() : std::span<Beam>(); }
+    // Those that a step computes together once the prompts are: the beams, or its own and the
+    // negative one.
+    std::vector<Sequence*> together();
 
     // Wakes waiters if somebody waits for what there is now. Needs the mutex.
     void notify();

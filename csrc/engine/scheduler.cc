@@ -13,21 +13,24 @@ bool waits_for_one(const Sequence& sequence) {
 }
 
 bool decodes(const Request& request) {
+    if (request.negative) return request.missing() == 1 && request.negative->missing() == 1;
     auto beams = request.beams();
     if (beams.empty()) return waits_for_one(request);
     return request.missing() == 0 && std::all_of(beams.begin(), beams.end(), waits_for_one);
 }
 
-// Of a request that does not decode, what is computed next: its own sequence, or the first beam
-// that is behind the others. A beam's last token waits for those of the other beams.
+// Of a request that does not decode, what is computed next: its own sequence, or the first that is
+// behind the others. The last token of each, a beam or one of two prompts, waits for the others'.
 Sequence& behind(Request& request) {
+    if (request.negative) return request.missing() > 1 ? request : *request.negative;
     if (request.missing() > 0) return request;
     auto beams = request.beams();
     return *std::find_if_not(beams.begin(), beams.end(), waits_for_one);
 }
 
 int64_t rows_behind(const Request& request, const Sequence& sequence) {
-    return sequence.missing() - (&sequence == &request ? 0 : 1);
+    bool alone = &sequence == &request && !request.negative;
+    return sequence.missing() - (alone ? 0 : 1);
 }
 
 bool wants_prompt_outputs(const RequestSpec& spec) {
@@ -117,10 +120,7 @@ int64_t Scheduler::until_snapshot(const RequestSpec& spec, const Sequence& seque
 }
 
 void Scheduler::decode(const Pointer& request, StepSize& size, std::vector<Share>& step) {
-    auto beams = request->beams();
-    std::vector<Sequence*> sequences;
-    for (Beam& beam : beams) sequences.push_back(&beam);
-    if (beams.empty()) sequences.push_back(request.get());
+    std::vector<Sequence*> sequences = request->together();
     int64_t count = int64_t(sequences.size());
     if (count > std::min(tokens_left_, outputs_left_) ||
         int64_t(step.size()) + count > limits_.sequences)
@@ -158,7 +158,7 @@ void Scheduler::take(const Pointer& request, Sequence& sequence, int64_t rows,
 // More rows for what may come next, as far as there is room that nobody else needs now.
 void Scheduler::speculate(Share& share, int64_t requests, StepSize& size) {
     Request& request = *share.request;
-    if (request.search || cache_.states().any()) return;
+    if (request.search || request.negative || cache_.states().any()) return;
     const RequestSpec& spec = request.spec;
     if (wants_prompt_outputs(spec)) return;
     int64_t known = int64_t(request.context.size());
@@ -217,20 +217,25 @@ void Scheduler::admit() {
 }
 
 bool Scheduler::start(const Pointer& request) {
-    int64_t context = int64_t(request->context.size());
     // With a window, pages come back while a prompt is prefilled: it gets them step by step.
     bool whole = sight_.window == 0;
-    if (whole && pages_for(context) > cache_.pages()) {
+    std::vector<Sequence*> prompts{request.get()};
+    if (request->negative) prompts.push_back(request->negative.get());
+    int64_t pages = 0;
+    for (const Sequence* prompt : prompts) pages += pages_for(int64_t(prompt->context.size()));
+    if (whole && pages > cache_.pages()) {
         exhausted_.push_back(request);
         return false;
     }
-    request->cached =
-        cache_.attach(request->kv, request->context, reusable(request->spec, context));
-    int64_t tokens = whole ? context : std::min(context, request->cached + limits_.tokens);
-    if (!cache_.own(request->kv, request->cached) || !cache_.grow(request->kv, tokens)) {
-        cache_.release(request->kv);
-        request->cached = 0;
-        return false;
+    for (Sequence* prompt : prompts) {
+        int64_t context = int64_t(prompt->context.size());
+        prompt->cached =
+            cache_.attach(prompt->kv, prompt->context, reusable(request->spec, context));
+        int64_t tokens = whole ? context : std::min(context, prompt->cached + limits_.tokens);
+        if (!cache_.own(prompt->kv, prompt->cached) || !cache_.grow(prompt->kv, tokens)) {
+            release(*request);
+            return false;
+        }
     }
     if (request->started == Clock::time_point{}) {
         request->started = Clock::now();
@@ -318,6 +323,10 @@ void Scheduler::release(Request& request) {
         cache_.release(beam.kv);
         beam.cached = 0;
     }
+    if (request.negative) {
+        cache_.release(request.negative->kv);
+        request.negative->cached = 0;
+    }
     cache_.release(request.kv);
     request.cached = 0;
 }
@@ -333,8 +342,10 @@ double Scheduler::first_token_seconds(const RequestSpec& spec) const {
     auto prefill = [&](const std::vector<int32_t>& context, int64_t start) {
         return cost_.prefill_seconds(start, int64_t(context.size()) - start, limits_.tokens);
     };
-    double seconds =
-        prefill(spec.prompt, cache_.known(spec.prompt, int64_t(spec.prompt.size()) - 1));
+    double seconds = 0;
+    for (const auto* prompt : {&spec.prompt, &spec.guidance.negative_prompt})
+        if (!prompt->empty())
+            seconds += prefill(*prompt, cache_.known(*prompt, int64_t(prompt->size()) - 1));
     bool others_decode = false;
     for (const Pointer& request : running_) {
         if (decodes(*request))

@@ -28,11 +28,11 @@ namespace genfast {
 
 // A request's part of a step: `rows` tokens from `start`, of its context and then of the draft, the
 // last `outputs` of which give logits. Of a beam search, each beam has a share, and all of them are
-// in a step or none.
+// in a step or none; so with guidance the two that are continued alike.
 struct Share {
     std::shared_ptr<Request> request;
     int64_t start = 0, rows = 0, outputs = 0;
-    Sequence* sequence = nullptr;  // the request's own, or a beam
+    Sequence* sequence = nullptr;  // the request's own, a beam, or the negative one
     Draft draft{};
 };
 

@@ -192,6 +192,8 @@ class Engine:
         draft_model: DraftModel | None = None,
         masks: TokenMasks | None = None,
         beams: BeamParams = ...,
+        guidance_scale: float = 1.0,
+        negative_prompt: list[int] = ...,
     ) -> Request: ...
     def export_kv(self, tokens: list[int]) -> tuple[int, NDArray[np.uint8], NDArray[np.uint8]]: ...
     def import_kv(

@@ -50,6 +50,11 @@ class Drafts:
                 f"draft={draft!r} and num_beams={sampling.num_beams}: only one sequence can "
                 "speculate"
             )
+        if sampling.guidance_scale != 1:
+            raise ValueError(
+                f"draft={draft!r} and guidance_scale={sampling.guidance_scale}: what two prompts "
+                "agree on is not guessed"
+            )
         with self._lock:
             if isinstance(draft, str | os.PathLike):
                 draft = self._load(os.fspath(draft))

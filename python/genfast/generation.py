@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from genfast import _core, beams
@@ -40,6 +40,7 @@ class Run:
         draft: _core.DraftModel | None = None,
         guide: Guide | None = None,
         tools: ChatTools | None = None,
+        guidance: Mapping[str, Any] | None = None,
         native: _core.Request | None = None,
     ) -> None:
         self.index = index
@@ -82,6 +83,7 @@ class Run:
             draft_model=draft,
             masks=guide.masks if guide else None,
             beams=beams.native(sampling, tokenizer, stop_ids),
+            **(guidance or {}),
         )
         self._state: dict = {}
 
@@ -255,6 +257,7 @@ def start(
     draft: _core.DraftModel | None,
     guide: Callable[[], Guide | None],
     tools: ChatTools | None,
+    guidance: Mapping[str, Any],
 ) -> list[Run]:
     """The n runs of a prompt; each has a guide of its own, but those of a beam search share one."""
     if draft is not None and sampling.num_beams > 1:
@@ -266,10 +269,11 @@ def start(
     try:
         for index in range(sampling.n):
             if sampling.num_beams == 1:
-                runs.append(Run(*settings, index, make_receipt, draft, guide(), tools))
+                runs.append(Run(*settings, index, make_receipt, draft, guide(), tools, guidance))
             else:
-                shared = (runs[0]._guide, tools, runs[0]._native) if runs else (guide(), tools)
-                runs.append(Beam(*settings, index, make_receipt, None, *shared))
+                guided, native = (runs[0]._guide, runs[0]._native) if runs else (guide(), None)
+                own = (make_receipt, None, guided, tools)
+                runs.append(Beam(*settings, index, *own, native=native))
     except BaseException:
         for run in runs:
             run.cancel()

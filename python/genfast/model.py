@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from genfast import _core, conformance, kv_file, models
+from genfast import _core, conformance, guidance, kv_file, models
 from genfast.adapters import Adapters
 from genfast.async_stream import AsyncStream
 from genfast.chat_tools import ChatTools
@@ -86,6 +86,9 @@ class Model(Calibrated, Chats, Infills):
         self._grammars = Grammars(self.tokenizer, self.vocab_size)
         generation = path / "generation_config.json"
         self.generation_config = read_object(generation) if generation.is_file() else {}
+        if suppressed := getattr(self._hparams, "suppressed", ()):
+            default = {"suppress_tokens": list(suppressed)}
+            self.generation_config = default | self.generation_config
         conformance.warn(path, self.config, self.generation_config, self.tokenizer, self.vocab_size)
         self._sampling_defaults()  # a bad generation_config.json is found now, not at first use
         self._drafts = Drafts(self.vocab_size, self.tokenizer)
@@ -363,7 +366,8 @@ class Model(Calibrated, Chats, Infills):
         def guide() -> Any:  # of one run
             return self._grammars.guide(grammar, stop_ids) if grammar else None
 
-        return start(*common, receipt, drafter, guide, tools)
+        guided = guidance.native(sampling, self._prompts, ids)
+        return start(*common, receipt, drafter, guide, tools, guided)
 
     def _eos_ids(self) -> list[int]:
         if self.tokenizer is not None:

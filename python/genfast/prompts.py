@@ -36,22 +36,22 @@ class PromptReader:
             return [self.one(item) for item in prompt], True
         return [self.one(prompt)], False
 
-    def one(self, prompt: Any) -> list[int]:
+    def one(self, prompt: Any, name: str = "prompt") -> list[int]:
         """The token ids of one prompt, each inside the vocabulary, at most a context of them."""
         if isinstance(prompt, str):
             ids = self.need_tokenizer("a text prompt").encode(prompt)
         else:
-            ids = check_ids(prompt, "prompt")
+            ids = check_ids(prompt, name)
         if not ids:
-            raise ValueError("prompt is empty: it needs at least one token")
+            raise ValueError(f"{name} is empty: it needs at least one token")
         if len(ids) > self._context_length:
             raise ValueError(
-                f"prompt has {len(ids)} tokens; the model's context holds {self._context_length}"
+                f"{name} has {len(ids)} tokens; the model's context holds {self._context_length}"
             )
         for position, token in enumerate(ids):
             if token >= self._vocab_size:
                 raise ValueError(
-                    f"prompt[{position}] is token {token}; allowed: 0 to {self._vocab_size - 1}"
+                    f"{name}[{position}] is token {token}; allowed: 0 to {self._vocab_size - 1}"
                 )
         return ids
 

@@ -24,10 +24,11 @@ MAX_BEAMS = 64  # a step's sequences
 class Sampling:
     """Settings of one request; made by `Sampling.make`, which checks them.
 
-    Order of use, as in Hugging Face where it has the step: logit_bias, repetition_penalty,
-    presence_penalty and frequency_penalty, dry_*, no_repeat_ngram_size, bad_words_ids, min_tokens,
-    forced_*, suppress_tokens, begin_suppress_tokens on the logits; then temperature, top_n_sigma,
-    top_k, top_p, min_p, typical_p, xtc_*, mirostat_* on what may be drawn.
+    Order of use, as in Hugging Face where it has the step: guidance_scale, logit_bias,
+    repetition_penalty, presence_penalty and frequency_penalty, dry_*, no_repeat_ngram_size,
+    bad_words_ids, min_tokens, forced_*, suppress_tokens, begin_suppress_tokens on the logits; then
+    temperature, top_n_sigma, top_k, top_p, min_p, typical_p, xtc_*, mirostat_* on what may be
+    drawn.
 
     max_tokens: most tokens to generate, ≥ 1.
     temperature: 0 is greedy (then seed and what follows temperature change nothing).
@@ -71,6 +72,9 @@ class Sampling:
         of which avoids the tokens that the ones before took in the same step.
     required: phrases that the text must contain, each a string or a list of token ids. A string is
         encoded alone: where a word in the middle of a text begins with a space, give it the space.
+    guidance_scale, negative_prompt: classifier-free guidance: the logits move away from those that
+        the negative prompt (a string or token ids; None: the last token of the prompt), continued
+        alike, would have; negative + scale * (logits - negative). 1 is off; more costs twice.
     logprobs: None for none, k ≥ 0 for the chosen token's and those of the k likeliest.
     priority: requests of a higher priority are computed first; 0 is usual.
     speculate: guess tokens from what the text repeats and verify several in a step, which gives
@@ -126,6 +130,8 @@ class Sampling:
     num_beam_groups: int = 1
     diversity_penalty: float = 0.0
     required: tuple[str | tuple[int, ...], ...] = ()
+    guidance_scale: float = 1.0
+    negative_prompt: str | tuple[int, ...] | None = None
     logprobs: int | None = None
     priority: int = 0
     speculate: bool | str = "auto"
@@ -216,6 +222,8 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "num_beam_groups": integer(1, MAX_BEAMS),
     "diversity_penalty": real(lambda x: x >= 0.0, "a number ≥ 0"),
     "required": checks.required,
+    "guidance_scale": real(lambda x: 0.0 <= x <= 1000.0, "a number from 0 to 1000 (1 is off)"),
+    "negative_prompt": checks.negative_prompt,
     "logprobs": integer(0, MAX_LOGPROBS, f"None or an int from 0 to {MAX_LOGPROBS}"),
     "priority": integer(-INT32_MAX, INT32_MAX, f"an int from {-INT32_MAX} to {INT32_MAX}"),
     "speculate": checks.speculate,
@@ -261,7 +269,7 @@ _ALIASES = {
 
 
 # Other names that we take as our own.
-_SYNONYMS = {"num_return_sequences": "n"}
+_SYNONYMS = {"num_return_sequences": "n", "negative_prompt_ids": "negative_prompt"}
 
 
 def _with_own_names(overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -187,6 +187,15 @@ def early_stopping(name: str, value: Any) -> bool | str:
         raise bad(name, value, "False, True or 'never'") from None
 
 
+def negative_prompt(name: str, value: Any) -> str | tuple[int, ...]:
+    if isinstance(value, str):
+        return value
+    allowed = "None, a str or a list of token ids"
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise bad(name, value, allowed)
+    return tuple(integer(0, INT32_MAX, allowed)(name, token) for token in value)
+
+
 def required(name: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
     allowed = "a list of phrases, each a non-empty string or list of token ids"
     if isinstance(value, str):

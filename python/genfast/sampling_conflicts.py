@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from genfast import beams
+from genfast import beams, guidance
 from genfast.grammar import KEYWORDS
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def check_together(s: Sampling, vocab_size: int | None) -> None:
                 )
     _check_forced(s)
     beams.check_together(s)
+    guidance.check_together(s)
 
 
 def _check_ids(s: Sampling, vocab_size: int) -> None:

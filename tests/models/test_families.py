@@ -48,7 +48,9 @@ def test_like_transformers(model, golden):
         assert tolerance.relative_distance(known, expected).max() <= CLOSE
         through_the_cache = model.logits(ids, chunk=3, reuse=False)
         assert got.tobytes() == through_the_cache.tobytes()
-    out = model.generate(golden["ids_0"].tolist(), max_tokens=64, temperature=0, ignore_eos=True)
+    out = model.generate(
+        golden["ids_0"].tolist(), max_tokens=64, temperature=0, ignore_eos=True, suppress_tokens=[]
+    )
     assert out.token_ids == golden["greedy"].tolist()
     alone = model.logits(golden["ids_0"].tolist() + out.token_ids, reuse=False)
     assert alone[len(golden["ids_0"]) - 1 : -1].argmax(-1).tolist() == out.token_ids

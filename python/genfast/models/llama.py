@@ -47,6 +47,7 @@ class Config:
     score_cap: float | None = None  # scores are softly kept below it
     logits_scale: float = 1.0
     qkv_limit: float | None = None  # q, k and v are kept within it
+    suppressed: tuple[int, ...] = ()  # ids that come only where a request allows them
 
     @classmethod
     def from_json(cls, cfg: Fields) -> Config:

@@ -30,6 +30,8 @@ SAMPLING: dict[str, Schema] = {
     **dict.fromkeys(("xtc_probability", "xtc_threshold"), _NUMBER),
     **dict.fromkeys(("mirostat_tau", "mirostat_eta", "dry_multiplier", "dry_base"), _NUMBER),
     **dict.fromkeys(("length_penalty", "diversity_penalty", "deadline_ms"), _NUMBER),
+    "guidance_scale": _NUMBER,
+    "negative_prompt": _a(["string", "array"], "a text or token ids", minItems=1),
     **dict.fromkeys(("top_k", "dry_allowed_length", "no_repeat_ngram_size"), _INTEGER),
     **dict.fromkeys(("min_tokens", "num_beams", "num_beam_groups"), _INTEGER),
     **dict.fromkeys(("stop_token_ids", "suppress_tokens", "begin_suppress_tokens"), _IDS),
