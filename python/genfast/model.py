@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from genfast import _core, conformance, kv_file, models
-from genfast.adapters import Adapters
+from genfast.adapters import Adapter, Adapters
 from genfast.async_stream import AsyncStream
 from genfast.chat_tools import ChatTools
 from genfast.chat_turn import Chats
@@ -112,7 +112,7 @@ class Model(Calibrated, Chats, Infills):
     def _record(
         self, graph: Graph, module, quantize, dtype, threads, progress, cache_dir, adapters
     ) -> None:
-        with Adapters(adapters, self._checkpoint) as merged:
+        with Adapters(map(Adapter, adapters), self._checkpoint) as merged:
             weights = Weights(
                 self._checkpoint,
                 dtype=dtype,
