@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Adapter:
         self.path = path
         file = path / "adapter_config.json"
         config = Fields(read_object(file), file)
-        _check(config)
+        check_config(config)
         self.file = AdapterFile(path)
         self.parts: dict[str, Part] = {}
         self.replaced: dict[str, str] = {}
@@ -92,14 +92,9 @@ class Adapter:
         module, b = inner.removesuffix(_A), name.removesuffix(_A) + _B
         if not _is_target(config, module):
             raise LoadError(f"{where}: {config.file}: target_modules does not name {module}")
-        rank = _of_pattern(config, "rank_pattern", module)
-        rank = config.int("r", 1, 1 << 16) if rank is None else int(rank)
+        rank, scale = rank_and_scale(config, module)
         if (found := self.file.shape(name)[0]) != rank:
             raise LoadError(f"{where}: found rank {found}, expected {rank} by {config.file}")
-        alpha = _of_pattern(config, "alpha_pattern", module)
-        alpha = config.number("lora_alpha", 0, 1e9, default=8) if alpha is None else float(alpha)
-        root = config.bool("use_rslora", default=False)
-        scale = alpha / (math.sqrt(rank) if root else rank)
         self.parts[f"{module}.weight"] = Part(name, b, rank, scale)
 
     def __enter__(self) -> Adapter:
@@ -121,22 +116,25 @@ class Adapter:
 
 
 class Adapters:
-    """Those that `load` was given, in their order; `merged` applies them to a tensor."""
+    """Those that `load` was given, in their order; `merged` applies them to a tensor.
 
-    def __init__(self, paths: Sequence[Path], checkpoint: Checkpoint) -> None:
+    adapters: opened one by one, and closed by `close`.
+    """
+
+    def __init__(self, adapters: Iterable[Any], checkpoint: Checkpoint) -> None:
         self._of: dict[str, list[tuple[Adapter, str]]] = {}
         self.all: list[Adapter] = []
         self._asked: set[str] = set()
         try:
-            for path in paths:
-                self._add(path, checkpoint)
+            for adapter in adapters:
+                self._add(adapter, checkpoint)
         except BaseException:
             self.close()
             raise
 
-    def _add(self, path: Path, checkpoint: Checkpoint) -> None:
-        adapter = Adapter(path)
+    def _add(self, adapter: Any, checkpoint: Checkpoint) -> None:
         self.all.append(adapter)
+        path = adapter.path
         for name in [*adapter.parts, *adapter.replaced]:
             # Some checkpoints are saved from the bare model, without the first part of a name.
             known = next((n for n in (name, name.partition(".")[2]) if n in checkpoint), None)
@@ -192,23 +190,45 @@ class Adapters:
         self.close()
 
 
-def _plus(weight: np.ndarray, adapter: Adapter, part: Part, transposed: bool) -> np.ndarray:
-    """weight + scale · B A, each sum over r in ascending order, whatever the threads."""
-    rows, cols = weight.shape[::-1] if transposed else weight.shape
-    a = to_float32(adapter.file.tensor(part.a, (part.rank, cols))).reshape(part.rank, cols)
-    b = to_float32(adapter.file.tensor(part.b, (rows, part.rank))).reshape(rows, part.rank)
+def _plus(weight: np.ndarray, adapter: Any, part: Part, transposed: bool) -> np.ndarray:
+    """weight + scale · B A, each sum over r in ascending order, whatever the threads. Of a
+    convolution [out, in, kh, kw], A is one too, and B one of 1 × 1."""
+    rows, cols, *taps = weight.shape[::-1] if transposed else weight.shape
+    a = _factor(adapter, part.a, (part.rank, cols, *taps))
+    b = _factor(adapter, part.b, (rows, part.rank, *(1 for _ in taps)))
     b *= np.float32(part.scale)
     if transposed:
         return ops.matmul(np.ascontiguousarray(a.T), b, residual=weight)
-    return ops.matmul(b, np.ascontiguousarray(a.T), residual=weight)
+    flat = weight.reshape(rows, -1)
+    return ops.matmul(b, np.ascontiguousarray(a.T), residual=flat).reshape(weight.shape)
 
 
-def _check(config: Fields) -> None:
+def _factor(adapter: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A tensor of an adapter as a matrix; a matrix is as good as a 1 × 1 convolution."""
+    stored = adapter.file.shape(name)
+    pointwise = {shape[:2], (*shape[:2], 1, 1)}
+    if set(shape[2:]) <= {1} and stored in pointwise:
+        shape = stored
+    return to_float32(adapter.file.tensor(name, shape)).reshape(shape[0], -1)
+
+
+def check_config(config: Fields) -> None:
+    """LoadError for what PEFT knows and is not done here."""
     config.str_choice("peft_type", ("LORA",))
     for name, off in _REFUSED.items():
         if config.values.get(name) not in (None, off, [], {}):
             config.fail(name, f"{json.dumps(off)}: adapters with it cannot be merged")
     config.str_choice("bias", ("none", "all", "lora_only"), default="none")
+
+
+def rank_and_scale(config: Fields, module: str) -> tuple[int, float]:
+    """What an adapter_config.json says of one module."""
+    rank = _of_pattern(config, "rank_pattern", module)
+    rank = config.int("r", 1, 1 << 16) if rank is None else int(rank)
+    alpha = _of_pattern(config, "alpha_pattern", module)
+    alpha = config.number("lora_alpha", 0, 1e9, default=8) if alpha is None else float(alpha)
+    root = config.bool("use_rslora", default=False)
+    return rank, alpha / (math.sqrt(rank) if root else rank)
 
 
 def _is_target(config: Fields, module: str) -> bool:

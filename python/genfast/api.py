@@ -27,7 +27,7 @@ def load(
     queue_limit: int | None = None,
     progress: bool = True,
     cache_dir: str | os.PathLike | None = None,
-    adapters: Sequence[str | os.PathLike] = (),
+    adapters: Sequence[str | os.PathLike | tuple[str | os.PathLike, float]] = (),
 ) -> Any:
     """Opens a Hugging Face model directory: a `Model` of text (config.json, *.safetensors,
     tokenizer files), or an `ImagePipeline` (diffusers' model_index.json, or an image model).
@@ -55,7 +55,9 @@ def load(
         weights' contents and checked before use; one that is damaged is written again. Old files
         may be deleted at any time.
     adapters: directories of LoRA adapters as PEFT saves them (adapter_config.json,
-        adapter_model.safetensors), which are merged into the weights; several add up.
+        adapter_model.safetensors), which are merged into the weights; several add up. Of a
+        pipeline of images: a safetensors file, or a directory with pytorch_lora_weights.safetensors
+        as diffusers saves it, or a pair of either and its strength (1 by default).
 
     Raises LoadError for anything wrong in the directory, naming the file, the tensor or field, what
     was found and what was expected; ValueError for a wrong argument.
@@ -80,7 +82,8 @@ def load(
         for name, value in (("window", window), ("kv_cache_bytes", kv_cache_bytes)):
             if value is not None:
                 raise ValueError(f"{name}={value!r} is not allowed: {path} is an image model")
-        return open_pipeline(path, LoadOptions(dtype, quantize, threads or 0, progress))
+        loras = _loras(adapters)
+        return open_pipeline(path, LoadOptions(dtype, quantize, threads or 0, progress, loras))
     return Model(
         path,
         quantize=quantize,
@@ -124,6 +127,25 @@ def _directories(name: str, value: Any) -> list[Path]:
         if path is None or not path.is_dir():
             raise ValueError(f"{name}[{i}]={item!r} is not a directory")
         found.append(path)
+    return found
+
+
+def _loras(value: Any) -> list[tuple[Path, float]]:
+    """Files or directories, each with its strength."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise ValueError(f"adapters={value!r} is not allowed; allowed: a list of paths")
+    found = []
+    for i, item in enumerate(value):
+        path, strength = item if isinstance(item, tuple) and len(item) == 2 else (item, 1.0)
+        if not isinstance(path, str | os.PathLike) or not os.path.exists(path):
+            raise ValueError(f"adapters[{i}]={path!r} is neither a file nor a directory")
+        number = isinstance(strength, int | float) and not isinstance(strength, bool)
+        if not number or not abs(strength) <= 100:
+            raise ValueError(
+                f"adapters[{i}]: strength={strength!r} is not allowed; "
+                "allowed: a number -100 to 100"
+            )
+        found.append((Path(os.fspath(path)), float(strength)))
     return found
 
 

@@ -12,10 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from genfast import _core, conformance, guidance, kv_file, models
-from genfast.adapters import Adapters
+from genfast.adapters import Adapter, Adapters
 from genfast.async_stream import AsyncStream
 from genfast.chat_tools import ChatTools
 from genfast.chat_turn import Chats
@@ -23,18 +21,18 @@ from genfast.checkpoint import Checkpoint
 from genfast.confidence import Calibrated
 from genfast.config import Fields, read_config, read_object
 from genfast.drafts import Drafts, refuse_guesses
-from genfast.errors import ComputeError
 from genfast.fingerprint import Fingerprint
 from genfast.generation import Run, finish_all, gather, start, stream_all
 from genfast.grammar import grammar_of
 from genfast.graph import Graph
 from genfast.guided import Grammars
 from genfast.infill import Infills
+from genfast.inspected import Inspected
 from genfast.kv_file import PAGE_TOKENS
 from genfast.kv_memory import budget_bytes, kv_pages, state_slots
 from genfast.prompts import Prompt, PromptReader
 from genfast.receipt import Receipt, receipt_of
-from genfast.results import Chunk, Generation, Score
+from genfast.results import Chunk, Generation
 from genfast.sampling import Sampling
 from genfast.tokenizer import load_tokenizer
 from genfast.weights import Weights
@@ -46,7 +44,7 @@ _SEQUENCES = 64  # requests that run at once; more wait
 _open_models: weakref.WeakSet[Model] = weakref.WeakSet()
 
 
-class Model(Calibrated, Chats, Infills):
+class Model(Calibrated, Chats, Infills, Inspected):
     """A loaded language model; made by `genfast.load`.
 
     Methods may be called from any number of threads: requests join one running batch, and a
@@ -115,7 +113,7 @@ class Model(Calibrated, Chats, Infills):
     def _record(
         self, graph: Graph, module, quantize, dtype, threads, progress, cache_dir, adapters
     ) -> None:
-        with Adapters(adapters, self._checkpoint) as merged:
+        with Adapters(map(Adapter, adapters), self._checkpoint) as merged:
             weights = Weights(
                 self._checkpoint,
                 dtype=dtype,
@@ -202,69 +200,6 @@ class Model(Calibrated, Chats, Infills):
     def astream(self, prompt: Prompt, **options: Any) -> AsyncStream:
         """`stream` for asyncio: never blocks the loop; cancelling the task cancels the request."""
         return AsyncStream(lambda: self._runs(self._prompts.one(prompt), options))
-
-    # --- what the model thinks of given tokens --------------------------------------------------
-
-    def logits(
-        self, token_ids: Prompt, *, start: int = 0, chunk: int = 0, reuse: bool = True
-    ) -> np.ndarray:
-        """Logits at the positions from `start` on: float32 [T - start, V].
-
-        chunk: prefill at most so many tokens a step (0: as many as fit). reuse: keys and values
-        before `start` may come from the prefix cache. The bits depend on neither.
-        """
-        ids = self._prompts.one(token_ids)
-        request = self._engine.submit(
-            ids, 0, prompt_outputs="logits", outputs_from=start, chunk=chunk, reuse=reuse
-        )
-        self._finish(request)
-        return request.take_logits(self.vocab_size)
-
-    def score(self, text_or_ids: Prompt, *, top: int = 0) -> Score:
-        """Natural-log probability of each token given those before it, and the perplexity.
-
-        top: so many of the likeliest tokens are told at each place too, 0 to the vocabulary.
-        """
-        if not isinstance(top, int) or not 0 <= top <= self.vocab_size:
-            raise ValueError(f"top is {top!r}; allowed: 0 to {self.vocab_size}")
-        ids = self._prompts.one(text_or_ids)
-        sampling = _core.SamplingParams(logprobs=top)
-        request = self._engine.submit(ids, 0, sampling, prompt_outputs="logprobs")
-        self._finish(request)
-        told = request.prompt_logprobs
-        return Score(
-            token_ids=ids,
-            logprobs=[None, *(logprob for logprob, *_ in told)],
-            top=[[], *(likeliest for _, likeliest, *_ in told)],
-        )
-
-    def embed(self, texts: Sequence[Prompt]) -> np.ndarray:
-        """Mean over tokens of the final hidden states (after the last norm): float32 [n, E]."""
-        prompts, batched = self._prompts.several(texts)
-        if not batched:
-            raise ValueError("texts must be a list of prompts; for one text: embed([text])")
-        rows = [self.tap(ids, ["final_norm"])["final_norm"].mean(axis=0) for ids in prompts]
-        return np.stack(rows).astype(np.float32)
-
-    def tap(self, token_ids: Prompt, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Intermediates of one pass over the prompt: {name: float32 [T, columns]}.
-
-        The names are those `dump()` prints: "layers.0.qkv", "layers.3.attention", "logits" ...
-        """
-        ids = self._prompts.one(token_ids)
-        if len(ids) > self.context_length:
-            raise ValueError(f"{len(ids)} tokens exceed the context of {self.context_length}")
-        for name in names:
-            if name not in self._native_program.names:
-                raise ValueError(f"names: the program has no value {name!r}; see model.dump()")
-        return _core.tap(
-            self._native_program, self._layouts, ids, list(names), threads=self._threads
-        )
-
-    def dump(self) -> str:
-        """The recorded program as text: every instruction with shapes, kernel, buffer and the line
-        of the model file that recorded it."""
-        return self._engine.dump()
 
     # --- keys and values ------------------------------------------------------------------------
 
@@ -375,20 +310,6 @@ class Model(Calibrated, Chats, Infills):
         ids = self.generation_config.get("eos_token_id", self.config.get("eos_token_id"))
         ids = ids if isinstance(ids, list) else [ids]
         return [i for i in ids if isinstance(i, int) and 0 <= i < self.vocab_size]
-
-    def _finish(self, request: _core.Request) -> None:
-        """Waits for a request without a continuation."""
-        try:
-            while not request.wait(1, 0.05):
-                pass
-        except BaseException:
-            self._engine.cancel(request)
-            raise
-        state = request.snapshot()
-        if state["error"]:
-            raise ComputeError(state["error"])
-        if state["finish_reason"] == "cancelled":
-            raise RuntimeError("the model was closed while it computed")
 
 
 @atexit.register

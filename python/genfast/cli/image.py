@@ -54,6 +54,14 @@ def register(commands: Any) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--quantize", choices=["int8", "int4"], help="pack the weights in less")
     group.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
+    group.add_argument(
+        "--adapter",
+        metavar="FILE[:S]",
+        action="append",
+        dest="adapters",
+        default=[],
+        help="merge a LoRA into the weights, with strength S (may be repeated)",
+    )
     group.add_argument("--threads", type=int, metavar="N", help="default: all there may be")
     add_common(parser)
     parser.set_defaults(run=run)
@@ -82,6 +90,15 @@ def _demo(args: argparse.Namespace) -> int:
     return 0
 
 
+def _adapter(text: str) -> str | tuple[str, float]:
+    """FILE, or FILE:S."""
+    path, _, strength = text.rpartition(":")
+    try:
+        return (path, float(strength)) if path else text
+    except ValueError:
+        return text
+
+
 def _generate(args: argparse.Namespace) -> int:
     import genfast
     from genfast.images.result import pillow
@@ -93,7 +110,11 @@ def _generate(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None:
             options[name] = pil.open(getattr(args, name))
     with genfast.load(
-        args.model, quantize=args.quantize, dtype=args.dtype, threads=args.threads
+        args.model,
+        quantize=args.quantize,
+        dtype=args.dtype,
+        threads=args.threads,
+        adapters=[_adapter(text) for text in args.adapters],
     ) as model:
         if isinstance(model, genfast.Model):
             raise Usage(f"{args.model} is a model of text; see genfast generate")

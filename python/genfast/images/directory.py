@@ -7,7 +7,7 @@ what was expected.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,18 @@ from typing import Any
 from genfast.config import Fields, read_object
 from genfast.errors import LoadError
 from genfast.images import schedulers
+from genfast.images.lora import Lora
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How `genfast.load` was asked to load weights."""
+    """How `genfast.load` was asked to load weights. adapters: LoRAs and their strengths."""
 
     dtype: str = "auto"
     quantize: str | None = None
     threads: int = 0
     progress: bool = False
+    adapters: Sequence[tuple[Path, float]] = ()
 
     def keywords(self) -> dict[str, Any]:
         return {
@@ -42,6 +44,8 @@ class Index:
         self.directory, self.options = directory, options
         file = directory / "model_index.json"
         self.fields = Fields(read_object(file), file)
+        self._loras: list[Lora] | None = None
+        self._opened: set[str] = set()
 
     def has(self, name: str) -> bool:
         """Whether a component is there; [null, null] is how diffusers says that it is not."""
@@ -70,7 +74,27 @@ class Index:
     def network(self, name: str, kinds: dict[str, Callable[..., Any]]) -> Any:
         """Opens component `name`. kinds: what opens each class that is known."""
         kind = self.class_of(name, *kinds)
-        return kinds[kind](self.folder(name), **self.options.keywords())
+        self._opened.add(name)
+        loras = [(name, lora) for lora in self.loras() if name in lora.components]
+        more = {"loras": loras} if loras else {}
+        return kinds[kind](self.folder(name), **self.options.keywords(), **more)
+
+    def loras(self) -> list[Lora]:
+        """What `load` was given as adapters."""
+        if self._loras is None:
+            values = self.fields.values
+            known = [c for c in ("unet", "transformer") if self.has(c)]
+            known += [c for c in values if self.has(c) and c not in known]
+            given = self.options.adapters
+            self._loras = [Lora(path, strength, known) for path, strength in given]
+        return self._loras
+
+    def check_used(self) -> None:
+        """LoadError for a LoRA of a component that no network was opened for."""
+        for lora in self.loras():
+            for name in lora.components:
+                if name not in self._opened:
+                    raise LoadError(f"{lora.path}: changes {name}, which is no network here")
 
     def scheduler(self) -> tuple[schedulers.Scheduler, Fields]:
         """The scheduler, and its fields for those that `generate` may take instead."""
@@ -92,9 +116,13 @@ def open_pipeline(directory: Path, options: LoadOptions) -> Any:
         kind = _lone_kind(directory)
         if kind is None:
             raise LoadError(f"{directory}: holds no image model: no model_index.json")
+        if options.adapters:
+            raise ValueError(f"adapters are not allowed: {directory} is no pipeline of diffusers")
         return kinds.LONE[kind](directory, options)
     index = Index(directory, options)
-    return kinds.INDEXED[index.fields.str_choice("_class_name", kinds.INDEXED)](index)
+    pipeline = kinds.INDEXED[index.fields.str_choice("_class_name", kinds.INDEXED)](index)
+    index.check_used()
+    return pipeline
 
 
 def _lone_kind(directory: Path) -> str | None:

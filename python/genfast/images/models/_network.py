@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from genfast.adapters import Adapters
 from genfast.checkpoint import Checkpoint
 from genfast.config import Fields, read_object
 from genfast.images.graph import ImageGraph
+from genfast.images.lora import Lora
 from genfast.images.runner import Runner
 from genfast.images.weights import ImageWeights
 
@@ -21,6 +23,7 @@ class Network:
     """A directory of diffusers: config.json and the tensors of one class.
 
     dtype, quantize: as in `genfast.load`. threads: 0 for all. isa: as in `genfast.ops`.
+    loras: that are merged into the weights, each with the name that it knows this component by.
     """
 
     def __init__(
@@ -33,17 +36,22 @@ class Network:
         threads: int = 0,
         isa: str = "",
         progress: bool = False,
+        loras: Sequence[tuple[str, Lora]] = (),
     ) -> None:
         file = Path(directory) / "config.json"
         self.fields = Fields(read_object(file), file)
         if self.fields.str("_class_name", default=class_name) != class_name:
             self.fields.fail("_class_name", f'"{class_name}"')
+        checkpoint = Checkpoint(directory)
+        layers = self.fields.values.get("layers_per_block")
+        layers = layers if isinstance(layers, int) else 2
         self._weights = ImageWeights(
-            Checkpoint(directory),
+            checkpoint,
             dtype=dtype,
             quantize=quantize,
             threads=threads,
             progress=progress,
+            adapters=Adapters((lora.of(n, checkpoint, layers) for n, lora in loras), checkpoint),
         )
         self._threads, self._isa = threads, isa
         self._runners: dict[Any, Runner] = {}
