@@ -70,7 +70,8 @@ class Running:
 def running(load: dict[str, Any] | None = None, template: str | None = TEMPLATE, **settings: Any):
     """load: keywords of genfast.load. settings: of the server's Settings."""
     with genfast.load(**(load or {})) as model:
-        model.tokenizer.chat_template = template
+        if hasattr(model, "stream"):  # of texts
+            model.tokenizer.chat_template = template
         ready: list[str] = []
         is_ready = threading.Event()
 

@@ -5,6 +5,8 @@ GENFAST_SCREENSHOTS=DIR keeps the pictures that are taken; docs/page.png is one 
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import re
 import shutil
@@ -12,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from genfast.images import gallery
 from running import running
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 if CHROMIUM is None:
     pytest.skip("no chromium here", allow_module_level=True)
 sync_api = pytest.importorskip("playwright.sync_api")
+Image = pytest.importorskip("PIL.Image")
 
 DESK, PHONE = {"width": 1180, "height": 760}, {"width": 375, "height": 720}
 
@@ -36,6 +40,13 @@ def browser():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def gallery_served():
+    pytest.importorskip("PIL")
+    with running({"path": gallery.path("ddpm")}, name="digits") as server:
+        yield server
+
+
 @pytest.fixture
 def visit(browser, served):
     """Opens the page; complaints, and requests to anybody else, fail the test."""
@@ -45,15 +56,15 @@ def visit(browser, served):
         if "status of 400" not in text:  # a request that a test got wrong on purpose
             wrong.append(text)
 
-    def visit(viewport=DESK, scheme="light"):
+    def visit(viewport=DESK, scheme="light", server=served, name="bundled"):
         context = browser.new_context(viewport=viewport, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: said.type == "error" and complain(said.text))
-        page.on("request", lambda r: r.url.startswith((served.url, "data:")) or wrong.append(r.url))
-        page.goto(served.url)
-        sync_api.expect(page.locator("#model")).to_have_text("bundled")
+        page.on("request", lambda r: r.url.startswith((server.url, "data:")) or wrong.append(r.url))
+        page.goto(server.url)
+        sync_api.expect(page.locator("#model")).to_have_text(name)
         return page
 
     yield visit
@@ -201,3 +212,34 @@ def test_it_fits(visit, tmp_path, name, viewport, scheme):
         page.click("#toggle")
         page.wait_for_timeout(1500)
         keep(page, f"side-{name}-{scheme}", tmp_path)
+
+
+@pytest.mark.parametrize(("name", "viewport"), [("desk", DESK), ("phone", PHONE)])
+def test_images_are_drawn(visit, gallery_served, tmp_path, name, viewport):
+    page = visit(viewport, server=gallery_served, name="digits")
+    assert page.is_hidden("#chat") and page.is_hidden("nav") and page.is_visible("#scene")
+    if page.is_hidden("#side"):
+        page.click("#toggle")
+    page.fill("#p-n", "2")
+    page.fill("#p-seed", "3")
+    page.fill("#p-steps", "10")
+    page.fill("#scene", "7")
+    page.press("#scene", "Enter")
+    page.wait_for_selector(".pictures img >> nth=1")
+    made = gallery_served.model.generate("7", n=2, seed=3, steps=10).images
+    for shown, image in zip(page.locator(".pictures img").all(), made, strict=True):
+        data = base64.b64decode(shown.get_attribute("src").removeprefix("data:image/png;base64,"))
+        assert Image.open(io.BytesIO(data)).tobytes() == image.tobytes()
+    wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    assert wide[0] <= wide[1]
+    keep(page, f"images-{name}", tmp_path)
+    page.fill("#scene", "elephant")
+    page.press("#scene", "Enter")
+    page.wait_for_selector(".error")
+    assert "class" in page.text_content(".error")
+    page.fill("#p-steps", "1000")  # some seconds
+    page.fill("#p-n", "10")
+    page.fill("#scene", "7")
+    page.press("#scene", "Enter")
+    page.keyboard.press("Escape")
+    sync_api.expect(page.locator(".note").last).to_have_text("stopped")

@@ -103,7 +103,7 @@ class _About:
 
     def __init__(self, service: Service, posts: list[str]) -> None:
         self._service = service
-        self._page = page()
+        self._page = page("texts" if hasattr(service.model, "stream") else "images")
         self._document = document(service.settings.name, posts)
 
     async def page(self, _: Request) -> Response:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from importlib.resources import files
 
 
-def page() -> bytes:
+def page(kind: str) -> bytes:
+    """For a model that makes "texts" or "images"."""
     parts = files(__name__)
-    html = parts.joinpath("index.html").read_text("utf-8")
-    for name, file in (("style", "style.css"), ("script", "script.js")):
-        html = html.replace("{{" + name + "}}", "\n" + parts.joinpath(file).read_text("utf-8"))
-    return html.encode()
+
+    def read(name: str) -> str:
+        return "\n" + parts.joinpath(name).read_text("utf-8")
+
+    html = read("index.html").lstrip().replace("{{kind}}", kind)
+    html = html.replace("{{style}}", read("style.css"))
+    return html.replace("{{script}}", read("common.js") + read(f"{kind}.js")).encode()

@@ -1,54 +1,16 @@
-"use strict";
-const $ = (id) => document.getElementById(id);
-const make = (tag, name, text) => {
-  const node = document.createElement(tag);
-  if (name) node.className = name;
-  if (text !== undefined) node.textContent = text;
-  return node;
-};
+// --- parameters of texts --------------------------------------------------------------------------
 
-// --- parameters -----------------------------------------------------------------------------------
-
-const FIELDS = [  // [name, label, step, least, most]
+const FIELDS = [
   ["temperature", "Temperature", 0.1, 0, 100], ["top_p", "Top p", 0.05, 0, 1],
   ["top_k", "Top k", 1, 0, null], ["min_p", "Min p", 0.05, 0, 1],
   ["repetition_penalty", "Repetition", 0.05, 0, 100], ["seed", "Seed", 1, 0, null],
-  ["max_tokens", "Most tokens", 1, 1, null],
+  ["max_tokens", "Most tokens", 1, 1, null, 200],
 ];
-for (const [name, label, step, min, max] of FIELDS) {
-  const field = make("label", "", label), input = make("input");
-  Object.assign(input, {id: `p-${name}`, type: "number", step, min, placeholder: "default"});
-  if (max !== null) input.max = max;
-  if (name === "max_tokens") input.value = 200;
-  field.append(input);
-  $("fields").append(field);
-}
-const stops = make("label", "", "Stop before");
-stops.append(Object.assign(make("input"), {id: "stop", placeholder: "\\n\\n", autocomplete: "off", spellcheck: false}));
-$("fields").append(stops);
+addFields(FIELDS);
+addField("stop", "Stop before", {placeholder: "\\n\\n", autocomplete: "off", spellcheck: false});
 const parameters = () => {
-  const given = {};
-  for (const [name] of FIELDS) if ($(`p-${name}`).value !== "") given[name] = Number($(`p-${name}`).value);
-  const stop = $("stop").value.replaceAll("\\n", "\n").replaceAll("\\t", "\t");
-  return stop ? {...given, stop} : given;
-};
-
-// --- the server -----------------------------------------------------------------------------------
-
-$("key").value = sessionStorage.getItem("key") ?? "";
-$("key-field").hidden = !$("key").value;
-$("key").addEventListener("change", () => { sessionStorage.setItem("key", $("key").value); about(); });
-const call = async (path, body, signal) => {
-  const headers = {};
-  if (body) headers["Content-Type"] = "application/json";
-  if ($("key").value) headers["Authorization"] = `Bearer ${$("key").value}`;
-  const response = await fetch(path, {method: body ? "POST" : "GET", headers, signal, body: body && JSON.stringify(body)});
-  if (response.status === 401) $("key-field").hidden = false;
-  if (!response.ok) {
-    const told = await response.json().catch(() => null);
-    throw new Error(told?.error?.message ?? `${path}: ${response.status}`);
-  }
-  return response;
+  const stop = $("p-stop").value.replaceAll("\\n", "\n").replaceAll("\\t", "\t");
+  return stop ? {...numbers(FIELDS), stop} : numbers(FIELDS);
 };
 
 async function* events(path, body, signal) {
@@ -139,7 +101,6 @@ document.addEventListener("keydown", (event) => {
 
 // --- generating -----------------------------------------------------------------------------------
 
-let running = null;  // what stops the generation that runs
 const busy = (controller) => {
   running = controller;
   for (const [button, name] of [[$("ask").querySelector("button"), "Send"], [$("continue"), "Continue"]]) {
@@ -214,7 +175,6 @@ async function proceed() {
   await generate("/v1/completions", {...parameters(), prompt: $("prompt").value, logprobs: 6}, $("sequel"), note);
 }
 
-const grow = (area) => { area.style.height = "auto"; area.style.height = `${area.scrollHeight + 2}px`; };
 for (const id of ["message", "prompt"]) $(id).addEventListener("input", () => grow($(id)));
 $("ask").addEventListener("submit", (event) => { event.preventDefault(); running ? running.abort() : send(); });
 $("continue").addEventListener("click", () => running ? running.abort() : proceed());
@@ -232,7 +192,6 @@ for (const [id, go] of [["message", send], ["prompt", proceed]]) $(id).addEventL
   event.preventDefault();
   if (!running) go();
 });
-document.addEventListener("keydown", (event) => { if (event.key === "Escape") running?.abort(); });
 
 // --- the rest of the page -------------------------------------------------------------------------
 
@@ -255,24 +214,11 @@ for (const tab of tabs) {
     $(`tab-${other}`).focus();
   });
 }
-const open = (yes) => { $("side").hidden = !yes; $("toggle").setAttribute("aria-expanded", yes); };
-$("toggle").addEventListener("click", () => open($("side").hidden));
-open(innerWidth > 860);
 const tint = () => { document.body.classList.toggle("tinted", $("tint").checked); $("scale").hidden = !$("tint").checked; };
 $("tint").addEventListener("change", tint);
 tint();
 
 // --- figures --------------------------------------------------------------------------------------
-
-async function about() {
-  try {
-    const {data: [model]} = await (await call("/v1/models")).json();
-    $("model").textContent = model.id;
-    document.title = `genfast · ${model.id}`;
-  } catch (error) {
-    $("model").textContent = error.message;
-  }
-}
 
 const POINTS = 60, rates = Array(POINTS).fill(0);
 let last = null;
@@ -306,6 +252,6 @@ async function figures() {
   ];
   $("figures").replaceChildren(...rows.flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]));
 }
-about();
 figures();
 setInterval(figures, 1000);
+$("message").focus();
