@@ -179,7 +179,10 @@ BREAKS = {
         lambda d: (d / "vae/diffusion_pytorch_model.safetensors").unlink(),
         "vae: no safetensors file",
     ),
-    "no-tokens": (lambda d: (d / "tokenizer/vocab.json").unlink(), r"tokenizer: no vocab\.json"),
+    "no-tokens": (
+        lambda d: (d / "tokenizer/vocab.json").unlink(),
+        r"component tokenizer: no tokenizer\.json or vocab\.json",
+    ),
     "no-scheduler": (
         lambda d: (d / "scheduler/scheduler_config.json").unlink(),
         r"component scheduler: no scheduler_config\.json",
