@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -18,22 +16,16 @@ SIZE = {"height": 16, "width": 16}
 COMMON = {"steps": tiny.STEPS, "seed": tiny.SEED, "output_type": "np", **SIZE}
 
 
-def write(kind: str, directory):
-    with np.load(tiny.GOLDENS / f"{kind}.npz") as file:
-        golden = dict(file)
-    return tiny.write(directory / kind, kind, json.loads(str(golden["shapes"]))), golden
-
-
 @pytest.fixture(scope="module", params=["sd", "xl"])
 def opened(request, tmp_path_factory):
-    path, golden = write(request.param, tmp_path_factory.mktemp("pipelines"))
+    path, golden = tiny.with_golden(request.param, tmp_path_factory.mktemp("pipelines"))
     with genfast.load(path) as pipe:
         yield pipe, golden
 
 
 @pytest.fixture
 def sd(tmp_path):
-    return write("sd", tmp_path)[0]
+    return tiny.with_golden("sd", tmp_path)[0]
 
 
 @pytest.mark.parametrize("scheduler", WALKS)
@@ -51,7 +43,7 @@ def test_images_are_those_of_diffusers(opened, scheduler):
 
 
 def test_a_transformer_told_classes(tmp_path):
-    path, golden = write("dit", tmp_path)
+    path, golden = tiny.with_golden("dit", tmp_path)
     with genfast.load(path) as pipe:
         options = {**COMMON, "guidance_scale": tiny.GUIDANCE}
         made = pipe.generate(["fish", 1], **options).images
@@ -164,11 +156,6 @@ def test_bad_prompts(sd, prompt):
         pipe.generate(prompt, **SIZE)
 
 
-def edit(file, **fields):
-    config = json.loads(file.read_text())
-    file.write_text(json.dumps({**config, **fields}))
-
-
 BREAKS = {
     "no-unet": (
         lambda d: (d / "unet/config.json").unlink(),
@@ -188,35 +175,35 @@ BREAKS = {
         r"component scheduler: no scheduler_config\.json",
     ),
     "pipeline": (
-        lambda d: edit(d / "model_index.json", _class_name="VideoPipeline"),
+        lambda d: tiny.edit(d / "model_index.json", _class_name="VideoPipeline"),
         r'model_index\.json: _class_name: found "VideoPipeline", expected one of DDPMPipeline',
     ),
     "component": (
-        lambda d: edit(d / "model_index.json", unet=["diffusers", "UNet3DConditionModel"]),
+        lambda d: tiny.edit(d / "model_index.json", unet=["diffusers", "UNet3DConditionModel"]),
         r"model_index\.json: unet: found .*UNet3DConditionModel.*UNet2DConditionModel",
     ),
     "shape": (
-        lambda d: edit(d / "model_index.json", vae="AutoencoderKL"),
+        lambda d: tiny.edit(d / "model_index.json", vae="AutoencoderKL"),
         r"model_index\.json: vae: found \"AutoencoderKL\", expected \[",
     ),
     "channels": (
-        lambda d: edit(d / "unet/config.json", in_channels=9),
+        lambda d: tiny.edit(d / "unet/config.json", in_channels=9),
         r"unet/config\.json: in_channels: found 9, expected 4",
     ),
     "latents": (
-        lambda d: edit(d / "vae/config.json", latent_channels=16),
+        lambda d: tiny.edit(d / "vae/config.json", latent_channels=16),
         "in_channels: found .*, expected 16",
     ),
     "width": (
-        lambda d: edit(d / "unet/config.json", cross_attention_dim=32),
+        lambda d: tiny.edit(d / "unet/config.json", cross_attention_dim=32),
         r"unet/config\.json: cross_attention_dim: found 32, expected 24",
     ),
     "prediction": (
-        lambda d: edit(d / "scheduler/scheduler_config.json", prediction_type="flow"),
+        lambda d: tiny.edit(d / "scheduler/scheduler_config.json", prediction_type="flow"),
         r"scheduler_config\.json: prediction_type: found \"flow\"",
     ),
     "encoder": (
-        lambda d: edit(d / "model_index.json", text_encoder=[None, None]),
+        lambda d: tiny.edit(d / "model_index.json", text_encoder=[None, None]),
         r"model_index\.json: text_encoder: found \[null, null\]",
     ),
 }

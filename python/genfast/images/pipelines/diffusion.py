@@ -12,7 +12,7 @@ import numpy as np
 
 from genfast.config import Fields
 from genfast.images import noise, schedulers
-from genfast.images.options import Options, refuse
+from genfast.images.options import MAX_SIDE, Options, refuse
 from genfast.images.pipelines.base import ImagePipeline, Watch
 from genfast.images.result import from_input
 
@@ -51,17 +51,14 @@ class Diffusion(ImagePipeline):
     def _generate(self, prompt: Any, options: Options, seed: int, watch: Watch) -> np.ndarray:
         task = self._task(prompt, options)
         steps = self.steps if options.steps is None else options.steps
-        scheduler = self.scheduler
-        if options.scheduler is not None:
-            scheduler = schedulers.named(options.scheduler, self._scheduler_fields)
-        tokens = self._tokens(task.shape)
-        run = scheduler.run(steps, tokens=tokens)
+        scheduler = self._scheduler(options.scheduler)
+        run = self._run(scheduler, steps, 0, task.shape)
         if options.image is not None:
             calls = len(run.timesteps)
             kept = calls - min(int(calls * options.strength), calls)
             if kept == calls:
                 refuse("strength", options.strength, f"enough for one of {calls} steps")
-            run = scheduler.run(steps, first=kept, tokens=tokens)
+            run = self._run(scheduler, steps, kept, task.shape)
         return self._pixels(self._walk(task, run, options, seed, watch))
 
     def _walk(
@@ -84,9 +81,17 @@ class Diffusion(ImagePipeline):
             watch.step(x)
         return x
 
-    def _tokens(self, shape: tuple[int, ...]) -> int:
-        """How many tokens the model sees in a sample, for schedulers that ask."""
-        return 0
+    def _scheduler(self, name: str | None) -> schedulers.Scheduler:
+        """The directory's, or another by name."""
+        if name is None:
+            return self.scheduler
+        return schedulers.named(name, self._scheduler_fields)
+
+    def _run(
+        self, scheduler: schedulers.Scheduler, steps: int, first: int, shape: tuple[int, ...]
+    ) -> schedulers.Run:
+        """The walk of samples of `shape` from call `first` on."""
+        return scheduler.run(steps, first=first)
 
     def _start(self, shape: tuple[int, ...], options: Options, seed: int) -> np.ndarray:
         """Noise of the seed, or the latents that were given."""
@@ -115,14 +120,17 @@ class Diffusion(ImagePipeline):
         return white[:, :, rows][:, :, :, cols].astype(np.float32)
 
 
-def sides(options: Options, height: int, width: int, multiple: int) -> tuple[int, int]:
-    """Height and width in pixels: as asked for, else those given here; of a multiple."""
+def sides(
+    options: Options, height: int, width: int, multiple: int, most: int = MAX_SIDE
+) -> tuple[int, int]:
+    """Height and width in pixels: as asked for, else those given here; a multiple, up to `most`."""
     found = []
     for name, usual in (("height", height), ("width", width)):
         value = getattr(options, name)
         value = usual if value is None else value
-        if value % multiple:
-            refuse(name, value, f"a multiple of {multiple}")
+        if value % multiple or value > most:
+            up_to = f", up to {most}" if most < MAX_SIDE else ""
+            refuse(name, value, f"a multiple of {multiple}{up_to}")
         found.append(value)
     return found[0], found[1]
 

@@ -15,6 +15,7 @@ from genfast.images.pipelines.classes import ClassDiffusion
 from genfast.images.pipelines.gan import GAN
 from genfast.images.pipelines.labelled import PixelDiffusion
 from genfast.images.pipelines.latent import LatentDiffusion, open_consistency, open_xl
+from genfast.images.pipelines.sd3 import StableDiffusion3
 from genfast.images.pipelines.tokens import open_tokens
 
 
@@ -71,6 +72,8 @@ INDEXED: dict[str, Any] = {
     "StableDiffusionXLPipeline": open_xl,
     "StableDiffusionXLImg2ImgPipeline": open_xl,
     "LatentConsistencyModelPipeline": open_consistency,
+    "StableDiffusion3Pipeline": StableDiffusion3,
+    "StableDiffusion3Img2ImgPipeline": StableDiffusion3,
     "DiTPipeline": ClassDiffusion,
     "ImageTokensPipeline": open_tokens,
 }

@@ -58,7 +58,7 @@ class LatentDiffusion(TextDiffusion):
         states = np.concatenate([encoding.before_last for encoding in found], axis=2)
         return Condition(states, found[-1].pooled)
 
-    def _size(self) -> tuple[int, int, int]:
+    def _size(self) -> tuple[int, ...]:
         side = self.unet.fields.ints("sample_size", 1, 1 << 14, default=(64,), most=2)
         scale = self.downscale
         multiple = scale << (len(self.unet.config.channels) - 1)

@@ -68,8 +68,9 @@ class TextDiffusion(Autoencoded):
         """What the denoiser is told of texts."""
 
     @abstractmethod
-    def _size(self) -> tuple[int, int, int]:
-        """The usual height and width in pixels, and what sides must be multiples of."""
+    def _size(self) -> tuple[int, ...]:
+        """The usual height and width in pixels, what sides must be multiples of, and the most of
+        one where there is such."""
 
     @abstractmethod
     def _predictor(self, told: Condition, scale: float, height: int, width: int) -> Predict:

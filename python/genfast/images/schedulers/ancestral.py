@@ -68,7 +68,7 @@ class DDPM:
         variance = cfg.str_choice("variance_type", kinds, default="fixed_small")
         return cls(Levels.from_json(cfg), clip_of(cfg, True), variance == "fixed_large")
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         return _DDPMRun(self, self.levels.timesteps(steps), first)
 
 
@@ -110,7 +110,7 @@ class DDIM:
         levels = Levels.from_json(cfg)
         return cls(levels, clip_of(cfg, True), last_alpha_of(cfg, levels, True))
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         return _DDIMRun(self, steps, first)
 
 

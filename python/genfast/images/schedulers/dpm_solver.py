@@ -62,7 +62,7 @@ class DPMSolver:
             least,
         )
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         check_steps(steps, self.levels.count)
         table = self.levels.sigmas()
         times = self._timesteps(table, steps)

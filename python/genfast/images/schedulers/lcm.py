@@ -35,7 +35,7 @@ class LCM:
             cfg.number("timestep_scaling", 0, 1e6, default=10.0),
         )
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         return _LCMRun(self, steps, first)
 
 
