@@ -82,6 +82,10 @@ def _cases() -> list[Case]:
     clipped = {"lambda_min_clipped": -3.0, "beta_schedule": "squaredcos_cap_v2"}
     add("dpm", "clipped", {**SD, **clipped})
     add("lcm", "four", {"original_inference_steps": 40, "timestep_scaling": 3.0}, steps=4)
+    thresholds = {"thresholding": True, "dynamic_thresholding_ratio": 0.8, "sample_max_value": 3.0}
+    for kind in ("ddpm", "ddim", "dpm", "lcm"):
+        add(kind, "threshold", {**SD, **thresholds})
+    add("ddim", "threshold-one", {"thresholding": True, "prediction_type": "v_prediction"})
     add("flow", "plain", {})
     add("flow", "shift", {"shift": 3.0})
     add("flow", "image", {"shift": 3.0}, first=3)

@@ -70,7 +70,13 @@ def test_an_image_does_not_depend_on_its_batch(case: Case):
 @pytest.mark.parametrize(
     ("class_name", "config", "field"),
     [
-        ("DDIMScheduler", {"thresholding": True}, "thresholding"),
+        ("DDIMScheduler", {"thresholding": "yes"}, "thresholding"),
+        ("DPMSolverMultistepScheduler", {"sample_max_value": 0.5}, "sample_max_value"),
+        (
+            "DDPMScheduler",
+            {"thresholding": True, "dynamic_thresholding_ratio": 1.5},
+            "dynamic_thresholding_ratio",
+        ),
         ("DDPMScheduler", {"beta_schedule": "laplace"}, "beta_schedule"),
         ("DDPMScheduler", {"variance_type": "learned_range"}, "variance_type"),
         ("DDPMScheduler", {"num_train_timesteps": 0}, "num_train_timesteps"),
