@@ -95,7 +95,11 @@ def make(kind: str, directory: Path) -> dict[str, np.ndarray]:
     shapes = shapes_of(kind)
     tiny.write(directory, kind, shapes)
     made = getattr(diffusers, tiny.PIPELINES[kind].class_name)
-    more = {"safety_checker": None, "requires_safety_checker": False} if kind == "sd" else {}
+    more = (
+        {"safety_checker": None, "requires_safety_checker": False}
+        if kind in ("sd", "inpaint")
+        else {}
+    )
     pipe = made.from_pretrained(directory, **more)
     pipe.set_progress_bar_config(disable=True)
     found = KINDS[kind](pipe)
@@ -123,6 +127,18 @@ def unet_images(pipe) -> dict[str, np.ndarray]:
     return found
 
 
+def inpainted(pipe) -> dict[str, np.ndarray]:
+    """With the likeliest latents of what is kept, as genfast takes them; from noise alone, and
+    from a picture that is half noise."""
+    module = importlib.import_module(type(pipe).__module__)
+    module.retrieve_latents = lambda encoded, **_: encoded.latent_dist.mode()
+    common = {**told(pipe, 4), "image": tiny.picture(1)[None], "mask_image": tiny.half()}
+    found = {"filled": images(pipe, **common, strength=1.0)}
+    latents = common.pop("latents")
+    module.randn_tensor = lambda *_, **__: latents
+    return {**found, "changed": images(pipe, **common, strength=0.5)}
+
+
 def dit_images(pipe) -> dict[str, np.ndarray]:
     """Its pipeline draws the latents itself."""
     module = importlib.import_module(type(pipe).__module__)
@@ -142,7 +158,27 @@ def sd3_images(pipe) -> dict[str, np.ndarray]:
     return {**found, "no_t5": images(pipe, **common)}
 
 
+def flux_images(pipe) -> dict[str, np.ndarray]:
+    common = told(pipe, 16)
+    common["latents"] = pipe._pack_latents(common["latents"], *common["latents"].shape)
+    length = 512 if pipe.transformer.config.guidance_embeds else 256
+    return {"images": images(pipe, **common, max_sequence_length=length)}
+
+
+def pixart_images(pipe) -> dict[str, np.ndarray]:
+    """alpha tells sizes to those whose configs say that they are the large ones."""
+    if pipe.transformer.config.use_additional_conditions:
+        pipe.transformer.register_to_config(sample_size=128)
+    common = {**told(pipe, 4), "use_resolution_binning": False, "clean_caption": False}
+    return {
+        "negative": images(pipe, **common, negative_prompt=[tiny.NEGATIVE] * 2),
+        "no_negative": images(pipe, **common),
+    }
+
+
 KINDS = {"sd": unet_images, "xl": unet_images, "dit": dit_images, "sd3": sd3_images}
+KINDS |= {"flux-dev": flux_images, "flux-schnell": flux_images, "inpaint": inpainted}
+KINDS |= {"pixart-alpha": pixart_images, "pixart-sigma": pixart_images}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 against diffusers, from the same noise."""
+"""Stable Diffusion 3 and Flux against diffusers, from the same noise."""
 
 from __future__ import annotations
 
@@ -59,6 +59,25 @@ def test_the_same_bits_alone_and_a_picture_that_is_changed(sd3):
         assert np.abs(close.images - far.images).mean() > 0.01
 
 
+def test_flux_dev_is_that_of_diffusers(tmp_path):
+    path, golden = tiny.with_golden("flux-dev", tmp_path)
+    with genfast.load(path) as pipe:
+        same(pipe.generate(tiny.PROMPTS, **GUIDED).images, golden["images"])
+        with pytest.raises(ValueError, match="negative_prompt needs guidance_scale above 1, and"):
+            pipe.generate("a", negative_prompt="bad", **GUIDED)
+
+
+def test_flux_schnell_is_that_of_diffusers(tmp_path):
+    path, golden = tiny.with_golden("flux-schnell", tmp_path)
+    with genfast.load(path, threads=1) as pipe:
+        both = pipe.generate(tiny.PROMPTS, **COMMON).images
+        same(both, golden["images"])
+        alone = pipe.generate(tiny.PROMPTS[1], n=2, **COMMON).images
+        assert alone[1].tobytes() == both[1].tobytes()
+        with pytest.raises(ValueError, match="guidance_scale is not allowed: this model is told"):
+            pipe.generate("a", **GUIDED)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -107,3 +126,21 @@ def test_bad_directories_name_component_and_field(sd3, name):
     spoil(sd3[0])
     with pytest.raises(LoadError, match=message):
         genfast.load(sd3[0])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("in_channels", 16, 64),
+        ("out_channels", 16, 64),
+        ("pooled_projection_dim", 20, 24),
+        ("joint_attention_dim", 20, 56),
+    ],
+)
+def test_bad_fluxes_name_the_field(tmp_path, field, value, expected):
+    path, _ = tiny.with_golden("flux-schnell", tmp_path)
+    tiny.edit(path / "transformer/config.json", **{field: value})
+    with pytest.raises(
+        LoadError, match=rf"{field}: found ({value}|null|nothing), expected {expected}"
+    ):
+        genfast.load(path)

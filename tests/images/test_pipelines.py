@@ -77,8 +77,7 @@ def test_the_same_bits_alone_in_a_batch_and_on_other_threads(sd):
 
 def test_an_image_is_changed_where_the_mask_is_white(sd):
     picture = tiny.picture(1)
-    mask = np.zeros((16, 16), np.float32)
-    mask[:, 8:] = 1
+    mask = tiny.half()
     with genfast.load(sd) as pipe:
         vae_only = pipe.generate("a", image=picture, strength=0.1, **COMMON).images
         steps = pipe.generate("a", image=picture, strength=0.5, **COMMON)
@@ -89,6 +88,21 @@ def test_an_image_is_changed_where_the_mask_is_white(sd):
     changed = np.abs(masked - vae_only)[:, :, 10:].mean()
     assert kept < changed
     assert np.abs(vae_only - steps.images).mean() < np.abs(vae_only - far).mean()
+
+
+def test_a_model_that_fills_in(tmp_path):
+    path, golden = tiny.with_golden("inpaint", tmp_path)
+    options = {**COMMON, "image": tiny.picture(1), "guidance_scale": tiny.GUIDANCE}
+    with genfast.load(path) as pipe:
+        made = pipe.generate(tiny.PROMPTS, mask=tiny.half(), **options)
+        np.testing.assert_allclose(made.images, golden["filled"], rtol=0, atol=CLOSE)
+        made = pipe.generate(tiny.PROMPTS, mask=tiny.half(), strength=0.5, **options)
+        np.testing.assert_allclose(made.images, golden["changed"], rtol=0, atol=CLOSE)
+        with pytest.raises(ValueError, match="this model needs image and mask"):
+            pipe.generate("a", **options)
+    tiny.edit(path / "unet/config.json", in_channels=8)
+    with pytest.raises(LoadError, match=r"unet/config\.json: in_channels: found 8, expected 4"):
+        genfast.load(path)
 
 
 def test_a_callback_sees_steps_and_ends_the_run(sd):

@@ -124,9 +124,31 @@ SD3 = {
     "pos_embed_max_size": 6,
     "qk_norm": "rms_norm",
 }
+FLUX = {
+    "in_channels": 64,
+    "num_layers": 1,
+    "num_single_layers": 1,
+    "attention_head_dim": 16,
+    "num_attention_heads": 2,
+    "joint_attention_dim": 56,
+    "pooled_projection_dim": 24,
+    "axes_dims_rope": [4, 6, 6],
+}
+PIXART = {
+    "sample_size": 8,
+    "in_channels": 4,
+    "out_channels": 8,
+    "num_layers": 2,
+    "attention_head_dim": 12,
+    "num_attention_heads": 2,
+    "cross_attention_dim": 24,
+    "caption_channels": 56,
+}
+DPM = {"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "linear"}
 DDIM = {"_class_name": "DDIMScheduler", **SD_SCHEDULE}
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler"}
 GELU_CLIP = ("transformers", "CLIPTextModelWithProjection", {**CLIP, "hidden_act": "gelu"})
+T5_ENCODER = ("transformers", "T5EncoderModel", T5)
 
 
 @dataclass(frozen=True)
@@ -139,6 +161,31 @@ class Pipeline:
     fields: dict = field(default_factory=dict)
 
 
+def flux(config: dict, scheduler: dict) -> Pipeline:
+    return Pipeline(
+        "FluxPipeline",
+        {
+            "text_encoder": ("transformers", "CLIPTextModel", CLIP),
+            "text_encoder_2": T5_ENCODER,
+            "transformer": ("diffusers", "FluxTransformer2DModel", {**FLUX, **config}),
+            "vae": ("diffusers", "AutoencoderKL", VAE_16),
+        },
+        {**FLOW, **scheduler},
+    )
+
+
+def pixart(class_name: str, config: dict) -> Pipeline:
+    return Pipeline(
+        class_name,
+        {
+            "text_encoder": T5_ENCODER,
+            "transformer": ("diffusers", "PixArtTransformer2DModel", {**PIXART, **config}),
+            "vae": ("diffusers", "AutoencoderKL", VAE),
+        },
+        DPM,
+    )
+
+
 PIPELINES = {
     "sd": Pipeline(
         "StableDiffusionPipeline",
@@ -147,6 +194,15 @@ PIPELINES = {
             "unet": ("diffusers", "UNet2DConditionModel", UNET),
             "vae": ("diffusers", "AutoencoderKL", VAE),
         },
+    ),
+    "inpaint": Pipeline(
+        "StableDiffusionInpaintPipeline",
+        {
+            "text_encoder": ("transformers", "CLIPTextModel", CLIP),
+            "unet": ("diffusers", "UNet2DConditionModel", {**UNET, "in_channels": 9}),
+            "vae": ("diffusers", "AutoencoderKL", VAE),
+        },
+        fields={"_diffusers_version": "0.42.1"},
     ),
     "xl": Pipeline(
         "StableDiffusionXLPipeline",
@@ -171,12 +227,16 @@ PIPELINES = {
         {
             "text_encoder": ("transformers", "CLIPTextModelWithProjection", CLIP),
             "text_encoder_2": GELU_CLIP,
-            "text_encoder_3": ("transformers", "T5EncoderModel", T5),
+            "text_encoder_3": T5_ENCODER,
             "transformer": ("diffusers", "SD3Transformer2DModel", SD3),
             "vae": ("diffusers", "AutoencoderKL", VAE_16),
         },
         {**FLOW, "shift": 3.0},
     ),
+    "flux-dev": flux({"guidance_embeds": True}, {"use_dynamic_shifting": True, "shift": 3.0}),
+    "flux-schnell": flux({}, {"shift": 1.0}),
+    "pixart-alpha": pixart("PixArtAlphaPipeline", {"use_additional_conditions": True}),
+    "pixart-sigma": pixart("PixArtSigmaPipeline", {"interpolation_scale": 2}),
 }
 
 
@@ -245,6 +305,11 @@ def write_t5_tokenizer(folder: Path) -> None:
     names = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
     config = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "model_max_length": 512, **names}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def half() -> np.ndarray:
+    """A mask of the right half, [16, 16]."""
+    return np.tile(np.arange(16) >= 8, (16, 1)).astype(np.float32)
 
 
 def picture(seed: int) -> np.ndarray:

@@ -25,14 +25,17 @@ class Autoencoded(Diffusion):
         """Of a latent."""
         return self.vae.config.latent_channels
 
-    def _check_channels(self, network: Network, *, variances: bool = False) -> None:
+    def _check_channels(
+        self, network: Network, *, variances: bool = False, beside: int = 0
+    ) -> None:
         """LoadError unless `network`, with in_channels and out_channels, is one of these latents.
 
         variances: it may also answer as many channels again, of variances, which nothing asks for.
+        beside: channels that it is given besides.
         """
         expected = f"{self.channels}, as many as the vae's latent_channels"
         answers = (self.channels, 2 * self.channels if variances else self.channels)
-        if network.config.in_channels != self.channels:
+        if network.config.in_channels != self.channels + beside:
             network.fields.fail("in_channels", expected)
         if network.config.out_channels not in answers:
             more = ", or twice as many with variances" if variances else ""

@@ -11,14 +11,18 @@ import numpy as np
 from genfast.images.directory import Index
 from genfast.images.models._network import timestep_embedding
 from genfast.images.models.unet2d_condition import UNet2DConditionModel
+from genfast.images.options import Options
 from genfast.images.pipelines.diffusion import Predict
 from genfast.images.pipelines.text import Condition, TextDiffusion, open_clip
 
 
 class LatentDiffusion(TextDiffusion):
+    """inpainting: the UNet may be one that is given, beside the sample, the mask and what it keeps
+    of the picture, and fills in the rest."""
+
     parts = ("unet", "vae", "encoders")
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, *, inpainting: bool = False) -> None:
         super().__init__(index)
         self.unet = index.network("unet", {"UNet2DConditionModel": UNet2DConditionModel})
         names = [name for name in ("text_encoder", "text_encoder_2") if index.has(name)]
@@ -28,11 +32,13 @@ class LatentDiffusion(TextDiffusion):
         self.tokens, self.encoders = map(list, zip(*opened, strict=True))
         self.xl = self.unet.config.added_dim is not None
         self.zeros_for_empty = index.fields.bool("force_zeros_for_empty_prompt", default=False)
+        if inpainting and self.unet.config.in_channels != self.channels:
+            self.blends, self.strength = False, 1.0
         self._check()
 
     def _check(self) -> None:
         unet = self.unet
-        self._check_channels(unet)
+        self._check_channels(unet, beside=0 if self.blends else 1 + self.channels)
         width = sum(encoder.config.hidden_size for encoder in self.encoders)
         if unet.config.context_dim != width:
             unet.fields.fail("cross_attention_dim", f"{width}, as the text encoders give")
@@ -58,6 +64,16 @@ class LatentDiffusion(TextDiffusion):
         states = np.concatenate([encoding.before_last for encoding in found], axis=2)
         return Condition(states, found[-1].pooled)
 
+    def _beside(self, shape: tuple[int, ...], options: Options) -> np.ndarray | None:
+        if self.blends:
+            return None
+        if options.mask is None:
+            raise ValueError("this model needs image and mask: it fills in what is white")
+        kept = self._picture(shape, options) * ~self._white(shape, options)
+        parts = (self._mask(shape, options), self._encode(kept, 0))
+        whole = [np.broadcast_to(part, (shape[0], *part.shape[1:])) for part in parts]
+        return np.concatenate(whole, axis=1)
+
     def _size(self) -> tuple[int, ...]:
         side = self.unet.fields.ints("sample_size", 1, 1 << 14, default=(64,), most=2)
         scale = self.downscale
@@ -77,12 +93,20 @@ class LatentDiffusion(TextDiffusion):
         return lambda x, t: self.unet(x, t, told.states, **more)
 
 
-def open_xl(index: Index) -> LatentDiffusion:
-    pipeline = LatentDiffusion(index)
+def open_inpainting(index: Index) -> LatentDiffusion:
+    return LatentDiffusion(index, inpainting=True)
+
+
+def open_xl(index: Index, **options) -> LatentDiffusion:
+    pipeline = LatentDiffusion(index, **options)
     pipeline.guidance = 5.0
     if not pipeline.xl:
         pipeline.unet.fields.fail("addition_embed_type", '"text_time": this is XL')
     return pipeline
+
+
+def open_xl_inpainting(index: Index) -> LatentDiffusion:
+    return open_xl(index, inpainting=True)
 
 
 def open_consistency(index: Index) -> LatentDiffusion:

@@ -94,15 +94,23 @@ class TextDiffusion(Autoencoded):
         told = self.encode(texts)
         if both:
             told = told.after(self._without(told, options.negative_prompt, options.n))
+        side = self.downscale
+        shape = (len(texts), self.channels, height // side, width // side)
         predict_all = self._predictor(told, scale, height, width)
+        beside = self._beside(shape, options)
 
         def predict(x: np.ndarray, t: float) -> np.ndarray:
+            if beside is not None:
+                x = np.concatenate([x, beside], axis=1)
             if both:
                 return guided(predict_all(np.concatenate([x, x]), t), scale)
             return predict_all(x, t)
 
-        side = self.downscale
-        return Task((len(texts), self.channels, height // side, width // side), predict)
+        return Task(shape, predict)
+
+    def _beside(self, shape: tuple[int, ...], options: Options) -> np.ndarray | None:
+        """Channels that the denoiser is given beside the sample at each step, [N, any, H, W]."""
+        return None
 
     def _without(self, told: Condition, negative: Any, n: int) -> Condition:
         """What stands for no prompt: the negative one of each text, or an empty one."""
