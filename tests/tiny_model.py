@@ -142,20 +142,26 @@ def write_model(
     text = json.dumps({**config, "torch_dtype": DTYPES[dtype]}, indent=1)
     (directory / "config.json").write_text(text)
     tensors = weights(config, seed) if tensors is None else tensors
+    write_tensors(directory, "model", tensors, dtype, shards)
+    return directory
+
+
+def write_tensors(
+    directory: Path, stem: str, tensors: dict[str, np.ndarray], dtype: str = "F32", shards: int = 1
+) -> None:
+    """`stem`.safetensors, or so many parts and the index that tells what is in which."""
     if shards == 1:
-        write_safetensors(directory / "model.safetensors", tensors, dtype)
-        return directory
+        return write_safetensors(directory / f"{stem}.safetensors", tensors, dtype)
     weight_map: dict[str, str] = {}
     names = list(tensors)
     for i in range(shards):
-        file = f"model-{i + 1:05}-of-{shards:05}.safetensors"
+        file = f"{stem}-{i + 1:05}-of-{shards:05}.safetensors"
         mine = names[i::shards]
         write_safetensors(directory / file, {n: tensors[n] for n in mine}, dtype)
         weight_map.update(dict.fromkeys(mine, file))
     size = sum(t.size for t in tensors.values()) * (4 if dtype == "F32" else 2)
     index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
-    return directory
+    (directory / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
 
 
 def write_letters(directory: Path, letters: str) -> None:

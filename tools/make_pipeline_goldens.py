@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What diffusers' pipelines make with the tiny networks of tests/images/tiny_pipelines.py.
 
-    python tools/make_pipeline_goldens.py
+    python tools/make_pipeline_goldens.py [KIND ...]     # none named: all
 
 Needs torch, diffusers and transformers; the tests do not. A golden is
 tests/goldens/pipelines/KIND.npz: the names and shapes of tensors, and for each scheduler the images
@@ -41,7 +41,7 @@ noise = file_of("noise")
 
 def shapes_of(kind: str) -> dict[str, dict[str, list[int]]]:
     found = {}
-    for name, (library, class_name, config) in tiny.PIPELINES[kind][1].items():
+    for name, (library, class_name, config) in tiny.PIPELINES[kind].components.items():
         made = getattr(diffusers if library == "diffusers" else transformers, class_name)
         if library == "diffusers":
             model = made(**config)
@@ -49,7 +49,8 @@ def shapes_of(kind: str) -> dict[str, dict[str, list[int]]]:
             fields = {k: v for k, v in config.items() if k != "model_type"}
             model = made(made.config_class(**fields))
         found[name] = {n: list(t.shape) for n, t in model.state_dict().items()}
-        found[name] = {n: s for n, s in found[name].items() if "position_ids" not in n}
+        unsaved = ("position_ids", "encoder.embed_tokens.weight")  # no weight, and one that is tied
+        found[name] = {n: s for n, s in found[name].items() if not n.endswith(unsaved)}
     return found
 
 
@@ -90,43 +91,100 @@ def images(pipe, **options) -> np.ndarray:
     return pipe(output_type="np", num_inference_steps=tiny.STEPS, **options).images
 
 
-def dit_images(pipe) -> np.ndarray:
+def make(kind: str, directory: Path) -> dict[str, np.ndarray]:
+    shapes = shapes_of(kind)
+    tiny.write(directory, kind, shapes)
+    made = getattr(diffusers, tiny.PIPELINES[kind].class_name)
+    more = (
+        {"safety_checker": None, "requires_safety_checker": False}
+        if kind in ("sd", "inpaint")
+        else {}
+    )
+    pipe = made.from_pretrained(directory, **more)
+    pipe.set_progress_bar_config(disable=True)
+    found = KINDS[kind](pipe)
+    found = {name: array.astype(np.float32) for name, array in found.items()}
+    return {"shapes": np.array(json.dumps(shapes)), **found}
+
+
+def told(pipe, channels: int) -> dict:
+    """What most pipelines are called with."""
+    latents = noise.batch(tiny.SEED, noise.INITIAL, (2, channels, *tiny.LATENTS[2:]))
+    common = {"prompt": tiny.PROMPTS, "guidance_scale": tiny.GUIDANCE}
+    return {**common, "latents": torch.tensor(latents), "height": 16, "width": 16}
+
+
+def unet_images(pipe) -> dict[str, np.ndarray]:
+    common = told(pipe, 4)
+    found = {}
+    for name, (scheduler, fields) in schedulers().items():
+        pipe.scheduler = scheduler.from_config({**tiny.DDIM, **fields})
+        found[name] = images(pipe, **common, negative_prompt=[tiny.NEGATIVE] * 2)
+    pipe.scheduler = diffusers.DDIMScheduler.from_config(tiny.DDIM)
+    found["no_negative"] = images(pipe, **common)
+    pipe.scheduler = diffusers.DDIMScheduler.from_config(tiny.DDIM)
+    found["unguided"] = images(pipe, **{**common, "guidance_scale": 1.0})
+    return found
+
+
+def inpainted(pipe) -> dict[str, np.ndarray]:
+    """With the likeliest latents of what is kept, as genfast takes them; from noise alone, and
+    from a picture that is half noise."""
+    module = importlib.import_module(type(pipe).__module__)
+    module.retrieve_latents = lambda encoded, **_: encoded.latent_dist.mode()
+    common = {**told(pipe, 4), "image": tiny.picture(1)[None], "mask_image": tiny.half()}
+    found = {"filled": images(pipe, **common, strength=1.0)}
+    latents = common.pop("latents")
+    module.randn_tensor = lambda *_, **__: latents
+    return {**found, "changed": images(pipe, **common, strength=0.5)}
+
+
+def dit_images(pipe) -> dict[str, np.ndarray]:
     """Its pipeline draws the latents itself."""
     module = importlib.import_module(type(pipe).__module__)
     latents = noise.batch(tiny.SEED, noise.INITIAL, (2, *tiny.LATENTS[1:]))
     module.randn_tensor = lambda *_, **__: torch.tensor(latents)
-    return images(pipe, class_labels=[3, 1], guidance_scale=tiny.GUIDANCE).astype(np.float32)
+    return {"ddim": images(pipe, class_labels=[3, 1], guidance_scale=tiny.GUIDANCE)}
 
 
-def make(kind: str, directory: Path) -> dict[str, np.ndarray]:
-    shapes = shapes_of(kind)
-    tiny.write(directory, kind, shapes)
-    made = getattr(diffusers, tiny.PIPELINES[kind][0])
-    more = {"safety_checker": None, "requires_safety_checker": False} if kind == "sd" else {}
-    pipe = made.from_pretrained(directory, **more)
-    pipe.set_progress_bar_config(disable=True)
-    if kind == "dit":
-        return {"shapes": np.array(json.dumps(shapes)), "ddim": dit_images(pipe)}
-    latents = torch.tensor(noise.batch(tiny.SEED, noise.INITIAL, tiny.LATENTS))
-    common = {"prompt": tiny.PROMPTS, "guidance_scale": tiny.GUIDANCE, "latents": latents}
-    common |= {"height": 16, "width": 16}
-    found = {}
-    config = {"_class_name": "DDIMScheduler", **tiny.SD_SCHEDULE}
-    for name, (scheduler, fields) in schedulers().items():
-        pipe.scheduler = scheduler.from_config({**config, **fields})
-        found[name] = images(pipe, **common, negative_prompt=[tiny.NEGATIVE] * 2)
-    pipe.scheduler = diffusers.DDIMScheduler.from_config(config)
-    found["no_negative"] = images(pipe, **common)
-    pipe.scheduler = diffusers.DDIMScheduler.from_config(config)
-    found["unguided"] = images(pipe, **{**common, "guidance_scale": 1.0})
-    found = {name: array.astype(np.float32) for name, array in found.items()}
-    return {"shapes": np.array(json.dumps(shapes)), **found}
+def sd3_images(pipe) -> dict[str, np.ndarray]:
+    common = told(pipe, 16)
+    found = {
+        "negative": images(pipe, **common, negative_prompt=[tiny.NEGATIVE] * 2),
+        "no_negative": images(pipe, **common),
+        "unguided": images(pipe, **{**common, "guidance_scale": 1.0}),
+    }
+    pipe.text_encoder_3 = None
+    return {**found, "no_t5": images(pipe, **common)}
+
+
+def flux_images(pipe) -> dict[str, np.ndarray]:
+    common = told(pipe, 16)
+    common["latents"] = pipe._pack_latents(common["latents"], *common["latents"].shape)
+    length = 512 if pipe.transformer.config.guidance_embeds else 256
+    return {"images": images(pipe, **common, max_sequence_length=length)}
+
+
+def pixart_images(pipe) -> dict[str, np.ndarray]:
+    """alpha tells sizes to those whose configs say that they are the large ones."""
+    if pipe.transformer.config.use_additional_conditions:
+        pipe.transformer.register_to_config(sample_size=128)
+    common = {**told(pipe, 4), "use_resolution_binning": False, "clean_caption": False}
+    return {
+        "negative": images(pipe, **common, negative_prompt=[tiny.NEGATIVE] * 2),
+        "no_negative": images(pipe, **common),
+    }
+
+
+KINDS = {"sd": unet_images, "xl": unet_images, "dit": dit_images, "sd3": sd3_images}
+KINDS |= {"flux-dev": flux_images, "flux-schnell": flux_images, "inpaint": inpainted}
+KINDS |= {"pixart-alpha": pixart_images, "pixart-sigma": pixart_images}
 
 
 def main() -> None:
     torch.set_num_threads(1)
     tiny.GOLDENS.mkdir(exist_ok=True)
-    for kind in tiny.PIPELINES:
+    for kind in sys.argv[1:] or tiny.PIPELINES:
         with tempfile.TemporaryDirectory() as directory:
             arrays = make(kind, Path(directory) / kind)
         arrays["made_by"] = np.array(f"diffusers {diffusers.__version__}")

@@ -25,7 +25,7 @@ from scheduler_cases import CASES, GOLDENS, Case, image, noise, toy_model
 
 
 def timesteps_of(scheduler, case: Case) -> torch.Tensor:
-    if scheduler.config.get("use_dynamic_shifting") and case.tokens:
+    if case.tokens:
         from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
         sigmas = np.linspace(1.0, 1 / case.steps, case.steps)

@@ -35,8 +35,8 @@ BoundOp bind_rope_table(const Binding& b) {
 }
 
 Shape check_rope(const Program& p, const Instruction& i) {
-    const Value& x = floats(p, i, 0, "x", kTokens);
-    const Value& table = floats(p, i, 1, "table", kTokens);
+    const Value& x = floats(p, i, 0, "x");
+    const Value& table = floats(p, i, 1, "table", x.rows);  // of a step, or of fixed positions
     int64_t heads = i.integer("heads"), dim = i.integer("head_dim");
     require(heads > 0 && dim > 0 && heads * dim <= x.cols, "heads=", heads, " of head_dim=", dim,
             " do not fit x's ", x.cols, " columns");
@@ -47,6 +47,7 @@ Shape check_rope(const Program& p, const Instruction& i) {
 BoundOp bind_rope(const Binding& b) {
     auto* kernel = b.kernels.rope;
     const Instruction& i = b.instruction;
+    const int64_t rows = b.value(0).rows;
     RopeArgs fixed{b.floats(0),
                    b.floats(1),
                    b.out(),
@@ -58,7 +59,7 @@ BoundOp bind_rope(const Binding& b) {
                    i.integer("interleaved") != 0};
     return [=](const Step& step, Team& team) {
         RopeArgs args = fixed;
-        args.T = step.tokens;
+        args.T = row_count(rows, step);
         kernel(args, team);
     };
 }

@@ -16,7 +16,8 @@ SD = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012
 
 @dataclass(frozen=True)
 class Case:
-    """A walk: of scheduler `class_name`, from call `first` on; tokens: of the image."""
+    """A walk: of scheduler `class_name`, from call `first` on. tokens: of the image, where Flux
+    walks: evenly down to 1 / steps before the shift; 0: elsewhere."""
 
     id: str
     class_name: str
@@ -24,6 +25,11 @@ class Case:
     steps: int = STEPS
     first: int = 0
     tokens: int = 0
+
+    def walk_of(self, scheduler, first: int = 0):
+        """The walk, by one of genfast's schedulers."""
+        flux = {"tokens": self.tokens, "last": 1 / self.steps} if self.tokens else {}
+        return scheduler.run(self.steps, first=first, **flux)
 
 
 def _cases() -> list[Case]:
@@ -76,10 +82,15 @@ def _cases() -> list[Case]:
     clipped = {"lambda_min_clipped": -3.0, "beta_schedule": "squaredcos_cap_v2"}
     add("dpm", "clipped", {**SD, **clipped})
     add("lcm", "four", {"original_inference_steps": 40, "timestep_scaling": 3.0}, steps=4)
+    thresholds = {"thresholding": True, "dynamic_thresholding_ratio": 0.8, "sample_max_value": 3.0}
+    for kind in ("ddpm", "ddim", "dpm", "lcm"):
+        add(kind, "threshold", {**SD, **thresholds})
+    add("ddim", "threshold-one", {"thresholding": True, "prediction_type": "v_prediction"})
     add("flow", "plain", {})
     add("flow", "shift", {"shift": 3.0})
     add("flow", "image", {"shift": 3.0}, first=3)
     add("flow", "tokens", {"use_dynamic_shifting": True}, tokens=1024)
+    add("flow", "schnell", {}, steps=4, tokens=1024)
     linear = {"use_dynamic_shifting": True, "time_shift_type": "linear"}
     add("flow", "linear", linear, tokens=600)
     add("flow", "terminal", {"shift": 3.0, "shift_terminal": 0.1})

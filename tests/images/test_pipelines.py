@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
@@ -18,22 +16,16 @@ SIZE = {"height": 16, "width": 16}
 COMMON = {"steps": tiny.STEPS, "seed": tiny.SEED, "output_type": "np", **SIZE}
 
 
-def write(kind: str, directory):
-    with np.load(tiny.GOLDENS / f"{kind}.npz") as file:
-        golden = dict(file)
-    return tiny.write(directory / kind, kind, json.loads(str(golden["shapes"]))), golden
-
-
 @pytest.fixture(scope="module", params=["sd", "xl"])
 def opened(request, tmp_path_factory):
-    path, golden = write(request.param, tmp_path_factory.mktemp("pipelines"))
+    path, golden = tiny.with_golden(request.param, tmp_path_factory.mktemp("pipelines"))
     with genfast.load(path) as pipe:
         yield pipe, golden
 
 
 @pytest.fixture
 def sd(tmp_path):
-    return write("sd", tmp_path)[0]
+    return tiny.with_golden("sd", tmp_path)[0]
 
 
 @pytest.mark.parametrize("scheduler", WALKS)
@@ -51,7 +43,7 @@ def test_images_are_those_of_diffusers(opened, scheduler):
 
 
 def test_a_transformer_told_classes(tmp_path):
-    path, golden = write("dit", tmp_path)
+    path, golden = tiny.with_golden("dit", tmp_path)
     with genfast.load(path) as pipe:
         options = {**COMMON, "guidance_scale": tiny.GUIDANCE}
         made = pipe.generate(["fish", 1], **options).images
@@ -85,8 +77,7 @@ def test_the_same_bits_alone_in_a_batch_and_on_other_threads(sd):
 
 def test_an_image_is_changed_where_the_mask_is_white(sd):
     picture = tiny.picture(1)
-    mask = np.zeros((16, 16), np.float32)
-    mask[:, 8:] = 1
+    mask = tiny.half()
     with genfast.load(sd) as pipe:
         vae_only = pipe.generate("a", image=picture, strength=0.1, **COMMON).images
         steps = pipe.generate("a", image=picture, strength=0.5, **COMMON)
@@ -97,6 +88,21 @@ def test_an_image_is_changed_where_the_mask_is_white(sd):
     changed = np.abs(masked - vae_only)[:, :, 10:].mean()
     assert kept < changed
     assert np.abs(vae_only - steps.images).mean() < np.abs(vae_only - far).mean()
+
+
+def test_a_model_that_fills_in(tmp_path):
+    path, golden = tiny.with_golden("inpaint", tmp_path)
+    options = {**COMMON, "image": tiny.picture(1), "guidance_scale": tiny.GUIDANCE}
+    with genfast.load(path) as pipe:
+        made = pipe.generate(tiny.PROMPTS, mask=tiny.half(), **options)
+        np.testing.assert_allclose(made.images, golden["filled"], rtol=0, atol=CLOSE)
+        made = pipe.generate(tiny.PROMPTS, mask=tiny.half(), strength=0.5, **options)
+        np.testing.assert_allclose(made.images, golden["changed"], rtol=0, atol=CLOSE)
+        with pytest.raises(ValueError, match="this model needs image and mask"):
+            pipe.generate("a", **options)
+    tiny.edit(path / "unet/config.json", in_channels=8)
+    with pytest.raises(LoadError, match=r"unet/config\.json: in_channels: found 8, expected 4"):
+        genfast.load(path)
 
 
 def test_a_callback_sees_steps_and_ends_the_run(sd):
@@ -164,11 +170,6 @@ def test_bad_prompts(sd, prompt):
         pipe.generate(prompt, **SIZE)
 
 
-def edit(file, **fields):
-    config = json.loads(file.read_text())
-    file.write_text(json.dumps({**config, **fields}))
-
-
 BREAKS = {
     "no-unet": (
         lambda d: (d / "unet/config.json").unlink(),
@@ -179,41 +180,44 @@ BREAKS = {
         lambda d: (d / "vae/diffusion_pytorch_model.safetensors").unlink(),
         "vae: no safetensors file",
     ),
-    "no-tokens": (lambda d: (d / "tokenizer/vocab.json").unlink(), r"tokenizer: no vocab\.json"),
+    "no-tokens": (
+        lambda d: (d / "tokenizer/vocab.json").unlink(),
+        r"component tokenizer: no tokenizer\.json or vocab\.json",
+    ),
     "no-scheduler": (
         lambda d: (d / "scheduler/scheduler_config.json").unlink(),
         r"component scheduler: no scheduler_config\.json",
     ),
     "pipeline": (
-        lambda d: edit(d / "model_index.json", _class_name="VideoPipeline"),
+        lambda d: tiny.edit(d / "model_index.json", _class_name="VideoPipeline"),
         r'model_index\.json: _class_name: found "VideoPipeline", expected one of DDPMPipeline',
     ),
     "component": (
-        lambda d: edit(d / "model_index.json", unet=["diffusers", "UNet3DConditionModel"]),
+        lambda d: tiny.edit(d / "model_index.json", unet=["diffusers", "UNet3DConditionModel"]),
         r"model_index\.json: unet: found .*UNet3DConditionModel.*UNet2DConditionModel",
     ),
     "shape": (
-        lambda d: edit(d / "model_index.json", vae="AutoencoderKL"),
+        lambda d: tiny.edit(d / "model_index.json", vae="AutoencoderKL"),
         r"model_index\.json: vae: found \"AutoencoderKL\", expected \[",
     ),
     "channels": (
-        lambda d: edit(d / "unet/config.json", in_channels=9),
+        lambda d: tiny.edit(d / "unet/config.json", in_channels=9),
         r"unet/config\.json: in_channels: found 9, expected 4",
     ),
     "latents": (
-        lambda d: edit(d / "vae/config.json", latent_channels=16),
+        lambda d: tiny.edit(d / "vae/config.json", latent_channels=16),
         "in_channels: found .*, expected 16",
     ),
     "width": (
-        lambda d: edit(d / "unet/config.json", cross_attention_dim=32),
+        lambda d: tiny.edit(d / "unet/config.json", cross_attention_dim=32),
         r"unet/config\.json: cross_attention_dim: found 32, expected 24",
     ),
     "prediction": (
-        lambda d: edit(d / "scheduler/scheduler_config.json", prediction_type="flow"),
+        lambda d: tiny.edit(d / "scheduler/scheduler_config.json", prediction_type="flow"),
         r"scheduler_config\.json: prediction_type: found \"flow\"",
     ),
     "encoder": (
-        lambda d: edit(d / "model_index.json", text_encoder=[None, None]),
+        lambda d: tiny.edit(d / "model_index.json", text_encoder=[None, None]),
         r"model_index\.json: text_encoder: found \[null, null\]",
     ),
 }

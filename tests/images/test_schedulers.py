@@ -32,7 +32,7 @@ def test_walk_is_that_of_diffusers(case: Case):
     scheduler = schedulers.from_fields(
         Fields(case.config, "scheduler_config.json"), case.class_name
     )
-    run = scheduler.run(case.steps, first=case.first, tokens=case.tokens)
+    run = case.walk_of(scheduler, case.first)
     expected = GOLDEN[f"{case.id}.timesteps"]
     times = np.array(run.timesteps[run.first :])
     # Karras's timesteps come out of differences of logarithms of float32 in diffusers.
@@ -59,7 +59,7 @@ def test_an_image_does_not_depend_on_its_batch(case: Case):
     scheduler = schedulers.from_fields(
         Fields(case.config, "scheduler_config.json"), case.class_name
     )
-    whole, alone = (scheduler.run(case.steps, tokens=case.tokens) for _ in range(2))
+    whole, alone = (case.walk_of(scheduler) for _ in range(2))
     x, y = whole.initial(noise(0)), alone.initial(noise(0)[1:])
     for i, t in enumerate(whole.timesteps):
         x = whole.step(i, x, toy_model(whole.model_input(i, x), t), lambda i=i: noise(i))
@@ -70,7 +70,13 @@ def test_an_image_does_not_depend_on_its_batch(case: Case):
 @pytest.mark.parametrize(
     ("class_name", "config", "field"),
     [
-        ("DDIMScheduler", {"thresholding": True}, "thresholding"),
+        ("DDIMScheduler", {"thresholding": "yes"}, "thresholding"),
+        ("DPMSolverMultistepScheduler", {"sample_max_value": 0.5}, "sample_max_value"),
+        (
+            "DDPMScheduler",
+            {"thresholding": True, "dynamic_thresholding_ratio": 1.5},
+            "dynamic_thresholding_ratio",
+        ),
         ("DDPMScheduler", {"beta_schedule": "laplace"}, "beta_schedule"),
         ("DDPMScheduler", {"variance_type": "learned_range"}, "variance_type"),
         ("DDPMScheduler", {"num_train_timesteps": 0}, "num_train_timesteps"),

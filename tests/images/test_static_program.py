@@ -42,6 +42,22 @@ def test_outputs_outlive_the_values_around_them(rng):
     assert out["last"].tobytes() == np.maximum(out["kept"], 0).tobytes()
 
 
+def test_rope_of_fixed_positions(rng):
+    rows, heads, size = 5, 2, 8
+    angles = rng.uniform(-30, 30, (rows, size // 2))
+    g = ImageGraph()
+    x = g.input("x", rows, heads * size)
+    table = g.rope_angles(angles)
+    g.output("x", g.rope(x, table, heads=heads, head_dim=size, interleaved=True))
+    given = rng.normal(size=(rows, heads * size)).astype(np.float32)
+    pairs = given.astype(np.float64).view(complex).reshape(rows, heads, size // 2)
+    turned = pairs * np.exp(1j * angles)[:, None]
+    expected = turned.reshape(rows, -1).view(np.float64)
+    np.testing.assert_allclose(Runner(g).run(x=given)["x"], expected, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"table has shape \[5, 8\], expected \[6, 0\]"):
+        g.rope(g.input("y", rows + 1, heads * size), table, heads=heads, head_dim=size)
+
+
 def test_slots_are_shared():
     g = ImageGraph()
     x = g.input("x", 1000, 100)

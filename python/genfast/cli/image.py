@@ -29,7 +29,12 @@ _OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
     ("--height", "height", int, "in pixels"),
     ("--width", "width", int, "in pixels"),
     ("--seed", "seed", int, "the same seed gives the same image"),
-    ("--strength", "strength", float, "of a change to --image, 0 to 1 (default 0.8)"),
+    (
+        "--strength",
+        "strength",
+        float,
+        "of a change to --image, 0 to 1 (default 0.8; 1 for a model that fills in)",
+    ),
     ("--truncation", "truncation", float, "of a GAN's latents: less is safer and duller"),
 )
 

@@ -59,16 +59,18 @@ class Index:
             self.fields.fail(name, expected)
         return value[1]
 
-    def folder(self, name: str, file: str = "config.json") -> Path:
-        """The folder of component `name`, which must hold `file`."""
+    def folder(self, name: str, *files: str) -> Path:
+        """The folder of component `name`, which must hold one of `files`: config.json."""
         folder = self.directory / name
         if not folder.is_dir():
             raise LoadError(
                 f"{self.directory}: component {name}: no folder {name}, though model_index.json "
                 "names it; is the download complete?"
             )
-        if not (folder / file).exists():
-            raise LoadError(f"{folder}: component {name}: no {file}; is the download complete?")
+        files = files or ("config.json",)
+        if not any((folder / file).exists() for file in files):
+            wanted = " or ".join(files)
+            raise LoadError(f"{folder}: component {name}: no {wanted}; is the download complete?")
         return folder
 
     def network(self, name: str, kinds: dict[str, Callable[..., Any]]) -> Any:

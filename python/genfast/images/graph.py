@@ -9,6 +9,7 @@ rows / N consecutive rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -234,6 +235,11 @@ class ImageGraph(Graph):
             "items": items,
         }
         return self._append("slice", [x], attributes, name)
+
+    def rope_angles(self, angles: np.ndarray, *, name="rope_angles") -> Tensor:
+        """The table that `rope` takes, of fixed angles [rows, R / 2]."""
+        table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+        return replace(self._constant(table.astype(np.float32)), name=name)
 
     # --- recording ----------------------------------------------------------------------------
 

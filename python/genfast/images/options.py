@@ -37,7 +37,7 @@ class Options:
     n: int = 1
     latents: Any = None
     image: Any = None
-    strength: float = 0.8
+    strength: float | None = None
     mask: Any = None
     scheduler: str | None = None
     truncation: float | None = None
@@ -61,7 +61,7 @@ class Options:
         integer("seed", self.seed, 0, 2**64 - 1)
         integer("n", self.n, 1, 1 << 12, optional=False)
         number("guidance_scale", self.guidance_scale, 0, 1e4)
-        number("strength", self.strength, 0, 1, optional=False)
+        number("strength", self.strength, 0, 1)
         number("truncation", self.truncation, 0, 10)
         if self.output_type not in OUTPUTS:
             refuse("output_type", self.output_type, " or ".join(map(repr, OUTPUTS)))

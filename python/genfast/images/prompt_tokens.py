@@ -1,11 +1,12 @@
 """Prompts to rows of token ids, all of a length: the tokenizers of image pipelines.
 
-A folder holds vocab.json and merges.txt of CLIP's byte-pair encoding (lower case, words end in
-"</w>"; Radford et al., 2021), or a tokenizer.json.
+A folder holds a tokenizer.json, or vocab.json and merges.txt of CLIP's byte-pair encoding (lower
+case, words end in "</w>"; Radford et al., 2021), or the spiece.model of T5 (sentencepiece).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from genfast.errors import LoadError
 from genfast.tokenizer import backend_errors
 
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_Encode = Callable[[str], list[int]]
+_Find = Callable[[str], int | None]
 _BOS, _EOS = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -25,20 +28,23 @@ class PromptTokens:
 
     def __init__(self, folder: Path, length: int) -> None:
         self.folder, self.length = folder, length
-        whole = folder / "tokenizer.json"
+        self._before: list[int] = []  # of what a text's own tokens stand between
+        self._after: list[int] = []
         with backend_errors(folder, "opening the tokenizer"):
-            if whole.is_file():
-                self._backend = tokenizers.Tokenizer.from_str(whole.read_text("utf-8-sig"))
-                self._backend.no_truncation()
-                self._backend.no_padding()
-                self._around = None
+            if (folder / "tokenizer.json").is_file():
+                text = (folder / "tokenizer.json").read_text("utf-8-sig")
+                backend = tokenizers.Tokenizer.from_str(text)
+                backend.no_truncation()
+                backend.no_padding()
+                self._encode, self._find = _whole(backend)
+                self._end = self._encode("")[-1:] or [self._id("</s>")]
+            elif (folder / "spiece.model").is_file():
+                self._encode, self._find = _pieces((folder / "spiece.model").read_bytes())
+                self._end = self._after = [self._id("</s>")]
             else:
-                self._backend = _clip_backend(folder)
-                self._around = (self._id(_BOS), self._id(_EOS))
-        if self._around is not None:
-            self._end = [self._around[1]]
-        else:
-            self._end = self._backend.encode("").ids[-1:] or [self._id("</s>")]
+                self._encode, self._find = _whole(_clip_backend(folder))
+                self._before, self._end = [self._id(_BOS)], [self._id(_EOS)]
+                self._after = self._end
         self.pad = self._pad_id()
 
     def __call__(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -46,9 +52,7 @@ class PromptTokens:
         ids = np.full((len(texts), self.length), self.pad, np.int64)
         seen = np.zeros(ids.shape, bool)
         for row, text in enumerate(texts):
-            found = self._backend.encode(text).ids
-            if self._around is not None:
-                found = [self._around[0], *found, self._around[1]]
+            found = [*self._before, *self._encode(text), *self._after]
             if len(found) > self.length:
                 found = found[: self.length - 1] + self._end
             ids[row, : len(found)] = found
@@ -56,7 +60,7 @@ class PromptTokens:
         return ids, seen
 
     def _id(self, token: str) -> int:
-        found = self._backend.token_to_id(token)
+        found = self._find(token)
         if found is None:
             raise LoadError(
                 f"{self.folder}: the vocabulary lacks {token!r}, which every text needs"
@@ -70,7 +74,19 @@ class PromptTokens:
             token = token.get("content") if isinstance(token, dict) else token
             if isinstance(token, str):
                 return self._id(token)
-        return self._end[0] if self._around is not None else 0
+        return self._end[0] if self._before else 0
+
+
+def _whole(backend: tokenizers.Tokenizer) -> tuple[_Encode, _Find]:
+    return (lambda text: backend.encode(text).ids), backend.token_to_id
+
+
+def _pieces(model: bytes) -> tuple[_Encode, _Find]:
+    from sentencepiece import SentencePieceProcessor  # here, as most folders need none
+
+    backend = SentencePieceProcessor(model_proto=model)
+    known = {backend.id_to_piece(i): i for i in range(backend.get_piece_size())}
+    return (lambda text: backend.encode(text)), known.get
 
 
 def _clip_backend(folder: Path) -> tokenizers.Tokenizer:

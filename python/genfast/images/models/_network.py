@@ -22,15 +22,15 @@ T = TypeVar("T")
 class Network:
     """A directory of diffusers: config.json and the tensors of one class.
 
-    dtype, quantize: as in `genfast.load`. threads: 0 for all. isa: as in `genfast.ops`.
+    class_names: what the config may call it, the name it has now first. dtype, quantize: as in
+    `genfast.load`. threads: 0 for all. isa: as in `genfast.ops`.
     loras: that are merged into the weights, each with the name that it knows this component by.
     """
 
     def __init__(
         self,
         directory: Path | str,
-        class_name: str,
-        *,
+        *class_names: str,
         dtype: str = "auto",
         quantize: str | None = None,
         threads: int = 0,
@@ -40,8 +40,7 @@ class Network:
     ) -> None:
         file = Path(directory) / "config.json"
         self.fields = Fields(read_object(file), file)
-        if self.fields.str("_class_name", default=class_name) != class_name:
-            self.fields.fail("_class_name", f'"{class_name}"')
+        self.fields.str_choice("_class_name", class_names, default=class_names[0])
         checkpoint = Checkpoint(directory)
         layers = self.fields.values.get("layers_per_block")
         layers = layers if isinstance(layers, int) else 2

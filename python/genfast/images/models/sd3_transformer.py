@@ -14,23 +14,13 @@ import numpy as np
 from genfast.config import Fields
 from genfast.graph import Tensor
 from genfast.images.graph import ImageGraph
-from genfast.images.models._blocks import Blocks
 from genfast.images.models._network import Network, per_item, timestep_embedding
+from genfast.images.models._transformer import TIME, JointLayers, TransformerConfig, common_fields
 from genfast.images.weights import ImageWeights
-
-_TIME = 256  # sines and cosines of a timestep
-_EPS = 1e-6
 
 
 @dataclass(frozen=True)
-class Config:
-    in_channels: int
-    out_channels: int
-    hidden_size: int
-    heads: int
-    head_dim: int
-    layers: int
-    patch: int
+class Config(TransformerConfig):
     text_size: int
     pooled_size: int
     most_side: int  # patches
@@ -39,26 +29,17 @@ class Config:
 
     @classmethod
     def from_json(cls, cfg: Fields) -> Config:
-        heads = cfg.int("num_attention_heads", 1, 1 << 10, default=18)
-        head_dim = cfg.int("attention_head_dim", 1, 1 << 10, default=64)
-        layers = cfg.int("num_layers", 1, 1 << 10, default=18)
-        hidden = heads * head_dim
+        common = common_fields(cfg, channels=16, heads=18, head_dim=64, layers=18)
+        hidden = common["heads"] * common["head_dim"]
         if cfg.int("caption_projection_dim", 1, 1 << 16, default=1152) != hidden:
             cfg.fail("caption_projection_dim", f"{hidden}, as wide as all heads together")
         if cfg.values.get("qk_norm") not in (None, "rms_norm"):
             cfg.fail("qk_norm", 'null or "rms_norm"')
         dual = cfg.values.get("dual_attention_layers") or []
         if dual:
-            dual = cfg.ints("dual_attention_layers", 0, layers - 1)
-        channels = cfg.int("in_channels", 1, 1 << 12, default=16)
+            dual = cfg.ints("dual_attention_layers", 0, common["layers"] - 1)
         return cls(
-            in_channels=channels,
-            out_channels=cfg.int("out_channels", 1, 1 << 12, default=channels),
-            hidden_size=hidden,
-            heads=heads,
-            head_dim=head_dim,
-            layers=layers,
-            patch=cfg.int("patch_size", 1, 64, default=2),
+            **common,
             text_size=cfg.int("joint_attention_dim", 1, 1 << 16, default=4096),
             pooled_size=cfg.int("pooled_projection_dim", 1, 1 << 16, default=2048),
             most_side=cfg.int("pos_embed_max_size", 1, 1 << 12, default=96),
@@ -67,53 +48,13 @@ class Config:
         )
 
 
-class _Recorder:
-    """Records the layers of one shape: `count` samples, `patches` and `tokens` of each."""
+class _Layers(JointLayers):
+    """Of `count` samples, `patches` and `tokens` of each; patches come first."""
 
-    def __init__(
-        self, g: ImageGraph, w: ImageWeights, cfg: Config, count: int, patches: int, tokens: int
-    ) -> None:
-        self.g, self.w, self.cfg = g, w, cfg
-        self.b = Blocks(g, w, 1, _EPS)
-        self.count, self.patches, self.tokens = count, patches, tokens
-        self.ones = np.ones(cfg.hidden_size, np.float32)
-        self.zeros = np.zeros(cfg.hidden_size, np.float32)
-
-    def norm(self, x: Tensor) -> Tensor:
-        return self.g.layer_norm(x, self.ones, self.zeros, _EPS)
-
-    def qkv(self, name: str, x: Tensor, parts: tuple[str, str, str], norms: str) -> list[Tensor]:
-        """norms: "norm_{}" or "norm_added_{}"."""
-        found = [self.b.linear(f"{name}.{part}", x, self.cfg.hidden_size) for part in parts]
-        if self.cfg.qk_norm:
-            for i, part in enumerate("qk"):
-                weight = self.w.vector(
-                    f"{name}.{norms.format(part)}.weight", sizes=[self.cfg.head_dim]
-                )
-                tiled = np.tile(weight, self.cfg.heads)
-                found[i] = self.g.rms_norm(found[i], tiled, _EPS, groups=self.cfg.heads)
-        return found
-
-    def attend(self, name: str, qkv: list[Tensor]) -> Tensor:
-        return self.g.full_attention(
-            *qkv,
-            heads=self.cfg.heads,
-            items=self.count,
-            bfloat16=self.b.bfloat16,
-            name=name,
-        )
-
-    def mlp(self, name: str, x: Tensor, c: Tensor, shift: int, scale: int, gate: int) -> Tensor:
-        """x + gate · ff(norm(x)), modulated; shift, scale, gate: which sixth or ninth of c."""
-        hidden = self.cfg.hidden_size
-        h = self.g.modulate(self.norm(x), c, shift=shift * hidden, scale=scale * hidden)
-        h = self.b.linear(f"{name}.net.0.proj", h, 4 * hidden, activation="gelu_tanh")
-        h = self.b.linear(f"{name}.net.2", h, hidden)
-        return self.gate(h, c, gate, x)
-
-    def gate(self, h: Tensor, c: Tensor, part: int, x: Tensor) -> Tensor:
-        scale = part * self.cfg.hidden_size
-        return self.g.modulate(h, c, scale=scale, plus_one=False, residual=x, name="gate")
+    def __init__(self, g, w, cfg: Config, count: int, patches: int, tokens: int) -> None:
+        super().__init__(g, w, cfg, count)
+        self.patch_count, self.tokens = patches, tokens
+        self.own, self.added = ("norm_{}", "norm_added_{}") if cfg.qk_norm else (None, None)
 
     def layer(self, i: int, x: Tensor, text: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """Of the last layer the text's part goes no further, and is not computed."""
@@ -122,28 +63,25 @@ class _Recorder:
         last, dual = i == self.cfg.layers - 1, i in self.cfg.dual
         c = b.linear(f"{name}.norm1.linear", told, (9 if dual else 6) * hidden)
         d = b.linear(f"{name}.norm1_context.linear", told, (2 if last else 6) * hidden)
-        normed = self.norm(x)
-        h = g.modulate(normed, c, shift=0, scale=hidden)
+        h = self.modulated(x, c, shift=0, scale=1)
         # What ends a stream puts the scale first.
-        first = {"shift": hidden, "scale": 0} if last else {"shift": 0, "scale": hidden}
-        t = g.modulate(self.norm(text), d, **first)
-        own = self.qkv(f"{name}.attn", h, ("to_q", "to_k", "to_v"), "norm_{}")
-        parts = ("add_q_proj", "add_k_proj", "add_v_proj")
-        other = self.qkv(f"{name}.attn", t, parts, "norm_added_{}")
-        both = [g.concat_rows(a, e, items=self.count) for a, e in zip(own, other, strict=True)]
-        h = self.attend(f"{name}.attn", both)
-        mine = g.rows(h, 0, self.patches, items=self.count)
-        x = self.gate(b.linear(f"{name}.attn.to_out.0", mine, hidden), c, 2, x)
+        t = self.modulated(text, d, shift=int(last), scale=int(not last))
+        own = self.qkv(f"{name}.attn", h, self.OWN, self.own)
+        added = self.qkv(f"{name}.attn", t, self.ADDED, self.added)
+        both = [g.concat_rows(a, e, items=self.count) for a, e in zip(own, added, strict=True)]
+        h = self.attend(f"{name}.attn", *both)
+        mine = g.rows(h, 0, self.patch_count, items=self.count)
+        after = self.gated(b.linear(f"{name}.attn.to_out.0", mine, hidden), c, 2, x)
         if dual:
-            again = g.modulate(normed, c, shift=6 * hidden, scale=7 * hidden)
-            qkv = self.qkv(f"{name}.attn2", again, ("to_q", "to_k", "to_v"), "norm_{}")
-            again = self.attend(f"{name}.attn2", qkv)
-            x = self.gate(b.linear(f"{name}.attn2.to_out.0", again, hidden), c, 8, x)
-        x = self.mlp(f"{name}.ff", x, c, 3, 4, 5)
+            again = self.modulated(x, c, shift=6, scale=7)
+            qkv = self.qkv(f"{name}.attn2", again, self.OWN, self.own)
+            again = self.attend(f"{name}.attn2", *qkv)
+            after = self.gated(b.linear(f"{name}.attn2.to_out.0", again, hidden), c, 8, after)
+        x = self.mlp(f"{name}.ff", after, c)
         if not last:
-            theirs = g.rows(h, self.patches, self.tokens, items=self.count)
-            text = self.gate(b.linear(f"{name}.attn.to_add_out", theirs, hidden), d, 2, text)
-            text = self.mlp(f"{name}.ff_context", text, d, 3, 4, 5)
+            theirs = g.rows(h, self.patch_count, self.tokens, items=self.count)
+            text = self.gated(b.linear(f"{name}.attn.to_add_out", theirs, hidden), d, 2, text)
+            text = self.mlp(f"{name}.ff_context", text, d)
         return x, text
 
 
@@ -152,26 +90,16 @@ def record(
 ) -> None:
     """Inputs sample [N, C, H, W], text [N · T, E'], pooled [N, P], time [N, 256]; output velocity
     [N, C', H, W]."""
-    rows, columns, hidden = height // cfg.patch, width // cfg.patch, cfg.hidden_size
-    r = _Recorder(g, w, cfg, count, rows * columns, tokens)
-    b = r.b
-    name = "time_text_embed"
-    pooled = g.input("pooled", count, cfg.pooled_size)
-    h = b.linear(f"{name}.text_embedder.linear_1", pooled, hidden, activation="silu")
-    pooled = b.linear(f"{name}.text_embedder.linear_2", h, hidden)
-    time = g.input("time", count, _TIME)
-    h = b.linear(f"{name}.timestep_embedder.linear_1", time, hidden, activation="silu")
-    told = b.linear(f"{name}.timestep_embedder.linear_2", h, hidden, residual=pooled)
-    told = g.activation(told, "silu")
-    text = b.linear("context_embedder", g.input("text", count * tokens, cfg.text_size), hidden)
-    x = g.image("sample", count, cfg.in_channels, height, width)
-    x = b.conv("pos_embed.proj", x, hidden, cfg.patch, stride=cfg.patch, padding=0)
+    rows, columns = height // cfg.patch, width // cfg.patch
+    layers = _Layers(g, w, cfg, count, rows * columns, tokens)
+    told = layers.told(cfg.pooled_size)
+    text = g.input("text", count * tokens, cfg.text_size)
+    text = layers.b.linear("context_embedder", text, cfg.hidden_size)
+    x = layers.patches(g.image("sample", count, cfg.in_channels, height, width))
     x = g.add(x, _positions(w, cfg, rows, columns), name="positions")
     for i in range(cfg.layers):
-        x, text = r.layer(i, x, text, told)
-    c = b.linear("norm_out.linear", told, 2 * hidden)
-    x = g.modulate(r.norm(x), c, scale=0, shift=hidden)
-    x = b.linear("proj_out", x, cfg.patch**2 * cfg.out_channels)
+        x, text = layers.layer(i, x, text, told)
+    x = layers.last(x, told, cfg.patch**2 * cfg.out_channels)
     x = replace(x, grid=(count, rows, columns))
     g.output("velocity", g.pixel_shuffle(x, cfg.patch, channels_last=True))
 
@@ -213,5 +141,5 @@ class SD3Transformer2DModel(Network):
             sample=sample,
             text=np.asarray(text, np.float32).reshape(count * tokens, -1),
             pooled=pooled,
-            time=timestep_embedding(per_item(timestep, count), _TIME),
+            time=timestep_embedding(per_item(timestep, count), TIME),
         )["velocity"]

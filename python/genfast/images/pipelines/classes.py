@@ -7,31 +7,22 @@ from typing import Any
 import numpy as np
 
 from genfast.images.directory import Index
-from genfast.images.models.autoencoder_kl import AutoencoderKL
 from genfast.images.models.dit import DiTTransformer2DModel
 from genfast.images.options import Options, labels_of
-from genfast.images.pipelines.diffusion import Diffusion, Task, guided, sides
+from genfast.images.pipelines.autoencoded import Autoencoded
+from genfast.images.pipelines.diffusion import Task, guided, sides
 
-_TILE = 64  # latents a side that are decoded at once
 
-
-class ClassDiffusion(Diffusion):
+class ClassDiffusion(Autoencoded):
     parts = ("model", "vae")
     guidance = 4.0
 
     def __init__(self, index: Index) -> None:
-        super().__init__(index.directory, index.fields.values, *index.scheduler())
+        super().__init__(index)
         kinds = {"DiTTransformer2DModel": DiTTransformer2DModel}
         kinds["Transformer2DModel"] = DiTTransformer2DModel
         self.model = index.network("transformer", kinds)
-        self.vae = index.network("vae", {"AutoencoderKL": AutoencoderKL})
-        self.downscale, self.pixel_channels = self.vae.config.scale, self.vae.config.in_channels
-        config, latents = self.model.config, self.vae.config.latent_channels
-        if config.in_channels != latents:
-            expected = f"{latents}, as many as the vae's latent_channels"
-            self.model.fields.fail("in_channels", expected)
-        if config.out_channels not in (latents, 2 * latents):
-            self.model.fields.fail("out_channels", f"{latents}, or twice as many with variances")
+        self._check_channels(self.model, variances=True)
         self.names = {}
         for number, names in (index.fields.values.get("id2label") or {}).items():
             for name in str(names).split(","):
@@ -50,7 +41,7 @@ class ClassDiffusion(Diffusion):
         labels = labels_of(prompt, config.classes, self.names)
         labels = [label for label in labels for _ in range(options.n)]
         scale = self.guidance if options.guidance_scale is None else options.guidance_scale
-        channels = self.vae.config.latent_channels
+        channels = self.channels
 
         def predict(x: np.ndarray, t: float) -> np.ndarray:
             if scale <= 1:
@@ -60,9 +51,3 @@ class ClassDiffusion(Diffusion):
             return guided(output[:, :channels], scale)
 
         return Task((len(labels), channels, config.side, config.side), predict)
-
-    def _pixels(self, sample: np.ndarray) -> np.ndarray:
-        return self.vae.decode(sample / np.float32(self.vae.config.scaling_factor), tile=_TILE)
-
-    def _encode(self, pixels: np.ndarray, seed: int) -> np.ndarray:
-        return self.vae.encode(pixels)[0] * np.float32(self.vae.config.scaling_factor)

@@ -12,7 +12,7 @@ import numpy as np
 
 from genfast.config import Fields
 from genfast.images import noise, schedulers
-from genfast.images.options import Options, refuse
+from genfast.images.options import MAX_SIDE, Options, refuse
 from genfast.images.pipelines.base import ImagePipeline, Watch
 from genfast.images.result import from_input
 
@@ -28,9 +28,12 @@ class Task:
 
 
 class Diffusion(ImagePipeline):
-    """steps: when `generate` is told none. downscale: pixels a side of a sample's element."""
+    """steps, strength: when `generate` is told none. downscale: pixels a side of a sample's
+    element. blends: what a mask keeps is put back after each step; else the model is told of it."""
 
     steps = 50
+    strength = 0.8
+    blends = True
     downscale = 1
     pixel_channels = 3
 
@@ -51,30 +54,29 @@ class Diffusion(ImagePipeline):
     def _generate(self, prompt: Any, options: Options, seed: int, watch: Watch) -> np.ndarray:
         task = self._task(prompt, options)
         steps = self.steps if options.steps is None else options.steps
-        scheduler = self.scheduler
-        if options.scheduler is not None:
-            scheduler = schedulers.named(options.scheduler, self._scheduler_fields)
-        tokens = self._tokens(task.shape)
-        run = scheduler.run(steps, tokens=tokens)
+        scheduler = self._scheduler(options.scheduler)
+        run = self._run(scheduler, steps, 0, task.shape)
         if options.image is not None:
             calls = len(run.timesteps)
-            kept = calls - min(int(calls * options.strength), calls)
+            strength = self.strength if options.strength is None else options.strength
+            kept = calls - min(int(calls * strength), calls)
             if kept == calls:
-                refuse("strength", options.strength, f"enough for one of {calls} steps")
-            run = scheduler.run(steps, first=kept, tokens=tokens)
+                refuse("strength", strength, f"enough for one of {calls} steps")
+            run = self._run(scheduler, steps, kept, task.shape)
         return self._pixels(self._walk(task, run, options, seed, watch))
 
     def _walk(
         self, task: Task, run: schedulers.Run, options: Options, seed: int, watch: Watch
     ) -> np.ndarray:
         start = self._start(task.shape, options, seed)
-        known = None
-        if options.image is not None:
+        known = mask = None
+        if options.image is not None and (self.blends or run.first):
             known = self._known(task.shape, options, seed)
             x = run.noised(run.first, known, start)
         else:
             x = run.initial(start)
-        mask = self._mask(task.shape, options)
+        if self.blends:
+            mask = self._mask(task.shape, options)
         watch.begin(len(run.timesteps) - run.first)
         for i in range(run.first, len(run.timesteps)):
             output = task.predict(run.model_input(i, x), run.timesteps[i])
@@ -84,9 +86,17 @@ class Diffusion(ImagePipeline):
             watch.step(x)
         return x
 
-    def _tokens(self, shape: tuple[int, ...]) -> int:
-        """How many tokens the model sees in a sample, for schedulers that ask."""
-        return 0
+    def _scheduler(self, name: str | None) -> schedulers.Scheduler:
+        """The directory's, or another by name."""
+        if name is None:
+            return self.scheduler
+        return schedulers.named(name, self._scheduler_fields)
+
+    def _run(
+        self, scheduler: schedulers.Scheduler, steps: int, first: int, shape: tuple[int, ...]
+    ) -> schedulers.Run:
+        """The walk of samples of `shape` from call `first` on."""
+        return scheduler.run(steps, first=first)
 
     def _start(self, shape: tuple[int, ...], options: Options, seed: int) -> np.ndarray:
         """Noise of the seed, or the latents that were given."""
@@ -98,31 +108,45 @@ class Diffusion(ImagePipeline):
         return np.ascontiguousarray(latents)
 
     def _known(self, shape: tuple[int, ...], options: Options, seed: int) -> np.ndarray:
+        """The picture that is to change, as samples."""
+        known = self._encode(self._picture(shape, options), seed)
+        return np.ascontiguousarray(np.broadcast_to(known, (shape[0], *known.shape[1:])))
+
+    def _picture(self, shape: tuple[int, ...], options: Options) -> np.ndarray:
+        """Its pixels, [N or 1, C, H, W]."""
         height, width = shape[2] * self.downscale, shape[3] * self.downscale
         pixels = from_input(options.image, "image", self.pixel_channels, height, width)
         if len(pixels) not in (1, shape[0]):
             raise ValueError(f"image holds {len(pixels)} images; allowed: 1 or {shape[0]}")
-        known = self._encode(pixels, seed)
-        return np.ascontiguousarray(np.broadcast_to(known, (shape[0], *known.shape[1:])))
+        return pixels
+
+    def _white(self, shape: tuple[int, ...], options: Options) -> np.ndarray:
+        """The pixels that are made anew, [N or 1, 1, H, W]."""
+        height, width = shape[2] * self.downscale, shape[3] * self.downscale
+        white = from_input(options.mask, "mask", 1, height, width) >= 0
+        if len(white) not in (1, shape[0]):
+            raise ValueError(f"mask holds {len(white)} images; allowed: 1 or {shape[0]}")
+        return white
 
     def _mask(self, shape: tuple[int, ...], options: Options) -> np.ndarray | None:
         """1 where a sample is made anew, [N or 1, 1, H, W]."""
         if options.mask is None:
             return None
-        height, width = shape[2] * self.downscale, shape[3] * self.downscale
-        white = from_input(options.mask, "mask", 1, height, width) > 0
-        rows, cols = np.arange(shape[2]) * self.downscale, np.arange(shape[3]) * self.downscale
-        return white[:, :, rows][:, :, :, cols].astype(np.float32)
+        step = self.downscale
+        return self._white(shape, options)[:, :, ::step, ::step].astype(np.float32)
 
 
-def sides(options: Options, height: int, width: int, multiple: int) -> tuple[int, int]:
-    """Height and width in pixels: as asked for, else those given here; of a multiple."""
+def sides(
+    options: Options, height: int, width: int, multiple: int, most: int = MAX_SIDE
+) -> tuple[int, int]:
+    """Height and width in pixels: as asked for, else those given here; a multiple, up to `most`."""
     found = []
     for name, usual in (("height", height), ("width", width)):
         value = getattr(options, name)
         value = usual if value is None else value
-        if value % multiple:
-            refuse(name, value, f"a multiple of {multiple}")
+        if value % multiple or value > most:
+            up_to = f", up to {most}" if most < MAX_SIDE else ""
+            refuse(name, value, f"a multiple of {multiple}{up_to}")
         found.append(value)
     return found[0], found[1]
 

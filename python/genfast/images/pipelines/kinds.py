@@ -12,9 +12,18 @@ from genfast.images.models.dcgan import DCGAN
 from genfast.images.models.label_dit import LabelDiT
 from genfast.images.models.unet2d import UNet2DModel
 from genfast.images.pipelines.classes import ClassDiffusion
+from genfast.images.pipelines.flux import Flux
 from genfast.images.pipelines.gan import GAN
 from genfast.images.pipelines.labelled import PixelDiffusion
-from genfast.images.pipelines.latent import LatentDiffusion, open_consistency, open_xl
+from genfast.images.pipelines.latent import (
+    LatentDiffusion,
+    open_consistency,
+    open_inpainting,
+    open_xl,
+    open_xl_inpainting,
+)
+from genfast.images.pipelines.pixart import PixArt, PixArtSigma
+from genfast.images.pipelines.sd3 import StableDiffusion3
 from genfast.images.pipelines.tokens import open_tokens
 
 
@@ -68,9 +77,19 @@ INDEXED: dict[str, Any] = {
     "PNDMPipeline": open_pixels,
     "StableDiffusionPipeline": LatentDiffusion,
     "StableDiffusionImg2ImgPipeline": LatentDiffusion,
+    "StableDiffusionInpaintPipeline": open_inpainting,
     "StableDiffusionXLPipeline": open_xl,
     "StableDiffusionXLImg2ImgPipeline": open_xl,
+    "StableDiffusionXLInpaintPipeline": open_xl_inpainting,
     "LatentConsistencyModelPipeline": open_consistency,
+    "StableDiffusion3Pipeline": StableDiffusion3,
+    "StableDiffusion3Img2ImgPipeline": StableDiffusion3,
+    "StableDiffusion3InpaintPipeline": StableDiffusion3,
+    "FluxPipeline": Flux,
+    "FluxImg2ImgPipeline": Flux,
+    "FluxInpaintPipeline": Flux,
+    "PixArtAlphaPipeline": PixArt,
+    "PixArtSigmaPipeline": PixArtSigma,
     "DiTPipeline": ClassDiffusion,
     "ImageTokensPipeline": open_tokens,
 }

@@ -21,9 +21,9 @@ __all__ = ["CLASSES", "NAMES", "Draw", "Run", "Scheduler", "from_fields", "named
 
 
 class Scheduler(Protocol):
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
-        """A walk of `steps` steps; first: the call to begin at; tokens: of the image, where the
-        model sees it as so many. ValueError for a number of steps the scheduler cannot do."""
+    def run(self, steps: int, *, first: int = 0) -> Run:
+        """A walk of `steps` steps; first: the call to begin at. ValueError for a number of steps
+        the scheduler cannot do."""
 
 
 CLASSES: dict[str, Any] = {

@@ -11,14 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from genfast.config import Fields
+from genfast.images.schedulers.bounds import Bounds
 from genfast.images.schedulers.levels import Levels
 from genfast.images.schedulers.run import Draw, Run, combine, image_of, noise_of
+
+_NONE = Bounds()
 
 
 class AlphaRun(Run):
     """A run whose samples are √ᾱ · image + √(1 - ᾱ) · noise.
 
-    last_alpha: ᾱ before the first timestep. clip: images are kept within ±clip (0: are not).
+    last_alpha: ᾱ before the first timestep. bounds: of images.
     """
 
     def __init__(
@@ -28,10 +31,10 @@ class AlphaRun(Run):
         first: int,
         *,
         last_alpha: float = 1.0,
-        clip: float = 0.0,
+        bounds: Bounds = _NONE,
     ) -> None:
         super().__init__(timesteps, first)
-        self.levels, self.last_alpha, self.clip = levels, last_alpha, clip
+        self.levels, self.last_alpha, self.bounds = levels, last_alpha, bounds
 
     def alpha(self, timestep: float) -> float:
         """ᾱ at a whole timestep; below 0: the image is reached."""
@@ -46,35 +49,32 @@ class AlphaRun(Run):
         return alpha**0.5, (1 - alpha) ** 0.5
 
     def clean(self, i: int, x: np.ndarray, output: np.ndarray) -> np.ndarray:
-        """The image that the model's answer implies, clipped."""
+        """The image that the model's answer implies, within its bounds."""
         image = image_of(self.levels.prediction, x, output, *self.parts(self.timesteps[i]))
-        return np.clip(image, -self.clip, self.clip) if self.clip else image
-
-
-def clip_of(cfg: Fields, default: bool) -> float:
-    limit = cfg.number("clip_sample_range", 1e-6, 1e6, default=1.0)
-    return limit if cfg.bool("clip_sample", default=default) else 0.0
+        return self.bounds(image)
 
 
 @dataclass(frozen=True)
 class DDPM:
     levels: Levels
-    clip: float
+    bounds: Bounds
     large: bool  # the variance added is β, not what is left of it given the image
 
     @classmethod
     def from_json(cls, cfg: Fields) -> DDPM:
         kinds = ("fixed_small", "fixed_small_log", "fixed_large")
         variance = cfg.str_choice("variance_type", kinds, default="fixed_small")
-        return cls(Levels.from_json(cfg), clip_of(cfg, True), variance == "fixed_large")
+        return cls(
+            Levels.from_json(cfg), Bounds.from_json(cfg, clip=True), variance == "fixed_large"
+        )
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         return _DDPMRun(self, self.levels.timesteps(steps), first)
 
 
 class _DDPMRun(AlphaRun):
     def __init__(self, scheduler: DDPM, timesteps: np.ndarray, first: int) -> None:
-        super().__init__(scheduler.levels, timesteps, first, clip=scheduler.clip)
+        super().__init__(scheduler.levels, timesteps, first, bounds=scheduler.bounds)
         self.large = scheduler.large
 
     def step(self, i: int, x: np.ndarray, output: np.ndarray, draw: Draw) -> np.ndarray:
@@ -102,15 +102,15 @@ class _DDPMRun(AlphaRun):
 @dataclass(frozen=True)
 class DDIM:
     levels: Levels
-    clip: float
+    bounds: Bounds
     last_alpha: float
 
     @classmethod
     def from_json(cls, cfg: Fields) -> DDIM:
         levels = Levels.from_json(cfg)
-        return cls(levels, clip_of(cfg, True), last_alpha_of(cfg, levels, True))
+        return cls(levels, Bounds.from_json(cfg, clip=True), last_alpha_of(cfg, levels, True))
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         return _DDIMRun(self, steps, first)
 
 
@@ -122,7 +122,9 @@ class _DDIMRun(AlphaRun):
     def __init__(self, scheduler: DDIM, steps: int, first: int) -> None:
         levels = scheduler.levels
         times = levels.timesteps(steps)
-        super().__init__(levels, times, first, last_alpha=scheduler.last_alpha, clip=scheduler.clip)
+        super().__init__(
+            levels, times, first, last_alpha=scheduler.last_alpha, bounds=scheduler.bounds
+        )
         self.stride = levels.count // steps
 
     def step(self, i: int, x: np.ndarray, output: np.ndarray, draw: Draw) -> np.ndarray:

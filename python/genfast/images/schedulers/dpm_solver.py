@@ -13,6 +13,7 @@ import numpy as np
 
 from genfast.config import Fields
 from genfast.images.schedulers import sigmas as levels_of_sigma
+from genfast.images.schedulers.bounds import Bounds
 from genfast.images.schedulers.levels import Levels, check_steps, refuse
 from genfast.images.schedulers.run import Draw, Run, combine, image_of
 
@@ -31,6 +32,7 @@ class DPMSolver:
     euler_at_final: bool
     ends_at_least: bool
     least_lambda: float
+    bounds: Bounds
 
     @classmethod
     def from_json(cls, cfg: Fields) -> DPMSolver:
@@ -60,9 +62,10 @@ class DPMSolver:
             cfg.bool("euler_at_final", default=False),
             ends == "sigma_min",
             least,
+            Bounds.from_json(cfg, clip=None),
         )
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         check_steps(steps, self.levels.count)
         table = self.levels.sigmas()
         times = self._timesteps(table, steps)
@@ -104,7 +107,7 @@ class _DPMRun(Run):
 
     def step(self, i: int, x: np.ndarray, output: np.ndarray, draw: Draw) -> np.ndarray:
         how = self.scheduler
-        image = image_of(self.prediction, x, output, *self.mixtures[i])
+        image = how.bounds(image_of(self.prediction, x, output, *self.mixtures[i]))
         previous, self.previous = self.previous, image
         sigma = self.mixtures[i][1]
         alpha_next, sigma_next = self.mixtures[i + 1]

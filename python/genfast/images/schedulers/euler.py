@@ -71,7 +71,7 @@ class Euler:
             kind == "continuous" and levels.prediction == "v_prediction",
         )
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         table = self.levels.sigmas()
         times = self.levels.timesteps(steps, whole=False)
         sigmas = levels_of_sigma.at(table, times)
@@ -102,7 +102,7 @@ class EulerAncestral:
             Levels.from_json(cfg, spacing="linspace", predictions=("epsilon", "v_prediction"))
         )
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         times = self.levels.timesteps(steps, whole=False)
         sigmas = levels_of_sigma.at(self.levels.sigmas(), times)
         return _AncestralRun(self.levels, times, np.append(sigmas, 0.0), first)

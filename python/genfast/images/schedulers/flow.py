@@ -52,14 +52,15 @@ class FlowEuler:
             most_shift=cfg.number("max_shift", -20, 20, default=1.15),
         )
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
-        """tokens: of the image, for a dynamic shift."""
+    def run(self, steps: int, *, first: int = 0, tokens: int = 0, last: float | None = None) -> Run:
+        """tokens: that the model sees an image as, for a dynamic shift. last: the σ of the last
+        call before any shift; None: the least of training."""
         check_steps(steps, self.count)
-        if self.dynamic:
-            sigmas = self._shifted_by_tokens(np.linspace(1, 1 / steps, steps), tokens)
-        else:  # upstream shifts the ends once, and all again
-            ends = self._shifted(np.array([1.0, 1 / self.count]))
-            sigmas = self._shifted(np.linspace(ends[0], ends[1], steps))
+        ends = np.array([1.0, 1 / self.count if last is None else last])
+        if last is None and not self.dynamic:  # upstream shifts the ends once, and all again
+            ends = self._shifted(ends)
+        sigmas = np.linspace(ends[0], ends[1], steps)
+        sigmas = self._shifted_by_tokens(sigmas, tokens) if self.dynamic else self._shifted(sigmas)
         if self.terminal is not None:
             sigmas = 1 - (1 - sigmas) * ((1 - self.terminal) / (1 - sigmas[-1]))
         if self.spread != "timesteps":

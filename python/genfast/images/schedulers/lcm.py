@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from genfast.config import Fields
-from genfast.images.schedulers.ancestral import AlphaRun, clip_of
+from genfast.images.schedulers.ancestral import AlphaRun
+from genfast.images.schedulers.bounds import Bounds
 from genfast.images.schedulers.levels import Levels, check_steps
 from genfast.images.schedulers.run import Draw, Run, combine
 
@@ -20,7 +21,7 @@ _SIGMA_DATA = 0.5
 @dataclass(frozen=True)
 class LCM:
     levels: Levels
-    clip: float
+    bounds: Bounds
     original_steps: int
     scaling: float
 
@@ -30,12 +31,12 @@ class LCM:
         most = levels.count
         return cls(
             levels,
-            clip_of(cfg, False),
+            Bounds.from_json(cfg, clip=False),
             cfg.int("original_inference_steps", 1, most, default=min(50, most)),
             cfg.number("timestep_scaling", 0, 1e6, default=10.0),
         )
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         return _LCMRun(self, steps, first)
 
 
@@ -45,7 +46,7 @@ class _LCMRun(AlphaRun):
         check_steps(steps, known)
         trained = (np.arange(known, 0, -1) * (levels.count // known)) - 1
         chosen = np.floor(np.linspace(0, known, steps, endpoint=False)).astype(np.int64)
-        super().__init__(levels, trained[chosen], first, clip=scheduler.clip)
+        super().__init__(levels, trained[chosen], first, bounds=scheduler.bounds)
         self.scaling = scheduler.scaling
 
     def step(self, i: int, x: np.ndarray, output: np.ndarray, draw: Draw) -> np.ndarray:

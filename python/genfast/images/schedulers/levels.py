@@ -39,7 +39,6 @@ class Levels:
     ) -> Levels:
         """spacing, betas (schedule, start, end): what the scheduler assumes where the file is
         silent. LoadError for fields out of range, and for options that are not implemented."""
-        refuse(cfg, "thresholding", "false: dynamic thresholding is not implemented")
         zero_snr = cfg.bool("rescale_betas_zero_snr", default=False)
         steps = cfg.int("num_train_timesteps", 1, 1 << 20, default=1000)
         values = _betas(cfg, steps, betas)

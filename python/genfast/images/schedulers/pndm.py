@@ -38,7 +38,7 @@ class PNDM:
         skips = cfg.bool("skip_prk_steps", default=False)
         return cls(levels, last_alpha_of(cfg, levels, False), not skips)
 
-    def run(self, steps: int, *, first: int = 0, tokens: int = 0) -> Run:
+    def run(self, steps: int, *, first: int = 0) -> Run:
         return _PNDMRun(self, steps, first)
 
 
