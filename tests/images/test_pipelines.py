@@ -143,6 +143,7 @@ def test_pil_images_and_a_seed_that_makes_them_again(sd):
         ({"latents": np.zeros((1, 4, 2, 2))}, r"latents has shape \[1, 4, 2, 2\]; allowed"),
         ({"image": np.zeros((3, 3, 3))}, r"image has shape \[3, 3, 3\]; allowed"),
         ({"mask": np.zeros((16, 16))}, "mask needs image"),
+        ({"strength": 0.5}, "strength needs image"),
         ({"truncation": 1.0}, "truncation is not allowed: this is a diffusion model"),
         ({"temperature": 1.0}, "unknown keyword 'temperature'"),
         ({"negative_prompt": ["a", "b"]}, "negative_prompt holds 2 texts; allowed: 1 or 1"),
