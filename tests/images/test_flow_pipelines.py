@@ -78,6 +78,20 @@ def test_flux_schnell_is_that_of_diffusers(tmp_path):
             pipe.generate("a", **GUIDED)
 
 
+def test_flux_fill_is_that_of_diffusers(tmp_path):
+    path, golden = tiny.with_golden("flux-fill", tmp_path)
+    options = {**GUIDED, "image": tiny.picture(1)}
+    with genfast.load(path) as pipe:
+        same(pipe.generate(tiny.PROMPTS, mask=tiny.half(), **options).images, golden["filled"])
+        made = pipe.generate(tiny.PROMPTS, mask=tiny.half(), strength=0.5, **options)
+        same(made.images, golden["changed"])
+        with pytest.raises(ValueError, match="this model needs image and mask"):
+            pipe.generate("a", **options)
+    tiny.edit(path / "model_index.json", _class_name="FluxPipeline")
+    with pytest.raises(LoadError, match="in_channels: found 144, expected 64, four latents"):
+        genfast.load(path)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -161,9 +161,9 @@ class Pipeline:
     fields: dict = field(default_factory=dict)
 
 
-def flux(config: dict, scheduler: dict) -> Pipeline:
+def flux(config: dict, scheduler: dict, class_name: str = "FluxPipeline") -> Pipeline:
     return Pipeline(
-        "FluxPipeline",
+        class_name,
         {
             "text_encoder": ("transformers", "CLIPTextModel", CLIP),
             "text_encoder_2": T5_ENCODER,
@@ -235,6 +235,11 @@ PIPELINES = {
     ),
     "flux-dev": flux({"guidance_embeds": True}, {"use_dynamic_shifting": True, "shift": 3.0}),
     "flux-schnell": flux({}, {"shift": 1.0}),
+    "flux-fill": flux(
+        {"in_channels": 4 * (16 + 16 + 4), "out_channels": 64, "guidance_embeds": True},
+        {"use_dynamic_shifting": True},
+        "FluxFillPipeline",
+    ),
     "pixart-alpha": pixart("PixArtAlphaPipeline", {"use_additional_conditions": True}),
     "pixart-sigma": pixart("PixArtSigmaPipeline", {"interpolation_scale": 2}),
 }
