@@ -157,7 +157,10 @@ def sd3_images(pipe) -> dict[str, np.ndarray]:
         "no_negative": images(pipe, **common),
         "unguided": images(pipe, **{**common, "guidance_scale": 1.0}),
     }
-    pipe.text_encoder_3 = None
+    plain, kind = pipe.scheduler, type(pipe.scheduler)
+    pipe.scheduler = kind.from_config({**tiny.FLOW, "shift": 3.0, "use_dynamic_shifting": True})
+    found["dynamic"] = images(pipe, **common)
+    pipe.scheduler, pipe.text_encoder_3 = plain, None
     return {**found, "no_t5": images(pipe, **common)}
 
 
@@ -181,7 +184,7 @@ def pixart_images(pipe) -> dict[str, np.ndarray]:
 
 KINDS = {"sd": unet_images, "xl": unet_images, "dit": dit_images, "sd3": sd3_images}
 KINDS |= {"flux-dev": flux_images, "flux-schnell": flux_images, "inpaint": filled}
-KINDS |= {"flux-fill": filled}
+KINDS |= {"flux-fill": filled, "xl-inpaint": filled}
 KINDS |= {"pixart-alpha": pixart_images, "pixart-sigma": pixart_images}
 
 

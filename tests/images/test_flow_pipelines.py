@@ -37,6 +37,13 @@ def test_sd3_is_that_of_diffusers(sd3):
         same(pipe.generate(tiny.PROMPTS, **options).images, golden["unguided"])
 
 
+def test_sd3_with_a_shift_by_the_size(sd3):
+    path, golden = sd3
+    tiny.edit(path / "scheduler/scheduler_config.json", use_dynamic_shifting=True)
+    with genfast.load(path) as pipe:
+        same(pipe.generate(tiny.PROMPTS, **GUIDED).images, golden["dynamic"])
+
+
 def test_sd3_without_t5(sd3):
     path, golden = sd3
     for part in ("text_encoder_3", "tokenizer_3"):

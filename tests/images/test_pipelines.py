@@ -90,8 +90,9 @@ def test_an_image_is_changed_where_the_mask_is_white(sd):
     assert np.abs(vae_only - steps.images).mean() < np.abs(vae_only - far).mean()
 
 
-def test_a_model_that_fills_in(tmp_path):
-    path, golden = tiny.with_golden("inpaint", tmp_path)
+@pytest.mark.parametrize("kind", ["inpaint", "xl-inpaint"])
+def test_a_model_that_fills_in(tmp_path, kind):
+    path, golden = tiny.with_golden(kind, tmp_path)
     options = {**COMMON, "image": tiny.picture(1), "guidance_scale": tiny.GUIDANCE}
     with genfast.load(path) as pipe:
         made = pipe.generate(tiny.PROMPTS, mask=tiny.half(), **options)

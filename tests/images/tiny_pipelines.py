@@ -161,6 +161,19 @@ class Pipeline:
     fields: dict = field(default_factory=dict)
 
 
+def xl(class_name: str, config: dict) -> Pipeline:
+    return Pipeline(
+        class_name,
+        {
+            "text_encoder": ("transformers", "CLIPTextModel", CLIP),
+            "text_encoder_2": GELU_CLIP,
+            "unet": ("diffusers", "UNet2DConditionModel", {**XL_UNET, **config}),
+            "vae": ("diffusers", "AutoencoderKL", {**VAE, "scaling_factor": 0.13025}),
+        },
+        fields={"force_zeros_for_empty_prompt": True},
+    )
+
+
 def flux(config: dict, scheduler: dict, class_name: str = "FluxPipeline") -> Pipeline:
     return Pipeline(
         class_name,
@@ -204,16 +217,8 @@ PIPELINES = {
         },
         fields={"_diffusers_version": "0.42.1"},
     ),
-    "xl": Pipeline(
-        "StableDiffusionXLPipeline",
-        {
-            "text_encoder": ("transformers", "CLIPTextModel", CLIP),
-            "text_encoder_2": GELU_CLIP,
-            "unet": ("diffusers", "UNet2DConditionModel", XL_UNET),
-            "vae": ("diffusers", "AutoencoderKL", {**VAE, "scaling_factor": 0.13025}),
-        },
-        fields={"force_zeros_for_empty_prompt": True},
-    ),
+    "xl": xl("StableDiffusionXLPipeline", {}),
+    "xl-inpaint": xl("StableDiffusionXLInpaintPipeline", {"in_channels": 9}),
     "dit": Pipeline(
         "DiTPipeline",
         {
