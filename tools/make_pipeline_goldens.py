@@ -127,16 +127,19 @@ def unet_images(pipe) -> dict[str, np.ndarray]:
     return found
 
 
-def inpainted(pipe) -> dict[str, np.ndarray]:
+def filled(pipe) -> dict[str, np.ndarray]:
     """With the likeliest latents of what is kept, as genfast takes them; from noise alone, and
     from a picture that is half noise."""
     module = importlib.import_module(type(pipe).__module__)
     module.retrieve_latents = lambda encoded, **_: encoded.latent_dist.mode()
-    common = {**told(pipe, 4), "image": tiny.picture(1)[None], "mask_image": tiny.half()}
-    found = {"filled": images(pipe, **common, strength=1.0)}
+    common = told(pipe, pipe.vae.config.latent_channels)
     latents = common.pop("latents")
     module.randn_tensor = lambda *_, **__: latents
-    return {**found, "changed": images(pipe, **common, strength=0.5)}
+    common |= {"image": tiny.picture(1)[None], "mask_image": tiny.half()}
+    return {
+        "filled": images(pipe, **common, strength=1.0),
+        "changed": images(pipe, **common, strength=0.5),
+    }
 
 
 def dit_images(pipe) -> dict[str, np.ndarray]:
@@ -154,7 +157,10 @@ def sd3_images(pipe) -> dict[str, np.ndarray]:
         "no_negative": images(pipe, **common),
         "unguided": images(pipe, **{**common, "guidance_scale": 1.0}),
     }
-    pipe.text_encoder_3 = None
+    plain, kind = pipe.scheduler, type(pipe.scheduler)
+    pipe.scheduler = kind.from_config({**tiny.FLOW, "shift": 3.0, "use_dynamic_shifting": True})
+    found["dynamic"] = images(pipe, **common)
+    pipe.scheduler, pipe.text_encoder_3 = plain, None
     return {**found, "no_t5": images(pipe, **common)}
 
 
@@ -177,7 +183,8 @@ def pixart_images(pipe) -> dict[str, np.ndarray]:
 
 
 KINDS = {"sd": unet_images, "xl": unet_images, "dit": dit_images, "sd3": sd3_images}
-KINDS |= {"flux-dev": flux_images, "flux-schnell": flux_images, "inpaint": inpainted}
+KINDS |= {"flux-dev": flux_images, "flux-schnell": flux_images, "inpaint": filled}
+KINDS |= {"flux-fill": filled, "xl-inpaint": filled}
 KINDS |= {"pixart-alpha": pixart_images, "pixart-sigma": pixart_images}
 
 

@@ -37,6 +37,13 @@ def test_sd3_is_that_of_diffusers(sd3):
         same(pipe.generate(tiny.PROMPTS, **options).images, golden["unguided"])
 
 
+def test_sd3_with_a_shift_by_the_size(sd3):
+    path, golden = sd3
+    tiny.edit(path / "scheduler/scheduler_config.json", use_dynamic_shifting=True)
+    with genfast.load(path) as pipe:
+        same(pipe.generate(tiny.PROMPTS, **GUIDED).images, golden["dynamic"])
+
+
 def test_sd3_without_t5(sd3):
     path, golden = sd3
     for part in ("text_encoder_3", "tokenizer_3"):
@@ -76,6 +83,20 @@ def test_flux_schnell_is_that_of_diffusers(tmp_path):
         assert alone[1].tobytes() == both[1].tobytes()
         with pytest.raises(ValueError, match="guidance_scale is not allowed: this model is told"):
             pipe.generate("a", **GUIDED)
+
+
+def test_flux_fill_is_that_of_diffusers(tmp_path):
+    path, golden = tiny.with_golden("flux-fill", tmp_path)
+    options = {**GUIDED, "image": tiny.picture(1)}
+    with genfast.load(path) as pipe:
+        same(pipe.generate(tiny.PROMPTS, mask=tiny.half(), **options).images, golden["filled"])
+        made = pipe.generate(tiny.PROMPTS, mask=tiny.half(), strength=0.5, **options)
+        same(made.images, golden["changed"])
+        with pytest.raises(ValueError, match="this model needs image and mask"):
+            pipe.generate("a", **options)
+    tiny.edit(path / "model_index.json", _class_name="FluxPipeline")
+    with pytest.raises(LoadError, match="in_channels: found 144, expected 64, four latents"):
+        genfast.load(path)
 
 
 @pytest.mark.parametrize(

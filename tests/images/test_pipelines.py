@@ -90,8 +90,9 @@ def test_an_image_is_changed_where_the_mask_is_white(sd):
     assert np.abs(vae_only - steps.images).mean() < np.abs(vae_only - far).mean()
 
 
-def test_a_model_that_fills_in(tmp_path):
-    path, golden = tiny.with_golden("inpaint", tmp_path)
+@pytest.mark.parametrize("kind", ["inpaint", "xl-inpaint"])
+def test_a_model_that_fills_in(tmp_path, kind):
+    path, golden = tiny.with_golden(kind, tmp_path)
     options = {**COMMON, "image": tiny.picture(1), "guidance_scale": tiny.GUIDANCE}
     with genfast.load(path) as pipe:
         made = pipe.generate(tiny.PROMPTS, mask=tiny.half(), **options)
@@ -143,6 +144,7 @@ def test_pil_images_and_a_seed_that_makes_them_again(sd):
         ({"latents": np.zeros((1, 4, 2, 2))}, r"latents has shape \[1, 4, 2, 2\]; allowed"),
         ({"image": np.zeros((3, 3, 3))}, r"image has shape \[3, 3, 3\]; allowed"),
         ({"mask": np.zeros((16, 16))}, "mask needs image"),
+        ({"strength": 0.5}, "strength needs image"),
         ({"truncation": 1.0}, "truncation is not allowed: this is a diffusion model"),
         ({"temperature": 1.0}, "unknown keyword 'temperature'"),
         ({"negative_prompt": ["a", "b"]}, "negative_prompt holds 2 texts; allowed: 1 or 1"),

@@ -57,6 +57,26 @@ def test_the_same_bits_alone_and_on_other_threads(case, tmp_path):
     assert answer(case, two, slice(1, 2)).tobytes() == together[1:2].tobytes()
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    ("options", "bound"),
+    [({"dtype": "bfloat16"}, 0.02), ({"quantize": "int8"}, 0.06)],
+    ids=["bfloat16", "int8"],
+)
+def test_other_formats(case, tmp_path, options, bound):
+    model, golden = open_case(case, tmp_path, **options)
+    off = np.linalg.norm(answer(case, model) - golden["answer"])
+    assert 0 < off <= bound * np.linalg.norm(golden["answer"])
+
+
+@pytest.mark.parametrize("class_name", KINDS)
+def test_checks_every_op_against_the_reference(monkeypatch, tmp_path, class_name):
+    monkeypatch.setenv("GENFAST_CHECK", "1")
+    case = case_of(class_name)
+    model, golden = open_case(case, tmp_path)
+    assert answer(case, model).shape == golden["answer"].shape
+
+
 def case_of(class_name):
     return next(case for case in CASES if case.class_name == class_name)
 

@@ -161,9 +161,22 @@ class Pipeline:
     fields: dict = field(default_factory=dict)
 
 
-def flux(config: dict, scheduler: dict) -> Pipeline:
+def xl(class_name: str, config: dict) -> Pipeline:
     return Pipeline(
-        "FluxPipeline",
+        class_name,
+        {
+            "text_encoder": ("transformers", "CLIPTextModel", CLIP),
+            "text_encoder_2": GELU_CLIP,
+            "unet": ("diffusers", "UNet2DConditionModel", {**XL_UNET, **config}),
+            "vae": ("diffusers", "AutoencoderKL", {**VAE, "scaling_factor": 0.13025}),
+        },
+        fields={"force_zeros_for_empty_prompt": True},
+    )
+
+
+def flux(config: dict, scheduler: dict, class_name: str = "FluxPipeline") -> Pipeline:
+    return Pipeline(
+        class_name,
         {
             "text_encoder": ("transformers", "CLIPTextModel", CLIP),
             "text_encoder_2": T5_ENCODER,
@@ -204,16 +217,8 @@ PIPELINES = {
         },
         fields={"_diffusers_version": "0.42.1"},
     ),
-    "xl": Pipeline(
-        "StableDiffusionXLPipeline",
-        {
-            "text_encoder": ("transformers", "CLIPTextModel", CLIP),
-            "text_encoder_2": GELU_CLIP,
-            "unet": ("diffusers", "UNet2DConditionModel", XL_UNET),
-            "vae": ("diffusers", "AutoencoderKL", {**VAE, "scaling_factor": 0.13025}),
-        },
-        fields={"force_zeros_for_empty_prompt": True},
-    ),
+    "xl": xl("StableDiffusionXLPipeline", {}),
+    "xl-inpaint": xl("StableDiffusionXLInpaintPipeline", {"in_channels": 9}),
     "dit": Pipeline(
         "DiTPipeline",
         {
@@ -235,6 +240,11 @@ PIPELINES = {
     ),
     "flux-dev": flux({"guidance_embeds": True}, {"use_dynamic_shifting": True, "shift": 3.0}),
     "flux-schnell": flux({}, {"shift": 1.0}),
+    "flux-fill": flux(
+        {"in_channels": 4 * (16 + 16 + 4), "out_channels": 64, "guidance_embeds": True},
+        {"use_dynamic_shifting": True},
+        "FluxFillPipeline",
+    ),
     "pixart-alpha": pixart("PixArtAlphaPipeline", {"use_additional_conditions": True}),
     "pixart-sigma": pixart("PixArtSigmaPipeline", {"interpolation_scale": 2}),
 }

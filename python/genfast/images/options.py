@@ -69,6 +69,8 @@ class Options:
             refuse("callback", self.callback, "None or a function of a Step")
         if self.mask is not None and self.image is None:
             raise ValueError("mask needs image: it says which part of it is made anew")
+        if self.strength is not None and self.image is None:
+            raise ValueError("strength needs image: it says how much of it is made anew")
         if self.latents is not None and self.image is not None:
             raise ValueError("latents and image exclude each other")
 

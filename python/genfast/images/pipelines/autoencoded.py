@@ -7,6 +7,7 @@ import numpy as np
 from genfast.images.directory import Index
 from genfast.images.models._network import Network
 from genfast.images.models.autoencoder_kl import AutoencoderKL
+from genfast.images.options import Options
 from genfast.images.pipelines.diffusion import Diffusion
 
 _TILE = 64  # latents a side that are decoded at once, beyond which memory would grow
@@ -51,3 +52,13 @@ class Autoencoded(Diffusion):
         vae = self.vae.config
         mean, _ = self.vae.encode(pixels)
         return (mean - np.float32(vae.shift_factor)) * np.float32(vae.scaling_factor)
+
+    def _kept(self, shape: tuple[int, ...], options: Options) -> tuple[np.ndarray, np.ndarray]:
+        """For models that fill in: latents of what the mask keeps of the picture, and the pixels
+        that it does not [N, 1, H, W]. ValueError where there is no mask."""
+        if options.mask is None:
+            raise ValueError("this model needs image and mask: it fills in what is white")
+        white = self._white(shape, options)
+        kept = self._encode(self._picture(shape, options) * ~white, 0)
+        whole = (np.broadcast_to(part, (shape[0], *part.shape[1:])) for part in (kept, white))
+        return tuple(whole)

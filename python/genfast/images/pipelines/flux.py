@@ -25,6 +25,8 @@ _PATCH = 2
 class Flux(FlowDiffusion):
     """Of -dev, which is told how strongly to follow the text, and of -schnell, which is not."""
 
+    beside = 0  # channels that the transformer is given beside each latent
+
     def __init__(self, index: Index) -> None:
         super().__init__(index)
         kinds = {"FluxTransformer2DModel": FluxTransformer2DModel}
@@ -41,9 +43,9 @@ class Flux(FlowDiffusion):
     def _check(self) -> None:
         network, config = self.transformer, self.transformer.config
         clip, t5 = (encoder.config.hidden_size for encoder in self.encoders)
-        patch = _PATCH**2 * self.channels
+        patch, inputs = _PATCH**2 * self.channels, _PATCH**2 * (self.channels + self.beside)
         for field, found, expected, why in (
-            ("in_channels", config.in_channels, patch, "four latents of the vae"),
+            ("in_channels", config.in_channels, inputs, "four latents of the vae"),
             ("out_channels", config.out_channels, patch, "four latents of the vae"),
             ("pooled_projection_dim", config.pooled_size, clip, "as text_encoder gives"),
             ("joint_attention_dim", config.text_size, t5, "as text_encoder_2 gives"),
@@ -79,6 +81,28 @@ class Flux(FlowDiffusion):
             return unpacked(self.transformer(packed(x), t, told.states, told.pooled, guidance))
 
         return predict
+
+
+class FluxFill(Flux):
+    """Of -Fill, which is given what the mask keeps of the picture, and the mask's pixels."""
+
+    blends = False
+    strength = 1.0
+
+    def __init__(self, index: Index) -> None:
+        super().__init__(index)
+        self.steps, self.guidance = 50, 30.0
+
+    @property
+    def beside(self) -> int:
+        return self.channels + self.downscale**2
+
+    def _beside(self, shape: tuple[int, ...], options: Options) -> np.ndarray:
+        kept, white = self._kept(shape, options)
+        (count, _, height, width), side = shape, self.downscale
+        pixels = white.reshape(count, height, side, width, side).transpose(0, 2, 4, 1, 3)
+        mask = pixels.reshape(count, side**2, height, width).astype(np.float32)
+        return np.concatenate([kept, mask], axis=1)
 
 
 def packed(x: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from genfast.images.models.dcgan import DCGAN
 from genfast.images.models.label_dit import LabelDiT
 from genfast.images.models.unet2d import UNet2DModel
 from genfast.images.pipelines.classes import ClassDiffusion
-from genfast.images.pipelines.flux import Flux
+from genfast.images.pipelines.flux import Flux, FluxFill
 from genfast.images.pipelines.gan import GAN
 from genfast.images.pipelines.labelled import PixelDiffusion
 from genfast.images.pipelines.latent import (
@@ -88,6 +88,7 @@ INDEXED: dict[str, Any] = {
     "FluxPipeline": Flux,
     "FluxImg2ImgPipeline": Flux,
     "FluxInpaintPipeline": Flux,
+    "FluxFillPipeline": FluxFill,
     "PixArtAlphaPipeline": PixArt,
     "PixArtSigmaPipeline": PixArtSigma,
     "DiTPipeline": ClassDiffusion,

@@ -67,12 +67,10 @@ class LatentDiffusion(TextDiffusion):
     def _beside(self, shape: tuple[int, ...], options: Options) -> np.ndarray | None:
         if self.blends:
             return None
-        if options.mask is None:
-            raise ValueError("this model needs image and mask: it fills in what is white")
-        kept = self._picture(shape, options) * ~self._white(shape, options)
-        parts = (self._mask(shape, options), self._encode(kept, 0))
-        whole = [np.broadcast_to(part, (shape[0], *part.shape[1:])) for part in parts]
-        return np.concatenate(whole, axis=1)
+        kept, white = self._kept(shape, options)
+        step = self.downscale
+        mask = white[:, :, ::step, ::step].astype(np.float32)
+        return np.concatenate([mask, kept], axis=1)
 
     def _size(self) -> tuple[int, ...]:
         side = self.unet.fields.ints("sample_size", 1, 1 << 14, default=(64,), most=2)
