@@ -3,8 +3,8 @@
 
     python tools/make_family_goldens.py [MODEL_TYPE | CASE ...]     # none named: all
 
-Needs torch and transformers, and rwkv for RWKV 7, which transformers lacks; the tests need none. A
-golden is tests/goldens/families/CASE.npz:
+Needs torch and transformers, and rwkv for RWKV 5, 6 and 7, which transformers lacks; the tests need
+none. A golden is tests/goldens/families/CASE.npz:
 
     shapes        JSON, the names and shapes of the model's tensors, as transformers saves them
     checksum      of config and weights, so that a stale golden is seen
@@ -30,11 +30,14 @@ import transformers
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[:0] = [str(TESTS), str(TESTS / "models")]
 import rwkv7_peer  # noqa: E402
+import rwkv56_peer  # noqa: E402
+import rwkv_package  # noqa: E402
 import tiny_model  # noqa: E402
 from families import CASES  # noqa: E402
 from family import Family  # noqa: E402
 
-OTHERS = {"rwkv7": rwkv7_peer}  # which transformers has no code for
+# What transformers has no code for.
+OTHERS = {"rwkv5": rwkv56_peer, "rwkv6": rwkv56_peer, "rwkv7": rwkv7_peer}
 LENGTHS, CONTINUE, MIN_MARGIN = (5, 24), 64, 1e-2
 
 
@@ -138,7 +141,7 @@ def greedy(model, ids: np.ndarray, codes: bool = True) -> tuple[np.ndarray, floa
 
 def made_by(family: Family) -> str:
     if family.model_type in OTHERS:
-        return OTHERS[family.model_type].made_by()
+        return rwkv_package.made_by()
     return f"transformers {transformers.__version__} torch {torch.__version__}"
 
 

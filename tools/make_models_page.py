@@ -32,7 +32,7 @@ are packed (`genfast.load(…, adapters=[…])`; DoRA and gpt-oss's experts are 
 `genfast info --config config.json` tells whether a config is understood, and what it takes.
 
 "Configs" are tiny random models, whose logits (whole, and through the cache in pieces) and 64
-(Llama and GPT-2: 40) greedy tokens are transformers' (RWKV 7: those of the rwkv package): `pytest
+(Llama and GPT-2: 40) greedy tokens are transformers' (RWKV 5, 6 and 7: the rwkv package's): `pytest
 tests/models/test_families.py tests/models/test_llama.py tests/models/test_gpt2.py`. `python
 tools/make_models_page.py` makes this page.
 

@@ -7,22 +7,15 @@ have 1e-5.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import io
-import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
 
+import rwkv_package
+
 PROJECTIONS = {"r_proj": "receptance", "k_proj": "key", "v_proj": "value", "o_proj": "output"}
 LETTERS = {"w": "decay", "a": "a", "v": "v", "g": "gate"}
-
-
-def made_by() -> str:
-    return f"rwkv {importlib.metadata.version('rwkv')} torch {torch.__version__}"
 
 
 def shapes_of(config: dict) -> dict[str, list[int]]:
@@ -80,21 +73,9 @@ def spelt(name: str, tensor: torch.Tensor) -> tuple[str, torch.Tensor]:
 
 def load(config: dict, tensors: dict[str, np.ndarray], directory: Path):
     """What `make_family_goldens.logits_of` calls."""
-    os.environ |= {"RWKV_V7_ON": "1", "RWKV_JIT_ON": "0", "RWKV_CUDA_ON": "0"}
     spelling = dict(spelt(name, torch.tensor(tensor)) for name, tensor in tensors.items())
     spelling.setdefault("head.weight", spelling["emb.weight"].clone())
     for name in [n for n in spelling if n.endswith(".weight") and ".ln" in f".{n}"]:
         bias = name.removesuffix("weight") + "bias"
         spelling.setdefault(bias, torch.zeros_like(spelling[name]))
-    torch.save(spelling, directory / "peer.pth")
-    with contextlib.redirect_stdout(io.StringIO()):
-        from rwkv.model import RWKV
-
-        model = RWKV(model=str(directory / "peer"), strategy="cpu fp32")
-
-    def logits(ids: torch.Tensor) -> SimpleNamespace:
-        return SimpleNamespace(
-            logits=model.forward(ids[0].tolist(), None, full_output=True)[0][None]
-        )
-
-    return logits
+    return rwkv_package.load(spelling, directory, version=7)

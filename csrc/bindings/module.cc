@@ -27,6 +27,7 @@ void bind_static_program(py::module_&);
 void bind_swiglu(py::module_&);
 void bind_weight(py::module_&);
 void bind_wkv4(py::module_&);
+void bind_wkv6(py::module_&);
 void bind_wkv7(py::module_&);
 
 static py::dict cpu_info() {
@@ -75,6 +76,7 @@ PYBIND11_MODULE(_core, m) {
     bind_softmax(ops);
     bind_swiglu(ops);
     bind_wkv4(ops);
+    bind_wkv6(ops);
     bind_wkv7(ops);
 }
 

@@ -27,7 +27,7 @@ static py::tuple wkv7(const FloatArray& r, const FloatArray& w, const FloatArray
         require(array->ndim() == 1 && array->shape(0) == heads * D, name, " must have shape [",
                 heads * D, "]");
     require(eps >= 0, "eps=", eps, " must not be negative");
-    Sequences sequences(lengths, T, wkv7_state_floats(heads, D), state);
+    Sequences sequences(lengths, T, wkv_state_floats(heads, D), state);
     FloatArray out = like(r);
     Wkv7Args args{r.data(),
                   w.data(),

@@ -36,6 +36,7 @@
 #include "kernels/swiglu/swiglu.h"
 #include "kernels/truncate/truncate.h"
 #include "kernels/wkv4/wkv4.h"
+#include "kernels/wkv6/wkv6.h"
 #include "kernels/wkv7/wkv7.h"
 
 #define GENFAST_KERNELS(row)                                                                       \
@@ -52,7 +53,8 @@
                                         row(group_norm, GroupNormArgs) row(modulate, ModulateArgs) \
                                             row(pixel_shuffle, PixelShuffleArgs)                   \
                                                 row(place, PlaceArgs) row(upsample, UpsampleArgs)  \
-                                                    row(wkv4, Wkv4Args) row(wkv7, Wkv7Args)
+                                                    row(wkv4, Wkv4Args) row(wkv6, Wkv6Args)        \
+                                                        row(wkv7, Wkv7Args)
 
 namespace genfast {
 

@@ -113,16 +113,28 @@ BoundOp bind_bound(const Binding& b) {
 // x * y (+ residual)
 Shape check_multiply(const Program& p, const Instruction& i) {
     auto [rows, cols] = same_as_input(p, i);
-    floats(p, i, 1, "y", rows, cols);
+    const Value& y = floats(p, i, 1, "y");
+    const int64_t first = i.integer("first", 0);
+    require(y.rows == rows || y.rows == 1, "y has shape ", p.shape_text(i.inputs[1]),
+            ", expected the rows of x, ", p.shape_text(i.inputs[0]), ", or one for all of them");
+    require(first >= 0 && first + cols <= y.cols, "y has ", y.cols, " columns, expected ", cols,
+            " from first=", first, " on");
     if (present(i, 2)) floats(p, i, 2, "residual", rows, cols);
     return {rows, cols};
 }
 
 BoundOp bind_multiply(const Binding& b) {
-    auto* kernel = b.kernels.modulate;  // with a scale of its own for every row
+    auto* kernel = b.kernels.modulate;  // with a scale of its own for every row, or the same one
     const int64_t rows = b.value(0).rows, cols = b.value(0).cols;
-    const ModulateArgs fixed{b.floats(0), b.floats(1), nullptr, b.floats(2), b.out(),
-                             0,           1,           cols,    cols,        false};
+    const Value& y = b.value(1);
+    ModulateArgs fixed{};
+    fixed.x = b.floats(0);
+    fixed.scale = b.floats(1) + b.instruction.integer("first", 0);
+    fixed.residual = b.floats(2);
+    fixed.out = b.out();
+    fixed.P = 1;
+    fixed.C = cols;
+    fixed.stride = y.rows == rows ? y.cols : 0;
     return [=](const Step& step, Team& team) {
         ModulateArgs args = fixed;
         args.N = row_count(rows, step);

@@ -157,28 +157,63 @@ BoundOp bind_wkv4(const Binding& b) {
     };
 }
 
-// ---- wkv7(r, w, k, v, a, g, k_k, k_a, r_k, weight, bias, v_first, m)
+// ---- wkv6(r, k, v, g, w, u, weight, bias) and wkv7(r, w, k, v, a, g, k_k, k_a, r_k, weight, bias,
+// v_first, m)
 // ----------------------------------------------
-const char* const kWkvNames[] = {"r",   "w",   "k",   "v",      "a",   "g",
-                                 "k_k", "k_a", "r_k", "weight", "bias"};
+const char* const kWkv6Names[] = {"r", "k", "v", "g", "w", "u", "weight", "bias"};
+const char* const kWkv7Names[] = {"r",   "w",   "k",   "v",      "a",   "g",
+                                  "k_k", "k_a", "r_k", "weight", "bias"};
 
-Shape check_wkv(const Program& p, const Instruction& i) {
+int64_t wkv_columns(const Instruction& i) {
     const int64_t heads = i.integer("heads"), D = i.integer("head_dim");
     require(heads > 0 && D > 0 && D <= kMaxWkvHead, "heads=", heads,
             " must be positive and head_dim=", D, " 1 to ", kMaxWkvHead);
-    for (size_t input = 0; input < 11; ++input)
-        floats(p, i, input, kWkvNames[input], input < 6 ? kTokens : 1, heads * D);
-    require(present(i, 11) == present(i, 12), "v_first and m go together");
-    if (present(i, 11)) floats(p, i, 11, "v_first", kTokens, heads * D);
-    if (present(i, 12)) floats(p, i, 12, "m", kTokens, heads * D);
-    return {kTokens, heads * D};
+    return heads * D;
 }
 
 int64_t state_wkv(const Program&, const Instruction& i) {
-    return wkv7_state_floats(i.integer("heads"), i.integer("head_dim"));
+    return wkv_state_floats(i.integer("heads"), i.integer("head_dim"));
 }
 
-BoundOp bind_wkv(const Binding& b) {
+Shape check_wkv6(const Program& p, const Instruction& i) {
+    const int64_t columns = wkv_columns(i);
+    const bool alike = input(p, i, 4, "w").rows == 1;  // for all tokens
+    for (size_t input = 0; input < 8; ++input)
+        floats(p, i, input, kWkv6Names[input], input < (alike ? 4 : 5) ? kTokens : 1, columns);
+    return {kTokens, columns};
+}
+
+BoundOp bind_wkv6(const Binding& b) {
+    auto* kernel = b.kernels.wkv6;
+    Wkv6Args fixed{};
+    const float** const fields[] = {&fixed.r, &fixed.k, &fixed.v,      &fixed.g,
+                                    &fixed.w, &fixed.u, &fixed.weight, &fixed.bias};
+    for (int input = 0; input < 8; ++input) *fields[input] = b.floats(input);
+    fixed.out = b.out();
+    fixed.state = b.state;
+    fixed.heads = b.instruction.integer("heads");
+    fixed.D = b.instruction.integer("head_dim");
+    fixed.w_stride = b.value(4).rows == 1 ? 0 : b.value(4).cols;
+    fixed.eps = float(b.instruction.number("eps"));
+    return [=](const Step& step, Team& team) {
+        Wkv6Args args = fixed;
+        args.spans = step.spans;
+        args.span_count = step.span_count;
+        kernel(args, team);
+    };
+}
+
+Shape check_wkv7(const Program& p, const Instruction& i) {
+    const int64_t columns = wkv_columns(i);
+    for (size_t input = 0; input < 11; ++input)
+        floats(p, i, input, kWkv7Names[input], input < 6 ? kTokens : 1, columns);
+    require(present(i, 11) == present(i, 12), "v_first and m go together");
+    if (present(i, 11)) floats(p, i, 11, "v_first", kTokens, columns);
+    if (present(i, 12)) floats(p, i, 12, "m", kTokens, columns);
+    return {kTokens, columns};
+}
+
+BoundOp bind_wkv7(const Binding& b) {
     auto* kernel = b.kernels.wkv7;
     Wkv7Args fixed{};
     const float** const fields[] = {
@@ -204,7 +239,8 @@ BoundOp bind_wkv(const Binding& b) {
 const OpSpec kStateOps[] = {{"causal_conv1d", false, check_conv, nullptr, bind_conv, state_conv},
                             {"selective_scan", false, check_scan, nullptr, bind_scan, state_scan},
                             {"wkv4", false, check_wkv4, nullptr, bind_wkv4, state_wkv4},
-                            {"wkv7", false, check_wkv, nullptr, bind_wkv, state_wkv},
+                            {"wkv6", false, check_wkv6, nullptr, bind_wkv6, state_wkv},
+                            {"wkv7", false, check_wkv7, nullptr, bind_wkv7, state_wkv},
                             {}};
 
 }  // namespace genfast

@@ -1,4 +1,4 @@
-"""The recorder: a model file's `forward` runs once on symbolic tensors and leaves a program.
+"""The ops of a program: a model file's `forward` runs once on symbolic tensors and leaves one.
 
 Every method of `Graph` appends one instruction to a native program, which checks the shapes at
 once: a mistake is reported at the line of the model file that made it. Shapes are [rows, cols];
@@ -7,27 +7,13 @@ rows is ``"T"`` (tokens of the step), ``"outputs"`` (tokens whose logits are wan
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from genfast import _core
+from genfast.recorder import Recorder, Tensor
 from genfast.rope import RopeFrequencies
-
-_ROWS = {-1: "T", -2: "outputs"}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A value of the program: [rows, cols] of float32; of images a pixel a row, grid (N, H, W)."""
-
-    id: int
-    name: str
-    shape: tuple[str | int, int]
-    grid: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +31,7 @@ class AttentionLayer:
         return _core.KvLayout(kv_dtype, self.kv_heads, self.head_dim)
 
 
-class Graph:
+class Graph(Recorder):
     """Records a program. The ops mean what `genfast.ops` documents; here they are symbolic.
 
     window, sinks: with a window, no attention layer looks further back, but for the first `sinks`
@@ -53,23 +39,11 @@ class Graph:
     """
 
     def __init__(self, window: int = 0, sinks: int = 0) -> None:
+        super().__init__()
         self._window, self._sinks = window, sinks
-        self.program = _core.Program()
         self.token_ids = Tensor(self.program.token_ids, "token_ids", ("T", 1))
         self.positions = Tensor(self.program.positions, "positions", ("T", 1))
         self.attention_layers: list[AttentionLayer] = []
-        self._scope: list[str] = []
-        self._constants: dict[int, tuple[np.ndarray, Tensor]] = {}
-        self._used_names: dict[str, int] = {}
-
-    @contextmanager
-    def scope(self, name: str) -> Iterator[None]:
-        """Names recorded inside get the prefix ``name.``: ``g.scope("layers.3")``."""
-        self._scope.append(name)
-        try:
-            yield
-        finally:
-            self._scope.pop()
 
     def check_window(self, model_type: str) -> None:
         """ValueError where a window was asked for and there is nothing that looks back."""
@@ -77,8 +51,6 @@ class Graph:
             raise ValueError(
                 f"window={self._window} is not allowed: {model_type} has no attention layers"
             )
-
-    # --- ops ----------------------------------------------------------------------------------
 
     def embed(
         self, ids: Tensor, table, residual: Tensor | None = None, *, scale=1.0, name="embed"
@@ -330,10 +302,26 @@ class Graph:
         return self._append("wkv4", [k, v, self._constant(w), self._constant(u)], {}, name)
 
     def multiply(
-        self, x: Tensor, y: Tensor, residual: Tensor | None = None, *, name="gated"
+        self,
+        x: Tensor,
+        y: Tensor | np.ndarray,
+        residual: Tensor | None = None,
+        *,
+        first: int = 0,
+        name="gated",
     ) -> Tensor:
-        """x · y (+ residual), number by number."""
-        return self._append("multiply", [x, y, residual], {}, name)
+        """x · y (+ residual), number by number. y: a tensor, of whose columns those from `first` on
+        count, or an array [columns of x] for all rows."""
+        return self._append("multiply", [x, self._array(y), residual], {"first": first}, name)
+
+    def wkv6(
+        self, columns, w, vectors, *, heads: int, head_dim: int, eps: float, name="wkv"
+    ) -> Tensor:
+        """See `genfast.ops.wkv6`. columns: r, k, v, g; w: a tensor or, for all tokens, an array;
+        vectors: u, weight, bias."""
+        inputs = [*columns, self._array(w), *map(self._constant, vectors)]
+        attributes = {"heads": heads, "head_dim": head_dim, "eps": float(eps)}
+        return self._append("wkv6", inputs, attributes, name)
 
     def wkv7(
         self, columns, vectors, blend, *, heads: int, head_dim: int, eps: float, name="wkv"
@@ -357,44 +345,3 @@ class Graph:
 
     def softmax(self, x: Tensor, *, log: bool = False, name="softmax") -> Tensor:
         return self._append("softmax", [x], {"log": log}, name)
-
-    # --- recording ----------------------------------------------------------------------------
-
-    def _append(
-        self,
-        op: str,
-        inputs: list,
-        attributes: dict,
-        name: str,
-        grid: tuple[int, int, int] | None = None,
-    ) -> Tensor:
-        """grid: of the result; that of the first input where its rows are kept."""
-        full = ".".join([*self._scope, name])
-        count = self._used_names.get(full, 0)
-        self._used_names[full] = count + 1
-        if count:
-            full = f"{full}_{count}"
-        ids = [-1 if tensor is None else tensor.id for tensor in inputs]
-        caller = sys._getframe(2)
-        where = f"{caller.f_code.co_filename.rpartition('/')[2]}:{caller.f_lineno}"
-        out = self._tensor(self.program.append(op, ids, attributes, full, where), full)
-        if grid is None and inputs[0].shape[0] == out.shape[0]:
-            grid = inputs[0].grid
-        return replace(out, grid=grid)
-
-    def _tensor(self, value: int, name: str) -> Tensor:
-        rows, cols = self.program.shape(value)
-        return Tensor(value, name, (_ROWS.get(rows, rows), cols))
-
-    def _constant(self, data: np.ndarray | None) -> Tensor | None:
-        if data is None:
-            return None
-        known = self._constants.get(id(data))
-        if known is None:
-            value = self.program.constant(f"constant_{len(self._constants)}", data)
-            known = self._constants[id(data)] = (data, self._tensor(value, "constant"))
-        return known[1]
-
-    def _matrix(self, weight) -> Tensor:
-        """weight: a `genfast.weights.PackedWeight`."""
-        return self._tensor(self.program.matrix(weight.name, weight.native), weight.name)

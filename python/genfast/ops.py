@@ -36,7 +36,7 @@ from genfast.images.ops import (
     upsample,
 )
 from genfast.latent_ops import latent_attention
-from genfast.state_ops import causal_conv1d, selective_scan, wkv4, wkv7
+from genfast.state_ops import causal_conv1d, selective_scan, wkv4, wkv6, wkv7
 
 __all__ = [
     "add",
@@ -78,6 +78,7 @@ __all__ = [
     "truncate",
     "upsample",
     "wkv4",
+    "wkv6",
     "wkv7",
 ]
 

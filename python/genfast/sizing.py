@@ -156,11 +156,21 @@ class _Weights:
         ]
 
     def head_matrices(
-        self, name: str, heads: int, rows: int, part: range, cols: int, *, transposed: bool = False
+        self,
+        name: str,
+        heads: int,
+        rows: int,
+        part: range,
+        cols: int,
+        *,
+        transposed: bool = False,
+        stacked: bool = False,
+        quantised: bool = True,
     ) -> list[Matrix]:
         size = (cols, len(part)) if transposed else (len(part), cols)
+        made = Matrix(*size, plain=not quantised)
         return [
-            self.matrices.setdefault(((name, head, part.start), transposed), Matrix(*size))
+            self.matrices.setdefault(((name, head, part.start), transposed), made)
             for head in range(heads)
         ]
 
@@ -218,6 +228,8 @@ class _Graph:
     def wkv7(self, columns: list, *args: Any, heads: int, head_dim: int, **options: Any) -> _Tensor:
         self.state_floats += heads * _round_up(head_dim) * head_dim
         return columns[0]
+
+    wkv6 = wkv7
 
     def head_matmul(self, x: _Tensor, weights: list[Matrix], **options: Any) -> _Tensor:
         return _Tensor(("T", sum(matrix.rows for matrix in weights)))

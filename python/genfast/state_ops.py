@@ -84,6 +84,36 @@ def wkv4(
     return _core.ops.wkv4(k, v, w, u, state, lengths, isa=isa, threads=threads)
 
 
+def wkv6(
+    r,
+    k,
+    v,
+    g,
+    w,
+    u,
+    weight,
+    bias,
+    eps: float,
+    state=None,
+    *,
+    lengths: Sequence[int] | None = None,
+    isa: str = "",
+    threads: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The recurrence of RWKV 5 and 6 (arXiv 2404.05892): token after token, for each head,
+
+        y = rᵀ · (S + diag(u) · k vᵀ)       S = diag(exp(-exp(w))) · S + k vᵀ
+        out = (norm(y) · weight + bias) · g
+
+    norm: to mean 0 and variance 1 over the head, eps being added to the variance. r, k, v, g
+    [T, H, D] float32, D at most 256; w [T, H, D] or, for all tokens, [H · D]; u, weight, bias
+    [H · D]. → [T, H, D] and the state.
+    """
+    return _core.ops.wkv6(
+        *(r, k, v, g, w, u, weight, bias, eps, state, lengths), isa=isa, threads=threads
+    )
+
+
 def wkv7(
     r,
     w,

@@ -2,8 +2,8 @@
 
 `load_tokenizer` picks the file: `tokenizer.json`, else `tokenizer.model` (sentencepiece), else
 `vocab.json` + `merges.txt` (byte-level BPE; OpenAI's `encoder.json` + `vocab.bpe` are the same
-thing). What the directory says about special tokens and chat templates is read here too, once,
-whatever the backend.
+thing), else, for RWKV, `rwkv_vocab_v20230424.txt` or `vocab.txt`. What the directory says about
+special tokens and chat templates is read here too, once, whatever the backend.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from genfast.token_bytes import ByteRule
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 _NAMED_TOKENS += ("mask_token",)
 _BPE_FILES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
+_WORLD_FILES = ("rwkv_vocab_v20230424.txt", "vocab.txt")
 MAX_TOKEN_ID = 2**31 - 1
 
 
@@ -195,6 +196,11 @@ def load_tokenizer(directory: Path | str, config: Mapping[str, Any]) -> Tokenize
             from genfast.tokenizer_hf import load_bpe
 
             return load_bpe(vocab, merges, read_text_config(directory, config))
+    if str(config.get("model_type")).startswith("rwkv"):
+        for path in filter(Path.is_file, (directory / name for name in _WORLD_FILES)):
+            from genfast.tokenizer_world import load_world
+
+            return load_world(path, read_text_config(directory, config))
     return None
 
 

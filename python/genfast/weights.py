@@ -207,14 +207,24 @@ class Weights:
         return native
 
     def head_matrices(
-        self, name: str, heads: int, rows: int, part: range, cols: int, *, transposed: bool = False
+        self,
+        name: str,
+        heads: int,
+        rows: int,
+        part: range,
+        cols: int,
+        *,
+        transposed: bool = False,
+        stacked: bool = False,
+        quantised: bool = True,
     ) -> list[PackedWeight]:
         """Of a tensor [heads · rows, cols], the rows `part` of every head as a matrix of its own;
-        transposed: [cols, len(part)]."""
-        stored = self._stored(name, (heads * rows, cols))
+        transposed: [cols, len(part)]. stacked: it is stored as [heads, rows, cols]. quantised: see
+        `matrix`."""
+        stored = self._stored(name, (heads * rows, cols), heads if stacked else 0)
         whole = cache(lambda: self.adapters.merged(view_of(stored)))
         size = (cols, len(part)) if transposed else (len(part), cols)
-        shape = PackedShape(self._format([stored], False, True), *size, False)
+        shape = PackedShape(self._format([stored], False, quantised), *size, False)
         packed = []
         for head in range(heads):
             own = range(head * rows + part.start, head * rows + part.stop)

@@ -3,9 +3,9 @@ import pytest
 
 import genfast
 from genfast import ops
+from wkv_norm import EPS32, head_norm
 
 ISAS = genfast.cpu_info()["isas"]
-EPS32 = float(np.finfo(np.float32).eps)
 SHAPES = [(1, 1), (3, 5), (2, 16), (4, 33), (2, 64)]  # heads, head dimension
 EPS = 64e-5
 
@@ -67,13 +67,7 @@ def definition(columns, vectors, blend):
         S = d * S + b * removed + kt * ut
         y = (S * rt).sum(1)
         y_off = ((S_off + D * EPS32 * np.abs(S)) * np.abs(rt)).sum(1)
-        c = y - y.mean(-1, keepdims=True)
-        c_off = y_off + (y_off + (D + 2) * EPS32 * np.abs(y)).mean(-1, keepdims=True)
-        c_off = c_off + EPS32 * np.abs(c)
-        sd = np.sqrt((c * c).mean(-1, keepdims=True) + EPS)
-        sd_off = (np.abs(c) * c_off).mean(-1, keepdims=True) / sd + (D + 4) * EPS32 * sd
-        n = c / sd
-        n_off = c_off / sd + np.abs(n) * (sd_off / sd + 3 * EPS32)
+        n, n_off = head_norm(y, y_off, EPS)
         total = n * weight + bias + bonus[t] * u[t]
         size = np.abs(n * weight) + np.abs(bias) + np.abs(bonus[t] * u[t])
         total_off = np.abs(weight) * n_off + np.abs(u[t]) * bonus_off[t]

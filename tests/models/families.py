@@ -355,6 +355,8 @@ CASES = [
     *of("granitemoehybrid", {**LLAMA, **state_cases.HYBRID}, **state_cases.GRANITE),
     *of("jamba", {**LLAMA, **state_cases.EVERY_THIRD}, **state_cases.JAMBA),
     *of("rwkv", state_cases.RWKV_COMMON, **state_cases.RWKV),
+    *of("rwkv5", state_cases.RWKV_MATRIX_COMMON, **state_cases.RWKV_MATRIX),
+    *of("rwkv6", state_cases.RWKV_MATRIX_COMMON, **state_cases.RWKV_MATRIX),
     *of("rwkv7", state_cases.RWKV7_COMMON, **state_cases.RWKV7),
     *of(
         "chameleon",

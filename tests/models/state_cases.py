@@ -91,6 +91,20 @@ GRANITE = {
         "rms_norm_eps": 1e-2,
     },
 }
+RWKV_MATRIX_COMMON = {
+    "hidden_size": 64,
+    "head_size": 16,
+    "num_hidden_layers": 2,
+    "vocab_size": 64,
+    "tie_word_embeddings": False,
+    **NOBODY,
+}
+# As published ones, num_attention_heads says nothing.
+RWKV_MATRIX = {
+    "base": {"num_attention_heads": 64, "attention_hidden_size": 64, "head_size_divisor": 8},
+    "tied": {"tie_word_embeddings": True, "num_hidden_layers": 3, "intermediate_size": 44},
+    "odd": {"hidden_size": 60, "head_size": 20, "intermediate_size": None, "rescale_every": 1},
+}
 # Heads of 64, as the peer's norm of a head has an eps for no others.
 RWKV7_COMMON = {
     "hidden_size": 64,

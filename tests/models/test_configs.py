@@ -99,7 +99,30 @@ WRITTEN = {
         (9.78, None),
         29 * 4 * (8192 * 128 + 3 * (8192 + 2 * 128)),
     ),
-    # Six token shifts and that of the channel mix, and a matrix for each head.
+    # Two token shifts, and a matrix for each head. Parameters: arXiv 2404.05892.
+    "RWKV/v5-Eagle-7B-HF": (
+        {
+            "model_type": "rwkv5",
+            "attention_hidden_size": 4096,
+            "hidden_size": 4096,
+            "head_size": 64,
+            "head_size_divisor": 8,
+            "intermediate_size": None,
+            "layer_norm_epsilon": 1e-05,
+            "num_attention_heads": 64,
+            "num_hidden_layers": 32,
+            "rescale_every": 6,
+            "tie_word_embeddings": False,
+            "vocab_size": 65536,
+        },
+        (7.518, None),
+        32 * 4 * (2 * 4096 + 4096 * 64),
+    ),
+    "RWKV/rwkv-6-world-1b6": (
+        {"model_type": "rwkv6", "hidden_size": 2048, "num_hidden_layers": 24},
+        (1.5999, None),
+        24 * 4 * (2 * 2048 + 2048 * 64),
+    ),
     "fla-hub/rwkv7-1.5B-world": (
         {
             "model_type": "rwkv7",
@@ -112,7 +135,7 @@ WRITTEN = {
             "gate_low_rank_dim": 256,
         },
         (1.527, None),
-        24 * 4 * (7 * 2048 + 2048 * 64),
+        24 * 4 * (2 * 2048 + 2048 * 64),
     ),
     "ai21labs/Jamba-v0.1": (
         {
@@ -126,11 +149,11 @@ WRITTEN = {
         (51.6, 12.1),
         28 * 4 * 8192 * (16 + 3),
     ),
-    # Five token shifts of the hidden size, and three numbers of every channel's attention.
+    # Two token shifts of the hidden size, and three numbers of every channel's attention.
     "RWKV/rwkv-4-169m-pile": (
         {"model_type": "rwkv", "hidden_size": 768, "num_hidden_layers": 12, "vocab_size": 50277},
         (0.169, None),
-        12 * 4 * 768 * (5 + 3),
+        12 * 4 * 768 * (2 + 3),
     ),
 }
 
@@ -199,3 +222,11 @@ def test_latent_attention_keeps_little():
 def test_what_latent_attention_lacks_is_refused(change, message):
     with pytest.raises(LoadError, match=message):
         sizes_of({**V2_LITE, **change})
+
+
+@pytest.mark.parametrize("model_type", ["rwkv5", "rwkv6"])
+@pytest.mark.parametrize("field, value", [("head_size", 48), ("attention_hidden_size", 1024)])
+def test_rwkv_heads_that_do_not_fill_the_stream_are_refused(model_type, field, value):
+    config = {"model_type": model_type, "hidden_size": 2048, field: value}
+    with pytest.raises(LoadError, match=rf"{field}.*{value}.*hidden_size = 2048"):
+        sizes_of(config)

@@ -10,7 +10,8 @@ from families import CASES
 
 OPTIONS = {"max_tokens": 12, "temperature": 0.8, "seed": 3, "ignore_eos": True}
 # The last has attention too.
-NAMES = ["mamba-odd", "mamba2-groups", "rwkv-odd", "rwkv7-base", "bamba-base"]
+RWKV = ["rwkv-odd", "rwkv5-odd", "rwkv6-base", "rwkv7-base"]
+NAMES = ["mamba-odd", "mamba2-groups", *RWKV, "bamba-base"]
 
 
 @pytest.fixture(scope="module", params=NAMES)

@@ -7,6 +7,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import genfast
@@ -90,6 +91,24 @@ def test_swapped_bytes_are_told(real):
     opened.swap(*pair)
     opened.save()
     assert any("the other way round" in finding for finding in found(real))
+
+
+@pytest.mark.parametrize("ways", [1, 3])
+def test_a_vocabulary_in_any_order_has_the_same_oddity(rng, ways):
+    """Where it is that of the merges, these are not looked up one by one. ways: to make a token."""
+    letters = [chr(0x100 + i) for i in range(64)]
+    pairs = list(dict.fromkeys(tuple(rng.choice(letters, 2)) for _ in range(2000)))
+    tokens = [*letters, *map("".join, pairs)]
+    a, b = rng.choice(np.arange(64, len(tokens)), 2, replace=False)
+    ids = {token: i for i, token in enumerate(tokens)}
+    ids[tokens[a]], ids[tokens[b]] = int(b), int(a)
+    shuffled = {tokens[i]: ids[tokens[i]] for i in rng.permutation(len(tokens))}
+    merges = [pair for pair in pairs for _ in range(rng.integers(1, ways + 1))]
+    options = {"added": (), "byte_level": False, "byte_fallback": False}
+    for spelling in (merges, list(map(" ".join, merges))):
+        found = bpe_findings(ids, spelling, **options)
+        assert any(repr(tokens[i]) in finding for finding in found for i in (a, b))
+        assert bpe_findings(shuffled, spelling, **options) == found
 
 
 def test_a_dropped_merge_is_told(real):

@@ -56,7 +56,7 @@ void token(const Wkv7Args& args, int64_t h, int64_t t, const float* before, floa
 
 void wkv7(const Wkv7Args& args, Team& team) {
     Range part = share(args.heads, team);
-    const int64_t floats = wkv7_state_floats(1, args.D);
+    const int64_t floats = wkv_state_floats(1, args.D);
     for (int64_t i = 0; i < args.span_count; ++i) {
         const SequenceSpan& span = args.spans[i];
         for (int64_t h = part.begin; h < part.end; ++h) {

@@ -1,4 +1,5 @@
 #include "kernels/table.h"
+#include "kernels/wkv_norm.h"
 #include "simd/activation.h"
 
 namespace genfast::GENFAST_ISA {
@@ -11,10 +12,6 @@ struct Keys {
     float u[kMaxWkvHead];
     float bonus;
 };
-
-GENFAST_INLINE int lanes_from(int64_t at, int64_t end) {
-    return int(end - at < kLanes ? end - at : kLanes);
-}
 
 void keys_of(const Wkv7Args& a, int64_t head, int64_t row, Keys& keys) {
     const Vec one = vset(1.0f);
@@ -67,20 +64,11 @@ GENFAST_INLINE Vec block(const Keys& keys, const float* r, int64_t D, Vec u, con
     return y;
 }
 
-void normed(const Wkv7Args& a, int64_t head, int64_t row, const Keys& keys, const float* y) {
-    const float scale = 1.0f / float(a.D);
-    Vec sum = vzero(), squares = vzero();
-    for (int64_t j = 0; j < a.D; j += kLanes) sum = vadd(sum, vload_n(y + j, lanes_from(j, a.D)));
-    const Vec mean = vset(vsum(sum) * scale);
+void finish(const Wkv7Args& a, int64_t head, int64_t row, const Keys& keys, const float* y) {
+    const HeadNorm norm = head_norm(y, a.D, a.eps);
     for (int64_t j = 0; j < a.D; j += kLanes) {
         const int n = lanes_from(j, a.D);
-        const Vec off = vkeep_n(vsub(vload_n(y + j, n), mean), n, vzero());
-        squares = vfma(off, off, squares);
-    }
-    const Vec factor = vset(1.0f / __builtin_sqrtf(vsum(squares) * scale + a.eps));
-    for (int64_t j = 0; j < a.D; j += kLanes) {
-        const int n = lanes_from(j, a.D);
-        Vec out = vmul(vsub(vload_n(y + j, n), mean), factor);
+        Vec out = normed(vload_n(y + j, n), norm);
         out = vfma(out, vload_n(a.weight + head + j, n), vload_n(a.bias + head + j, n));
         out = vfma(vset(keys.bonus), vload_n(keys.u + j, n), out);
         vstore_n(a.out + row + j, vmul(out, vload_n(a.g + row + j, n)), n);
@@ -91,7 +79,7 @@ void normed(const Wkv7Args& a, int64_t head, int64_t row, const Keys& keys, cons
 
 void wkv7(const Wkv7Args& a, Team& team) {
     Range part = share(a.heads, team);
-    const int64_t floats = wkv7_state_floats(1, a.D);
+    const int64_t floats = wkv_state_floats(1, a.D);
     Keys keys;
     float y[kMaxWkvHead];
     for (int64_t i = 0; i < a.span_count; ++i) {
@@ -111,7 +99,7 @@ void wkv7(const Wkv7Args& a, Team& team) {
                              block(keys, a.r + row, a.D, u, old ? old + at : nullptr, state + at),
                              n);
                 }
-                normed(a, h * a.D, row, keys, y);
+                finish(a, h * a.D, row, keys, y);
             }
         }
     }

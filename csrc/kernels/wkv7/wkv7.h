@@ -11,16 +11,14 @@
 // with norm(y) = (y - mean) / sqrt(var + eps) over the head.
 //   r, w, k, v, a, g, v_first, m, out [T, H D] f32; k_k, k_a, r_k, weight, bias [H D]
 //
-// State: [H, ceil(D / 16), D, 16], as sixteen values are computed together. Numerics: sums over i
-// ascend; those over a head's columns have an order that depends on D alone. So the result does not
-// depend on chunking, on other rows or on threads.
+// State: see wkv_head.h. Numerics: sums over i ascend; those over a head's columns have an order
+// that depends on D alone. So the result does not depend on chunking, on other rows or on threads.
 #pragma once
 
-#include "kernels/sequence_span.h"
+#include "kernels/wkv_head.h"
 
 namespace genfast {
 
-constexpr int64_t kMaxWkvHead = 256, kWkvLanes = 16;
 constexpr float kWkvSlowest = 0.60653066f;  // e^-0.5
 
 struct Wkv7Args {
@@ -34,10 +32,5 @@ struct Wkv7Args {
     int64_t heads, D;  // D: at most kMaxWkvHead
     float eps;
 };
-
-// Floats of a sequence's state.
-static inline int64_t wkv7_state_floats(int64_t heads, int64_t D) {
-    return heads * ((D + kWkvLanes - 1) / kWkvLanes) * D * kWkvLanes;
-}
 
 }  // namespace genfast

@@ -11,11 +11,11 @@ import numpy as np
 
 from genfast.config import Fields
 from genfast.graph import Graph, Tensor
+from genfast.models import _rwkv
 from genfast.models._layers import Layers
+from genfast.models._rwkv import Shifted, amount_of
 from genfast.models._state_space import ENDLESS
 from genfast.weights import Weights
-
-LAST_EPS = 1e-5  # of the last norm, whatever the config says
 
 
 @dataclass(frozen=True)
@@ -59,44 +59,18 @@ class Config:
 
 def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
     """Logits of the output rows, [outputs, V]."""
-    w.use_prefix("rwkv.", "ln_out.weight")
-    table = w.embedding("embeddings.weight", cfg.vocab_size, cfg.hidden, tied=cfg.tied)
-    x = g.embed(g.token_ids, table)
-    x = Layers(g, w, cfg.eps).layer_norm(x, "blocks.0.pre_ln", name="embed_norm")
-    for i in range(cfg.layers):
-        layers, p = Layers(g, w, cfg.eps_at(i, cfg.eps)), f"blocks.{i}."
-        with g.scope(f"layers.{i}"):
-            h = layers.layer_norm(x, f"{p}ln1", name="time_norm")
-            x = time_mix(layers, cfg, h, f"{p}attention.", x)
-            h = layers.layer_norm(x, f"{p}ln2", name="channel_norm")
-            x = channel_mix(layers, cfg, h, f"{p}feed_forward.", x)
-    layers = Layers(g, w, cfg.eps_at(cfg.layers, LAST_EPS))
-    x = layers.layer_norm(g.output_rows(x), "ln_out", name="final_norm")
-    return layers.logits(x, table if cfg.tied else None, cfg.vocab_size, head="head")
+    return _rwkv.forward(g, cfg, w, time_mix, eps_at=cfg.eps_at)
 
 
-def mixed(layers: Layers, h: Tensor, p: str, part: str, rows: int, **options) -> Tensor:
-    """The projection `part` of rows of h, each mixed with the row before: m · h[t] + (1 - m) ·
-    h[t - 1]."""
-    m = layers.w.array(f"{p}time_mix_{part}", 1, 1, h.shape[1]).reshape(-1)
-    taps = np.stack([1 - m, m]).astype(np.float32)
-    shifted = layers.g.causal_conv1d(h, taps, name=f"{part}_shift")
-    return layers.linear(shifted, f"{p}{part}", rows=rows, name=part, **options)
-
-
-def time_mix(layers: Layers, cfg: Config, h: Tensor, p: str, residual: Tensor) -> Tensor:
+def time_mix(layers: Layers, cfg: Config, h: Shifted, p: str, residual: Tensor) -> Tensor:
     """residual + output(sigmoid(receptance) · wkv(key, value))."""
     g, w, channels = layers.g, layers.w, cfg.channels
-    k, v = (mixed(layers, h, p, part, channels) for part in ("key", "value"))
-    r = mixed(layers, h, p, "receptance", channels, activation="sigmoid")
+
+    def projected(part: str, activation: str = "none") -> Tensor:
+        x = h.mixed(amount_of(w, p, part, cfg.hidden), part)
+        return layers.linear(x, f"{p}{part}", rows=channels, activation=activation, name=part)
+
+    k, v, r = projected("key"), projected("value"), projected("receptance", "sigmoid")
     decay, first = (w.vector(f"{p}time_{part}", sizes=[channels]) for part in ("decay", "first"))
     y = g.multiply(g.wkv4(k, v, -np.exp(decay), first), r)
     return layers.linear(y, f"{p}output", rows=cfg.hidden, residual=residual, name="time_out")
-
-
-def channel_mix(layers: Layers, cfg: Config, h: Tensor, p: str, residual: Tensor) -> Tensor:
-    """residual + sigmoid(receptance) · value(relu(key)²)."""
-    k = mixed(layers, h, p, "key", cfg.ffn, activation="relu2")
-    r = mixed(layers, h, p, "receptance", cfg.hidden, activation="sigmoid")
-    v = layers.linear(k, f"{p}value", rows=cfg.hidden, name="value")
-    return layers.g.multiply(v, r, residual, name="channel_out")

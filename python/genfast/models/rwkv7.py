@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from genfast.config import Fields
 from genfast.graph import Graph, Tensor
 from genfast.models._layers import Layers
+from genfast.models._rwkv import Shifted
 from genfast.models._state_space import ENDLESS
 from genfast.weights import Weights
 
@@ -81,30 +80,24 @@ def forward(g: Graph, cfg: Config, w: Weights) -> Tensor:
     for i in range(cfg.layers):
         p = f"layers.{i}."
         with g.scope(f"layers.{i}"):
-            h = norm(x, f"{p}attn_norm", "time_norm")
+            h = Shifted(g, norm(x, f"{p}attn_norm", "time_norm"))
             x, first = time_mix(layers, cfg, h, f"{p}attn.", x, first)
-            h = norm(x, f"{p}ffn_norm", "channel_norm")
-            h = shifted(layers, h, w.vector(f"{p}ffn.x_k", sizes=[cfg.hidden]), "k")
+            h = Shifted(g, norm(x, f"{p}ffn_norm", "channel_norm"))
+            h = h.mixed(w.vector(f"{p}ffn.x_k", sizes=[cfg.hidden]), "k")
             h = layers.linear(h, f"{p}ffn.key", rows=cfg.ffn, activation="relu2", name="key")
             x = layers.linear(h, f"{p}ffn.value", rows=cfg.hidden, residual=x, name="channel_out")
     x = norm(g.output_rows(x), "norm", "final_norm")
     return layers.logits(x, table if cfg.tied else None, cfg.vocab_size)
 
 
-def shifted(layers: Layers, h: Tensor, mix: np.ndarray, name: str) -> Tensor:
-    """h[t] + (h[t - 1] - h[t]) · mix."""
-    taps = np.stack([mix, 1 - mix]).astype(np.float32)
-    return layers.g.causal_conv1d(h, taps, name=f"{name}_shift")
-
-
 def time_mix(
-    layers: Layers, cfg: Config, h: Tensor, p: str, residual: Tensor, first: Tensor | None
+    layers: Layers, cfg: Config, h: Shifted, p: str, residual: Tensor, first: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """residual + what the heads make of normed rows h, and the first layer's values, which are
     `first` in those that follow."""
     w, hidden = layers.w, cfg.hidden
     mixes = {n: w.array(f"{p}x_{n}", 1, 1, hidden).reshape(-1) for n in "rwkvag"}
-    x = {n: shifted(layers, h, mix, n) for n, mix in mixes.items()}
+    x = {n: h.mixed(mix, n) for n, mix in mixes.items()}
 
     def low_rank(n: str, activation: str = "none") -> Tensor:
         """Never quantised: it is small, and decides what a state keeps."""

@@ -100,6 +100,6 @@ void check_experts(Check&);    // experts.cc: route, moe
 void check_images(Check&);     // images.cc: convolutions, attention without a cache ...
 void check_rows(Check&);       // rows.cc: what works row by row, or number by number
 void check_sampling(Check&);   // sampling.cc: sample, logprobs
-void check_state(Check&);      // state.cc: causal_conv1d, selective_scan, wkv4, wkv7
+void check_state(Check&);      // state.cc: causal_conv1d, selective_scan, wkv4, wkv6, wkv7
 
 }  // namespace genfast
