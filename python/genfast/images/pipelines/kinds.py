@@ -13,6 +13,7 @@ from genfast.images.models.label_dit import LabelDiT
 from genfast.images.models.unet2d import UNet2DModel
 from genfast.images.pipelines.classes import ClassDiffusion
 from genfast.images.pipelines.gan import GAN
+from genfast.images.pipelines.janus import open_janus
 from genfast.images.pipelines.labelled import PixelDiffusion
 from genfast.images.pipelines.latent import LatentDiffusion, open_consistency, open_xl
 from genfast.images.pipelines.tokens import open_tokens
@@ -74,4 +75,8 @@ INDEXED: dict[str, Any] = {
     "DiTPipeline": ClassDiffusion,
     "ImageTokensPipeline": open_tokens,
 }
-LONE: dict[str, Any] = {"dcgan": open_gan, "label_dit": open_label_dit}
+LONE: dict[str, Any] = {
+    "dcgan": open_gan,
+    "janus": open_janus,
+    "label_dit": open_label_dit,
+}
