@@ -81,6 +81,7 @@ def class_of(family: Family):
     others = {
         "imagegpt": transformers.ImageGPTForCausalImageModeling,
         "chameleon": transformers.ChameleonForConditionalGeneration,
+        "janus": transformers.JanusForConditionalGeneration,
     }
     return others.get(family.model_type, transformers.AutoModelForCausalLM)
 

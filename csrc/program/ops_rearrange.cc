@@ -86,12 +86,13 @@ BoundOp bind_slice(const Binding& b) {
 // ---- concat(x, y): columns, or the rows of each item
 // -------------------------------------------
 Shape check_concat(const Program& p, const Instruction& i) {
-    const Value &x = fixed(p, i, 0, "x"), &y = fixed(p, i, 1, "y");
     const int64_t items = i.integer("items");
     if (items == 0) {
+        const Value &x = floats(p, i, 0, "x"), &y = floats(p, i, 1, "y");
         require(x.rows == y.rows, "x has ", x.rows, " rows, y ", y.rows);
         return {x.rows, x.cols + y.cols};
     }
+    const Value &x = fixed(p, i, 0, "x"), &y = fixed(p, i, 1, "y");
     require(x.cols == y.cols, "x has ", x.cols, " columns, y ", y.cols);
     require(items > 0 && x.rows % items == 0 && y.rows % items == 0, "items=", items,
             " do not divide x's ", x.rows, " rows and y's ", y.rows);
@@ -102,16 +103,21 @@ BoundOp bind_concat(const Binding& b) {
     auto* kernel = b.kernels.place;
     const Value &x = b.value(0), &y = b.value(1);
     const int64_t items = b.instruction.integer("items");
-    PlaceArgs first, second;
     if (items == 0) {
-        const int64_t row = x.cols + y.cols;
-        first = {b.floats(0), b.out(), 1, x.rows, x.cols, 0, x.cols, 0, row};
-        second = {b.floats(1), b.out() + x.cols, 1, y.rows, y.cols, 0, y.cols, 0, row};
-    } else {
-        const int64_t mine = x.rows / items * x.cols, others = y.rows / items * x.cols;
-        first = {b.floats(0), b.out(), items, 1, mine, mine, 0, mine + others, 0};
-        second = {b.floats(1), b.out() + mine, items, 1, others, others, 0, mine + others, 0};
+        const int64_t row = x.cols + y.cols, rows = x.rows;
+        PlaceArgs first{b.floats(0), b.out(), 1, 0, x.cols, 0, x.cols, 0, row};
+        PlaceArgs second{b.floats(1), b.out() + x.cols, 1, 0, y.cols, 0, y.cols, 0, row};
+        return [=](const Step& step, Team& team) {
+            PlaceArgs left = first, right = second;
+            left.rows = right.rows = row_count(rows, step);
+            kernel(left, team);
+            kernel(right, team);
+        };
     }
+    const int64_t mine = x.rows / items * x.cols, others = y.rows / items * x.cols;
+    const PlaceArgs first{b.floats(0), b.out(), items, 1, mine, mine, 0, mine + others, 0};
+    const PlaceArgs second{b.floats(1), b.out() + mine, items, 1, others, others,
+                           0,           mine + others,  0};
     return [=](const Step&, Team& team) {
         kernel(first, team);
         kernel(second, team);

@@ -7,28 +7,11 @@ rows is ``"T"`` (tokens of the step), ``"outputs"`` (tokens whose logits are wan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from genfast import _core
+from genfast.attention_layer import AttentionLayer
 from genfast.recorder import Recorder, Tensor
 from genfast.rope import RopeFrequencies
-
-
-@dataclass(frozen=True)
-class AttentionLayer:
-    """What one attention instruction keeps in the KV cache: keys and values of its heads; or, where
-    latent > 0, one row of head_dim numbers a token, the first `latent` of which are values too."""
-
-    kv_heads: int
-    head_dim: int
-    latent: int = 0
-
-    def layout(self, kv_dtype: str) -> _core.KvLayout:
-        if self.latent:
-            return _core.KvLayout.latent(kv_dtype, self.latent, self.head_dim - self.latent)
-        return _core.KvLayout(kv_dtype, self.kv_heads, self.head_dim)
 
 
 class Graph(Recorder):
@@ -331,6 +314,10 @@ class Graph(Recorder):
         inputs = [*columns, *map(self._constant, vectors), *(blend or ())]
         attributes = {"heads": heads, "head_dim": head_dim, "eps": float(eps)}
         return self._append("wkv7", inputs, attributes, name)
+
+    def concat(self, x: Tensor, y: Tensor, *, name="concat") -> Tensor:
+        """Columns of x and then those of y, row by row."""
+        return self._append("concat", [x, y], {"items": 0}, name)
 
     def swiglu(self, x: Tensor, *, activation: str = "silu", name="swiglu") -> Tensor:
         """activation(gate) · up for x = gate, up side by side: [rows, 2F] → [rows, F]."""

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from genfast import models
+from genfast.attention_layer import AttentionLayer
 from genfast.config import Fields
-from genfast.graph import AttentionLayer
 
 PANEL_ROWS = 32  # rows of a weight that lie together; see csrc/quant/format.h
 INT4_GROUP = 32  # columns that share an int4 scale
@@ -178,6 +178,9 @@ class _Weights:
         if tied:
             return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)
         return self.matrices.setdefault(((name,), False, None), Matrix(rows, cols, table=True))
+
+    def longer_embedding(self, name: str, rows: int, cols: int, more: Any) -> Matrix:
+        return self.embedding(name, rows, cols, tied=False)
 
 
 @dataclass(frozen=True)

@@ -269,6 +269,21 @@ class Weights:
         native = _core.Weight.rows(view.data, view.dtype, rows - first, cols)
         return PackedWeight(name.removesuffix(".weight"), native)
 
+    def longer_embedding(
+        self, name: str, rows: int, cols: int, more: Callable[[], np.ndarray]
+    ) -> PackedWeight:
+        """An embedding table [rows, cols], and after it rows that are computed, [any, cols]; all
+        as the table is stored."""
+        view = self._tensor(name, (rows, cols))
+        self._loaded(view.data.nbytes)
+        merged, computed = self.adapters.merged(view), np.ascontiguousarray(more(), np.float32)
+        sources = [
+            (merged.data, merged.dtype, rows, cols, False),
+            (computed.view(np.uint8).reshape(-1), "F32", len(computed), cols, False),
+        ]
+        native = _core.Weight(_FORMATS[view.dtype], sources, self.threads)
+        return PackedWeight(name.removesuffix(".weight"), native)
+
     def _format(
         self,
         views: Sequence[TensorView | BlockFp8 | ExpertStack],

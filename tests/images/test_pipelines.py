@@ -146,7 +146,7 @@ def test_pil_images_and_a_seed_that_makes_them_again(sd):
         ({"mask": np.zeros((16, 16))}, "mask needs image"),
         ({"strength": 0.5}, "strength needs image"),
         ({"truncation": 1.0}, "truncation is not allowed: this is a diffusion model"),
-        ({"temperature": 1.0}, "unknown keyword 'temperature'"),
+        ({"stop": "a"}, "unknown keyword 'stop'"),
         ({"negative_prompt": ["a", "b"]}, "negative_prompt holds 2 texts; allowed: 1 or 1"),
         ({"negative_prompt": "a", "guidance_scale": 1}, "negative_prompt needs guidance_scale"),
         ({"image": tiny.picture(0), "strength": 0}, "strength=0 is not allowed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import code_cases
 import deepseek_cases
 import gpt_oss_cases
 import state_cases
@@ -25,19 +26,6 @@ GPT = {
     "n_positions": 96,
     "vocab_size": 64,
     **NOBODY,
-}
-CHAMELEON_VQ = {
-    "embed_dim": 4,
-    "num_embeddings": 26,
-    "latent_channels": 4,
-    "base_channels": 32,
-    "channel_multiplier": [1],
-    "num_res_blocks": 1,
-    "resolution": 4,
-}
-CODES = {
-    "<image>": 3,
-    **{f"IMGIMG{chr(65 + c // 10)}{chr(65 + c % 10)}Z": 20 + c for c in range(26)},
 }
 SLIDES = ["sliding_attention", "full_attention"]
 
@@ -358,13 +346,8 @@ CASES = [
     *of("rwkv5", state_cases.RWKV_MATRIX_COMMON, **state_cases.RWKV_MATRIX),
     *of("rwkv6", state_cases.RWKV_MATRIX_COMMON, **state_cases.RWKV_MATRIX),
     *of("rwkv7", state_cases.RWKV7_COMMON, **state_cases.RWKV7),
-    *of(
-        "chameleon",
-        {**LLAMA, "vq_config": CHAMELEON_VQ, "vocabulary_map": {"<image>": 3}},
-        base={},
-        swin={"swin_norm": True, "rms_norm_eps": 1e-3, "attention_bias": True, "mlp_bias": True},
-        images={"vocabulary_map": CODES, "num_key_value_heads": 4, "hidden_size": 48},
-    ),
+    *of("chameleon", {**LLAMA, **code_cases.CHAMELEON_COMMON}, **code_cases.CHAMELEON),
+    *of("janus", code_cases.janus(LLAMA), **code_cases.janus_cases(LLAMA)),
     *of(
         "imagegpt",
         GPT,

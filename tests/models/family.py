@@ -35,6 +35,11 @@ class Family:
     def file(self) -> Path:
         return GOLDENS / f"{self.id}.npz"
 
+    @property
+    def options(self) -> dict:
+        """Of `generate`, where transformers' tokens are to be held to more than it would give."""
+        return {"suppress_tokens": []} if self.model_type == "chameleon" else {}
+
     def full_config(self) -> dict:
         return {"model_type": self.model_type, **self.config}
 

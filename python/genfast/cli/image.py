@@ -36,6 +36,9 @@ _OPTIONS: tuple[tuple[str, str, Any, str], ...] = (
         "of a change to --image, 0 to 1 (default 0.8; 1 for a model that fills in)",
     ),
     ("--truncation", "truncation", float, "of a GAN's latents: less is safer and duller"),
+    ("--temperature", "temperature", float, "of the codes that a model draws (default 1)"),
+    ("--top-k", "top_k", int, "draw codes among the K likeliest"),
+    ("--top-p", "top_p", float, "draw codes among the likeliest that have this probability"),
 )
 
 

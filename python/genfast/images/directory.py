@@ -133,8 +133,8 @@ def _lone_kind(directory: Path) -> str | None:
     if not os.path.isfile(file):
         return None
     config = read_object(file)
-    if config.get("model_type") == "dcgan":
-        return "dcgan"
+    if config.get("model_type") in ("dcgan", "janus"):
+        return config["model_type"]
     if "model_type" not in config and os.path.isfile(directory / "diffusion_model.safetensors"):
         return "label_dit"
     return None

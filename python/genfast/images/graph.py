@@ -212,10 +212,6 @@ class ImageGraph(Graph):
         """x + y; y has as many columns, and as many rows or a divisor of them: they repeat."""
         return self._append("add", [x, self._value(y)], {}, name)
 
-    def concat(self, x: Tensor, y: Tensor, *, name="concat") -> Tensor:
-        """Channels of x and then those of y, pixel by pixel."""
-        return self._append("concat", [x, y], {"items": 0}, name)
-
     def concat_rows(self, x: Tensor, y: Tensor, *, items: int = 1, name="concat_rows") -> Tensor:
         """An item's rows of x and then those of y."""
         return self._append("concat", [x, y], {"items": items}, name)

@@ -41,6 +41,9 @@ class Options:
     mask: Any = None
     scheduler: str | None = None
     truncation: float | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
     output_type: str = "pil"
     callback: Callable[[Step], Any] | None = None
 
@@ -63,6 +66,9 @@ class Options:
         number("guidance_scale", self.guidance_scale, 0, 1e4)
         number("strength", self.strength, 0, 1)
         number("truncation", self.truncation, 0, 10)
+        number("temperature", self.temperature, 0, 100)
+        integer("top_k", self.top_k, 0, 1 << 22)
+        number("top_p", self.top_p, 0, 1)
         if self.output_type not in OUTPUTS:
             refuse("output_type", self.output_type, " or ".join(map(repr, OUTPUTS)))
         if self.callback is not None and not callable(self.callback):
@@ -80,6 +86,11 @@ class Options:
         for option in fields(self):
             if option.name not in usual and getattr(self, option.name) is not None:
                 raise ValueError(f"{option.name} is not allowed: {why}")
+
+    def sampling(self) -> dict[str, Any]:
+        """How codes are drawn, as `Model.generate` takes it; at temperature 1 unless told."""
+        given = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p")}
+        return {"temperature": 1.0} | {k: v for k, v in given.items() if v is not None}
 
     def seed_or_new(self) -> int:
         return secrets.randbits(64) if self.seed is None else self.seed

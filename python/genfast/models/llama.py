@@ -15,7 +15,7 @@ from genfast.config import Fields
 from genfast.graph import Graph, Tensor
 from genfast.models._layers import ACTIVATIONS, Layers, head_sizes
 from genfast.rope import RopeFrequencies, rope_from_config, stretched_context
-from genfast.weights import Weights
+from genfast.weights import PackedWeight, Weights
 
 # A part of layer i: `mlp` or `attention`, or what another family has there.
 Part = Callable[..., Tensor]
@@ -84,8 +84,21 @@ def forward(
     `attention`."""
     w.use_prefix("model.", "embed_tokens.weight")
     layers = Layers(g, w, cfg.eps)
-    rotation = g.rope_table(cfg.rope)
     table = w.embedding("embed_tokens.weight", cfg.vocab_size, cfg.hidden_size, tied=cfg.tied)
+    x = body(layers, cfg, table, feed_forward, attend)
+    return layers.logits(x, table if cfg.tied else None, cfg.vocab_size)
+
+
+def body(
+    layers: Layers,
+    cfg: Config,
+    table: PackedWeight,
+    feed_forward: Part | None = None,
+    attend: Part | None = None,
+) -> Tensor:
+    """What the heads are given: the output rows after the last norm, [outputs, E]."""
+    g, w = layers.g, layers.w
+    rotation = g.rope_table(cfg.rope)
     x = g.embed(g.token_ids, table, scale=cfg.embed_scale)
     for i in range(cfg.layers):
         p = f"layers.{i}."
@@ -100,8 +113,7 @@ def forward(
             x = (feed_forward or mlp)(layers, cfg, h, i, residual=x)
     x = g.output_rows(x)
     norm = w.vector("norm.weight", sizes=[cfg.hidden_size]) * np.float32(cfg.logits_scale)
-    x = g.rms_norm(x, norm, cfg.eps, name="final_norm")
-    return layers.logits(x, table if cfg.tied else None, cfg.vocab_size)
+    return g.rms_norm(x, norm, cfg.eps, name="final_norm")
 
 
 def attention(

@@ -20,6 +20,7 @@ class Blocks:
     eps: float
     activation: str = "silu"
     scale_shift: bool = False  # how a resnet takes the embedding of the timestep
+    shortcut: str = "conv_shortcut"  # of a resnet that changes the number of channels
 
     @property
     def bfloat16(self) -> bool:
@@ -73,7 +74,7 @@ class Blocks:
             shift = self.linear(f"{name}.time_emb_proj", embedding, outputs)
             h = self.group_norm(f"{name}.norm2", h, shift=shift, activation=self.activation)
         if x.shape[1] != outputs:
-            x = self.conv(f"{name}.conv_shortcut", x, outputs, 1)
+            x = self.conv(f"{name}.{self.shortcut}", x, outputs, 1)
         return self.conv(f"{name}.conv2", h, outputs, residual=x)
 
     def downsample(self, name: str, x: Tensor, padding: int) -> Tensor:

@@ -78,9 +78,9 @@ class ImagePipeline(ABC):
         the directory's ("ddim", "dpm++_karras" …). height, width: in pixels. seed: 0 to 2^64 - 1;
         the same gives the same image, to the bit, whatever else is in the batch. latents: what to
         begin with instead of noise of the seed. image, strength: what to change, and how much of
-        it (0 to 1); mask: the part to change (white). truncation: of a GAN's latents. output_type:
-        "pil", or "np" for float32 [N, H, W, C] in [0, 1]. callback: is told each `Step`, and ends
-        the run by answering False.
+        it (0 to 1); mask: the part to change (white). truncation: of a GAN's latents. temperature
+        (1), top_k, top_p: how a model of codes draws them. output_type: "pil", or "np" for float32
+        [N, H, W, C] in [0, 1]. callback: is told each `Step`, and ends the run by answering False.
 
         ValueError for a keyword that is wrong or that this model has no use for.
         """

@@ -14,6 +14,7 @@ from genfast.images.models.unet2d import UNet2DModel
 from genfast.images.pipelines.classes import ClassDiffusion
 from genfast.images.pipelines.flux import Flux, FluxFill
 from genfast.images.pipelines.gan import GAN
+from genfast.images.pipelines.janus import open_janus
 from genfast.images.pipelines.labelled import PixelDiffusion
 from genfast.images.pipelines.latent import (
     LatentDiffusion,
@@ -94,4 +95,8 @@ INDEXED: dict[str, Any] = {
     "DiTPipeline": ClassDiffusion,
     "ImageTokensPipeline": open_tokens,
 }
-LONE: dict[str, Any] = {"dcgan": open_gan, "label_dit": open_label_dit}
+LONE: dict[str, Any] = {
+    "dcgan": open_gan,
+    "janus": open_janus,
+    "label_dit": open_label_dit,
+}
