@@ -30,6 +30,7 @@ have batching, beams, prefix reuse, guided output and every weight and cache for
 attention is never int4), and take LoRA adapters of PEFT, which are merged into the weights as these
 are packed (`genfast.load(…, adapters=[…])`; DoRA and gpt-oss's experts are refused by name).
 `genfast info --config config.json` tells whether a config is understood, and what it takes.
+`janus` opens as a pipeline of [images](images.md), whose `.model` it is; it takes no adapters.
 
 "Configs" are tiny random models, whose logits (whole, and through the cache in pieces) and 64
 (Llama and GPT-2: 40) greedy tokens are transformers' (RWKV 5, 6 and 7: the rwkv package's): `pytest

@@ -6,12 +6,14 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from genfast.cli import main
 
 image = pytest.importorskip("PIL.Image")
 sys.path.append(str(Path(__file__).resolve().parents[1] / "images"))
+import janus_cases  # noqa: E402
 import tiny_model  # noqa: E402
 from test_dcgan import CONFIG, tensors  # noqa: E402
 
@@ -57,3 +59,24 @@ def test_a_model_of_text_is_no_image_model(capsys):
 
     assert main(["image", str(files("genfast") / "data" / "default"), "a fox"]) == 2
     assert "is a model of text" in capsys.readouterr().err
+
+
+def test_a_model_of_images_is_no_model_of_text(directory, capsys):
+    for command in (["generate", "1"], ["chat"]):
+        assert main([*command, "--model", directory]) == 2
+        assert "is a model of images; see genfast image" in capsys.readouterr().err
+
+
+def test_one_of_both(tmp_path, capsys):
+    case = janus_cases.CASES[0]
+    with np.load(case.file) as golden:
+        case.write(tmp_path, json.loads(str(golden["shapes"])))
+    tiny_model.write_letters(tmp_path, "abcdefgh")
+    command = ["generate", "abc", "--model", str(tmp_path), "--max-tokens", "3", "--json"]
+    command += ["--ignore-eos", "--guidance", "2", "--negative", "h"]
+    assert main(command) == 0
+    assert len(json.loads(capsys.readouterr().out)["token_ids"]) == 3
+    file = tmp_path / "out.png"
+    command = ["image", str(tmp_path), "abc", "--temperature", "0.5", "--top-k", "9"]
+    assert main([*command, "--guidance", "2", "-o", str(file)]) == 0
+    assert image.open(file).size == (8, 8)

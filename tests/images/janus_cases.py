@@ -68,8 +68,8 @@ class Case:
             config[name] = {**config[name], **change} if isinstance(change, dict) else change
         return config
 
-    def write(self, directory: Path, shapes: dict[str, list[int]]) -> Path:
-        tiny_model.write_model(directory, self.config(), 0, tensors=tensors(shapes))
+    def write(self, directory: Path, shapes: dict[str, list[int]], dtype: str = "F32") -> Path:
+        tiny_model.write_model(directory, self.config(), 0, dtype, tensors=tensors(shapes))
         kwargs = {"generation_kwargs": {"boi_token_id": BEGIN}}
         (directory / "generation_config.json").write_text(json.dumps({**GENERATION, **kwargs}))
         return directory

@@ -62,6 +62,30 @@ def test_texts_are_those_of_transformers(opened):
     assert out.token_ids == golden["text"].tolist()
 
 
+@pytest.mark.parametrize(
+    "stored, options, bound",
+    # Of the norm of the logits: 8 bits a weight and an activation, or 4 a weight, over two layers.
+    [
+        ("BF16", {}, 0.03),
+        ("F16", {"dtype": "bfloat16"}, 0.03),
+        ("F32", {"quantize": "int8"}, 0.06),
+        ("F32", {"quantize": "int4"}, 0.4),
+    ],
+)
+def test_other_formats(tmp_path, stored, options, bound):
+    golden = golden_of(CASES[0])
+    ids = golden["prompt"].tolist() + (golden["codes"] + TEXT).tolist()
+    with genfast.load(CASES[0].write(tmp_path / "exact", golden["shapes"]), **EXACT) as pipe:
+        exact = pipe.model.logits(ids)
+    with genfast.load(CASES[0].write(tmp_path, golden["shapes"], stored), **options) as pipe:
+        got = pipe.model.logits(ids)
+        for part in (slice(TEXT), slice(TEXT, None)):
+            off = np.linalg.norm(got[:, part] - exact[:, part]) / np.linalg.norm(exact[:, part])
+            print(part, off)
+            assert 0 < off <= bound
+        assert len(pipe.generate(ids[:9], seed=1, output_type="np").images) == 1
+
+
 def test_the_same_bits_alone_beside_others_and_on_other_threads(base_dir, rng):
     prompts = [[BOS, *rng.integers(8, TEXT, n).tolist(), BEGIN] for n in (3, 40)]
     seen, others = set(), set()

@@ -14,7 +14,7 @@ from genfast.cli.common import (
     add_model,
     add_sampling,
     load_options,
-    open_model,
+    open_text_model,
     print_json,
     sampling_options,
     say,
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _here(args: Any, rows: Any, options: dict[str, Any], answers: Any) -> Iterator[dict[str, Any]]:
-    with open_model(args) as model:
+    with open_text_model(args) as model:
         yield from answers(model, rows, options)
 
 

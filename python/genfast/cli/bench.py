@@ -7,7 +7,7 @@ import random
 import statistics
 from typing import Any
 
-from genfast.cli.common import Usage, add_common, add_model, open_model, print_json, say, size
+from genfast.cli.common import Usage, add_common, add_model, open_text_model, print_json, say, size
 from genfast.cli.latency import latency_lines, measure_latency
 
 _EPILOG = """\
@@ -58,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
         say("measuring the machine …")
         report: dict[str, Any] = {"machine": measure()}
     elif args.latency:
-        with open_model(args) as model:
+        with open_text_model(args) as model:
             _need_room(model)
             report = {"model": _facts(model), "latency": measure_latency(model, args.repeat)}
     else:
         say("measuring the machine and the model in turn …")
-        with open_model(args) as model:
+        with open_text_model(args) as model:
             report = _measure_model(model, measure, args)
     if args.json:
         print_json(report)

@@ -14,7 +14,7 @@ from genfast.cli.common import (
     add_common,
     add_model,
     add_sampling,
-    open_model,
+    open_text_model,
     print_json,
     rates,
     sampling_options,
@@ -63,7 +63,7 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     options = sampling_options(args)
-    with open_model(args) as model:
+    with open_text_model(args) as model:
         return _Conversation(model, args, options).run()
 
 

@@ -100,6 +100,20 @@ def open_model(args: argparse.Namespace, **more: Any) -> Any:
     )
 
 
+def open_text_model(args: argparse.Namespace, **more: Any) -> Any:
+    """As `open_model`; of one that draws images with a language model, that model."""
+    import genfast
+
+    opened = open_model(args, **more)
+    if not isinstance(opened, genfast.ImagePipeline):
+        return opened
+    inside = getattr(opened, "model", None)
+    if isinstance(inside, genfast.Model):
+        return inside
+    opened.close()
+    raise Usage(f"{args.model} is a model of images; see genfast image")
+
+
 def load_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keywords for `genfast.load` but for the directory and the threads."""
     names = ("quantize", "dtype", "kv_dtype", "window", "sinks", "device", "adapters")
@@ -129,6 +143,8 @@ _SAMPLING: tuple[tuple[str, str, Any, str], ...] = (
     ("--min-tokens", "min_tokens", int, "go on for at least N tokens"),
     ("--num-beams", "num_beams", int, "search with N beams; --n of the best are told"),
     ("--length-penalty", "length_penalty", float, "of beams: above 0 favours long texts (1)"),
+    ("--guidance", "guidance_scale", float, "away from --negative: how strongly (1: not at all)"),
+    ("--negative", "negative_prompt", str, "what to keep away from (the prompt's last token)"),
     ("--deadline-ms", "deadline_ms", float, "end after X milliseconds with what there is"),
 )
 

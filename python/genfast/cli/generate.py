@@ -11,7 +11,7 @@ from genfast.cli.common import (
     add_common,
     add_model,
     add_sampling,
-    open_model,
+    open_text_model,
     print_json,
     rates,
     sampling_options,
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.infill is not None and args.ids is not None:
         raise Usage("--infill and --ids exclude each other")
     prompt = args.ids if args.ids is not None else _prompt(args.prompt)
-    with open_model(args) as model:
+    with open_text_model(args) as model:
         if args.infill is not None:
             return _infill(model, prompt, options, args)
         if args.json:

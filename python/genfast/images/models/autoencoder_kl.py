@@ -15,6 +15,7 @@ from genfast.config import Fields
 from genfast.graph import Tensor
 from genfast.images.graph import ImageGraph
 from genfast.images.models._blocks import Blocks
+from genfast.images.models._codebook import Codebook
 from genfast.images.models._network import Network
 from genfast.images.models._tiles import in_tiles
 from genfast.images.models.unet2d import activation_of, block_types
@@ -178,7 +179,7 @@ class VQModel(_Autoencoder):
         if self.config.codes is None:
             self.fields.fail("num_vq_embeddings", "how many codes there are")
         shape = (self.config.codes, self.config.quantised_channels)
-        self.codes = self._weights.array("quantize.embedding.weight", *shape)
+        self.codebook = Codebook(self._weights.array("quantize.embedding.weight", *shape))
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         """The latents before they are quantised, [N, L, H / scale, W / scale]."""
@@ -186,9 +187,7 @@ class VQModel(_Autoencoder):
 
     def nearest(self, latents: np.ndarray) -> np.ndarray:
         """The code nearest to each latent, the lower of two: [N, L, h, w] → [N, h, w]."""
-        pixels = np.moveaxis(np.asarray(latents, np.float32), 1, -1)
-        distance = (self.codes**2).sum(1) - 2 * (pixels @ self.codes.T)
-        return distance.argmin(-1)
+        return self.codebook.nearest(latents)
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """The image of the codes nearest to latents [N, L, h, w]."""
@@ -196,7 +195,7 @@ class VQModel(_Autoencoder):
 
     def decode_codes(self, indices: np.ndarray) -> np.ndarray:
         """The image of codes [N, h, w]."""
-        return self._decode(np.moveaxis(self.codes[np.asarray(indices)], -1, 1))
+        return self._decode(self.codebook.latents(indices))
 
 
 def _images(array: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:

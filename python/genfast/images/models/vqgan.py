@@ -16,6 +16,7 @@ from genfast.config import Fields
 from genfast.graph import Tensor
 from genfast.images.graph import ImageGraph
 from genfast.images.models._blocks import Blocks
+from genfast.images.models._codebook import Codebook
 from genfast.images.models._network import Network
 from genfast.images.weights import ImageWeights
 from genfast.models.janus import vq_fields
@@ -103,6 +104,8 @@ def _channels(cfg: Fields, base: str, multipliers: str, defaults: dict) -> tuple
     channels = tuple(
         cfg.int(base, 1, 1 << 14) * n for n in cfg.ints(multipliers, 1, 1 << 10, most=16)
     )
+    if not channels:
+        cfg.fail(multipliers, "at least one level")
     if any(count % _GROUPS for count in channels):
         cfg.fail(base, f"multiples of {_GROUPS}, the groups of its norms, at every level")
     return channels
@@ -157,11 +160,11 @@ class VQGAN(Network):
         if self.config.unit_codes:
             length = np.sqrt((codes**2).sum(1, keepdims=True))
             codes = codes / np.maximum(length, np.float32(1e-12))
-        self.codes = codes
+        self.codebook = Codebook(codes)
 
     def decode_codes(self, indices: np.ndarray) -> np.ndarray:
         """The image of codes [N, h, w]."""
-        latents = np.moveaxis(self.codes[np.asarray(indices)], -1, 1)
+        latents = self.codebook.latents(indices)
         count, _, height, width = latents.shape
         runner = self._runner(
             latents.shape,

@@ -51,12 +51,11 @@ class Tokens(CodePipeline):
         )
         labels = labels_of(prompt, self.classes, {})
         labels = [label for label in labels for _ in range(options.n)]
-        never = dict.fromkeys(range(self.codes, self.model.vocab_size), -100.0)
         streams = [
             self.model.stream(
                 [self.codes + label],
                 max_tokens=self.grid[0] * self.grid[1],
-                logit_bias=never,
+                suppress_tokens=range(self.codes, self.model.vocab_size),
                 ignore_eos=True,
                 seed=(seed + image) % 2**64,
                 **options.sampling(),
