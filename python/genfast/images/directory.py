@@ -17,6 +17,14 @@ from genfast.errors import LoadError
 from genfast.images import schedulers
 from genfast.images.lora import Lora
 
+# The model_types that GANs go by, and the fields by which their own configs, that have none, are
+# known.
+_LONE_FIELDS: dict[str, frozenset[str]] = {
+    "biggan": frozenset({"channel_width", "attention_layer_position"}),
+    "dcgan": frozenset(),
+    "stylegan2": frozenset({"w_dim", "img_resolution"}),
+}
+
 
 @dataclass(frozen=True)
 class LoadOptions:
@@ -131,8 +139,13 @@ def _lone_kind(directory: Path) -> str | None:
     if not os.path.isfile(file):
         return None
     config = read_object(file)
-    if config.get("model_type") == "dcgan":
-        return "dcgan"
-    if "model_type" not in config and os.path.isfile(directory / "diffusion_model.safetensors"):
+    if config.get("model_type") in _LONE_FIELDS:
+        return config["model_type"]
+    if "model_type" in config:
+        return None
+    for kind, fields in _LONE_FIELDS.items():
+        if fields and fields <= config.keys():
+            return kind
+    if os.path.isfile(directory / "diffusion_model.safetensors"):
         return "label_dit"
     return None

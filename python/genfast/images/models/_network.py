@@ -24,6 +24,7 @@ class Network:
 
     dtype, quantize: as in `genfast.load`. threads: 0 for all. isa: as in `genfast.ops`.
     loras: that are merged into the weights, each with the name that it knows this component by.
+    opened: how the tensors are read.
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class Network:
         isa: str = "",
         progress: bool = False,
         loras: Sequence[tuple[str, Lora]] = (),
+        opened: type[Checkpoint] = Checkpoint,
     ) -> None:
         file = Path(directory) / "config.json"
         self.fields = Fields(read_object(file), file)
         if self.fields.str("_class_name", default=class_name) != class_name:
             self.fields.fail("_class_name", f'"{class_name}"')
-        checkpoint = Checkpoint(directory)
+        checkpoint = opened(directory)
         layers = self.fields.values.get("layers_per_block")
         layers = layers if isinstance(layers, int) else 2
         self._weights = ImageWeights(
