@@ -52,6 +52,8 @@ def answers(case: Case, model) -> dict[str, torch.Tensor]:
         image = model.decode(latents).sample
         return {"latents": latents, "codes": codes.reshape(shape).int(), "image": image}
     time = torch.tensor(case.timesteps)
+    if case.config.get("time_embedding_type") == "learned":
+        time = time.long()  # rows of a table
     if case.class_name == "UNet2DModel":
         classes = torch.tensor([1, 3]) if "num_class_embeds" in case.config else None
         return {"eps": model(sample, time, classes).sample}

@@ -14,6 +14,7 @@
 #include "kernels/causal_conv1d/causal_conv1d.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/conv_transpose2d/conv_transpose2d.h"
+#include "kernels/depthwise_conv2d/depthwise_conv2d.h"
 #include "kernels/embed/embed.h"
 #include "kernels/full_attention/full_attention.h"
 #include "kernels/group_norm/group_norm.h"
@@ -22,6 +23,7 @@
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/logprobs/logprobs.h"
 #include "kernels/matmul/matmul.h"
+#include "kernels/max_pool2d/max_pool2d.h"
 #include "kernels/modulate/modulate.h"
 #include "kernels/moe/moe.h"
 #include "kernels/pack/pack.h"
@@ -39,22 +41,22 @@
 #include "kernels/wkv6/wkv6.h"
 #include "kernels/wkv7/wkv7.h"
 
-#define GENFAST_KERNELS(row)                                                                       \
-    row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)            \
-        row(causal_conv1d, CausalConv1dArgs) row(selective_scan, SelectiveScanArgs) row(           \
-            embed, EmbedArgs) row(head_matmul, HeadMatmulArgs) row(latent_attention, LatentArgs)   \
-            row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(matmul, MatmulArgs)     \
-                row(moe, MoeArgs) row(pack, PackArgs) row(probe, ProbeArgs)                        \
-                    row(rms_norm, RmsNormArgs) row(rope, RopeArgs) row(rope_table, RopeTableArgs)  \
-                        row(route, RouteArgs) row(sample, SampleArgs) row(softmax, SoftmaxArgs)    \
-                            row(swiglu, SwigluArgs) row(truncate, TruncateArgs) row(add, AddArgs)  \
-                                row(conv2d, Conv2dArgs) row(conv_transpose2d, ConvTranspose2dArgs) \
-                                    row(full_attention, FullAttentionArgs)                         \
-                                        row(group_norm, GroupNormArgs) row(modulate, ModulateArgs) \
-                                            row(pixel_shuffle, PixelShuffleArgs)                   \
-                                                row(place, PlaceArgs) row(upsample, UpsampleArgs)  \
-                                                    row(wkv4, Wkv4Args) row(wkv6, Wkv6Args)        \
-                                                        row(wkv7, Wkv7Args)
+#define GENFAST_KERNELS(row)                                                                      \
+    row(activation, ActivationArgs) row(attention, AttentionArgs) row(bound, BoundArgs)           \
+        row(causal_conv1d, CausalConv1dArgs) row(selective_scan, SelectiveScanArgs) row(          \
+            embed, EmbedArgs) row(head_matmul, HeadMatmulArgs) row(latent_attention, LatentArgs)  \
+            row(layer_norm, LayerNormArgs) row(logprobs, LogprobsArgs) row(matmul, MatmulArgs)    \
+                row(moe, MoeArgs) row(pack, PackArgs) row(probe, ProbeArgs) row(                  \
+                    rms_norm, RmsNormArgs) row(rope, RopeArgs) row(rope_table, RopeTableArgs)     \
+                    row(route, RouteArgs) row(sample, SampleArgs) row(softmax, SoftmaxArgs) row(  \
+                        swiglu, SwigluArgs) row(truncate, TruncateArgs) row(add, AddArgs)         \
+                        row(conv2d, Conv2dArgs) row(conv_transpose2d, ConvTranspose2dArgs) row(   \
+                            depthwise_conv2d, DepthwiseConv2dArgs) row(max_pool2d, MaxPool2dArgs) \
+                            row(full_attention, FullAttentionArgs) row(group_norm, GroupNormArgs) \
+                                row(modulate, ModulateArgs) row(pixel_shuffle, PixelShuffleArgs)  \
+                                    row(place, PlaceArgs) row(upsample, UpsampleArgs)             \
+                                        row(wkv4, Wkv4Args) row(wkv6, Wkv6Args)                   \
+                                            row(wkv7, Wkv7Args)
 
 namespace genfast {
 

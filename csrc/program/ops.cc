@@ -14,8 +14,8 @@ const float* Binding::floats(int input) const {
 
 const OpSpec* find_op(const std::string& name) {
     std::string known;
-    for (const OpSpec* table :
-         {kAttentionOps, kImageOps, kLatentOps, kMatrixOps, kRearrangeOps, kRowOps, kStateOps})
+    for (const OpSpec* table : {kAttentionOps, kFilterOps, kImageOps, kLatentOps, kMatrixOps,
+                                kRearrangeOps, kRowOps, kStateOps})
         for (const OpSpec* op = table; op->name; ++op) {
             if (name == op->name) return op;
             known += cat(known.empty() ? "" : ", ", op->name);

@@ -71,8 +71,8 @@ struct OpSpec {
 };
 
 // Each ends with a row without a name.
-extern const OpSpec kAttentionOps[], kImageOps[], kLatentOps[], kMatrixOps[], kRearrangeOps[],
-    kRowOps[], kStateOps[];
+extern const OpSpec kAttentionOps[], kFilterOps[], kImageOps[], kLatentOps[], kMatrixOps[],
+    kRearrangeOps[], kRowOps[], kStateOps[];
 
 const OpSpec* find_op(const std::string& name);  // throws std::invalid_argument
 

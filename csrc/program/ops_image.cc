@@ -195,8 +195,8 @@ BoundOp bind_full_attention(const Binding& b) {
     return bound_call(b.kernels.full_attention, a);
 }
 
-// ---- modulate(x, conditions, residual?), add(x, y)
-// -----------------------------------------------
+// ---- modulate(x, conditions, residual?, noise?), add(x, y)
+// ---------------------------------------
 Shape check_modulate(const Program& p, const Instruction& i) {
     const Value &x = fixed(p, i, 0, "x"), &conditions = fixed(p, i, 1, "conditions");
     require(x.rows % conditions.rows == 0, "x has ", x.rows, " rows, no multiple of conditions' ",
@@ -207,6 +207,8 @@ Shape check_modulate(const Program& p, const Instruction& i) {
                 x.cols, " columns do not fit conditions' ", conditions.cols);
     }
     if (present(i, 2)) floats(p, i, 2, "residual", x.rows, x.cols);
+    if (present(i, 3)) floats(p, i, 3, "noise", 1, x.rows / conditions.rows);
+    activation_named(i.text("activation", "none"));
     return {x.rows, x.cols};
 }
 
@@ -225,7 +227,9 @@ BoundOp bind_modulate(const Binding& b) {
                          x.rows / conditions.rows,
                          x.cols,
                          conditions.cols,
-                         b.instruction.integer("plus_one") != 0};
+                         b.instruction.integer("plus_one") != 0,
+                         b.floats(3),
+                         activation_named(b.instruction.text("activation", "none"))};
     return bound_call(b.kernels.modulate, a);
 }
 

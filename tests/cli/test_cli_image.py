@@ -46,6 +46,29 @@ def test_figures_go_to_stderr(directory, tmp_path, capsys):
     assert captured.out == "" and str(file) in captured.err and "seed 4" in captured.err
 
 
+def test_a_way_from_one_seed_to_another(directory, tmp_path, capsys):
+    file = tmp_path / "way.png"
+    command = ["image", directory, "1", "--seed", "1", "--to-seed", "2", "-o", str(file)]
+    assert main([*command, "-n", "3", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["files"]) == 3
+    assert main(["image", directory, "1", "--seed", "2", "-o", str(tmp_path / "end.png")]) == 0
+    ends = [image.open(path).tobytes() for path in (told["files"][2], tmp_path / "end.png")]
+    assert ends[0] == ends[1]
+    assert main(command) == 2
+    assert "--to-seed needs --seed, and -n of at least 2" in capsys.readouterr().err
+
+
+def test_adapters_are_named_with_their_strengths(directory, tmp_path, capsys):
+    lora = tmp_path / "a.safetensors"
+    lora.write_bytes(b"")
+    for text in (str(lora), f"{lora}:0.5"):
+        assert main(["image", directory, "1", "--adapter", text]) == 1
+        assert "adapters are not allowed" in capsys.readouterr().err
+    assert main(["image", directory, "1", "--adapter", "nowhere:0.5"]) == 1
+    assert "adapters[0]='nowhere' is neither a file nor a dir" in capsys.readouterr().err
+
+
 def test_what_is_refused(directory, tmp_path, capsys):
     assert main(["image", str(tmp_path / "missing"), "3"]) == 1
     assert "no such directory" in capsys.readouterr().err

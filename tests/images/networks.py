@@ -125,6 +125,24 @@ CASES = [
         (33.0,),
     ),
     Case("UNet2DModel", "classes", {**DDPM, "num_class_embeds": 4}, image(2, 3, 8, 8)),
+    Case("UNet2DModel", "fourier", {**DDPM, "time_embedding_type": "fourier"}, image(2, 3, 8, 8)),
+    Case(
+        "UNet2DModel",
+        "resnets",  # as Dhariwal and Nichol's networks (arXiv 2105.05233)
+        {
+            **DDPM,
+            "block_out_channels": [16, 24, 32],
+            "down_block_types": ["ResnetDownsampleBlock2D"] + ["AttnDownBlock2D"] * 2,
+            "up_block_types": ["AttnUpBlock2D"] * 2 + ["ResnetUpsampleBlock2D"],
+            "downsample_type": "resnet",
+            "upsample_type": "resnet",
+            "resnet_time_scale_shift": "scale_shift",
+            "attn_norm_num_groups": 8,
+            "time_embedding_type": "learned",
+            "num_train_timesteps": 500,
+        },
+        image(2, 3, 8, 12),
+    ),
     Case("UNet2DModel", "no-attention", {**DDPM, "add_attention": False}, image(2, 3, 4, 8)),
     Case("UNet2DConditionModel", "sd1", SD, text(2, 4, 8, 8)),
     Case(

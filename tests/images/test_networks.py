@@ -148,7 +148,7 @@ def test_tiles_come_close_to_the_whole(tmp_path):
             "up_block_types.*UpBlock2D",
         ),
         ("UNet2DModel-base", {"norm_num_groups": 5}, "block_out_channels.*norm_num_groups = 5"),
-        ("UNet2DModel-base", {"time_embedding_type": "fourier"}, "time_embedding_type"),
+        ("UNet2DModel-base", {"time_embedding_type": "sinus"}, "time_embedding_type"),
         ("UNet2DModel-base", {"in_channels": 4}, "conv_in.weight.*found shape"),
         ("UNet2DModel-base", {"_class_name": "VQModel"}, "_class_name.*UNet2DModel"),
         ("UNet2DConditionModel-sd1", {"attention_head_dim": [2]}, "attention_head_dim.*2 numbers"),

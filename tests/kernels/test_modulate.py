@@ -33,6 +33,21 @@ def test_modulate(rng, isa, N, T, C, plus_one):
 
 
 @pytest.mark.parametrize("isa", ISAS)
+def test_noise_of_rows_and_an_activation(rng, isa):
+    x, residual = rng.normal(size=(2, 3, 5, 37)).astype(np.float32)
+    scale, shift = rng.normal(size=(2, 3, 37)).astype(np.float32)
+    noise = rng.normal(size=5).astype(np.float32)
+    options = {"noise": noise, "activation": "leaky_relu", "residual": residual, "isa": isa}
+    got = ops.modulate(x, scale, shift, plus_one=False, **options)
+    inner = x.astype(np.float64) * scale[:, None] + shift[:, None] + noise[:, None]
+    expected = np.where(inner < 0, 0.2 * inner, inner) + residual
+    size = np.abs(x * scale[:, None]) + np.abs(shift)[:, None] + np.abs(noise)[:, None]
+    assert (np.abs(got - expected) <= 3 * EPS32 * (size + np.abs(residual))).all()
+    with pytest.raises(ValueError, match=r"noise has shape \[1, 4\], expected \[1, 5\]"):
+        ops.modulate(x, scale, noise=noise[:4])
+
+
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("rows", [1, 2, 6])
 def test_add_repeats_rows(rng, isa, rows):
     x = rng.normal(size=(6, 37)).astype(np.float32)

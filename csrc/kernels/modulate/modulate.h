@@ -1,11 +1,12 @@
-// modulate: out[n, p, c] = x[n, p, c] (one + scale[n, c]) + shift[n, c] + residual[n, p, c]
+// modulate: out[n, p, c] = f(x[n, p, c] (one + scale[n, c]) + shift[n, c] + noise[p]) +
+// residual[n, p, c]
 //   x, residual, out [N, P, C] f32; scale and shift: C numbers an item, items `stride` numbers
-//   apart, one = 1 or 0. Peebles and Xie, 2022 (arXiv 2212.09748)
+//   apart, one = 1 or 0. Peebles and Xie, 2022 (arXiv 2212.09748); noise [P] (arXiv 1912.04958)
 // add: out[t] = x[t] + y[t mod R]
 //   x, out [T, C], y [R, C] f32
 #pragma once
 
-#include <cstdint>
+#include "kernels/activation/activation.h"
 
 namespace genfast {
 
@@ -17,6 +18,8 @@ struct ModulateArgs {
     float* out;             // may be x
     int64_t N, P, C, stride;
     bool plus_one;
+    const float* noise = nullptr;  // may be null: 0
+    Activation activation = Activation::none;
 };
 
 struct AddArgs {

@@ -1,3 +1,4 @@
+#include "kernels/activation/formula.h"
 #include "kernels/table.h"
 
 namespace genfast::ref {
@@ -10,6 +11,8 @@ void modulate(const ModulateArgs& a, Team& team) {
             double y = a.x[at];
             if (a.scale) y *= (a.plus_one ? 1.0 : 0.0) + a.scale[item];
             if (a.shift) y += a.shift[item];
+            if (a.noise) y += a.noise[row % a.P];
+            y = activate(a.activation, y);
             if (a.residual) y += a.residual[at];
             a.out[at] = float(y);
         }

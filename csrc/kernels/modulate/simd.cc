@@ -1,5 +1,5 @@
 #include "kernels/table.h"
-#include "simd/vec.h"
+#include "simd/activation.h"
 
 namespace genfast::GENFAST_ISA {
 
@@ -8,6 +8,7 @@ void modulate(const ModulateArgs& a, Team& team) {
     Range rows = share(a.N * a.P, team);
     for (int64_t row = rows.begin; row < rows.end; ++row) {
         const int64_t item = row / a.P * a.stride;
+        const Vec noise = vset(a.noise ? a.noise[row % a.P] : 0.0f);
         for (int64_t c = 0; c < a.C; c += kLanes) {
             const int n = int(a.C - c < kLanes ? a.C - c : kLanes);
             const int64_t at = row * a.C + c;
@@ -17,6 +18,8 @@ void modulate(const ModulateArgs& a, Team& team) {
                 y = vfma(y, vadd(one, vload_n(a.scale + item + c, n)), shift);
             else if (a.shift)
                 y = vadd(y, shift);
+            if (a.noise) y = vadd(y, noise);
+            y = vactivate(a.activation, y);
             if (a.residual) y = vadd(y, vload_n(a.residual + at, n));
             vstore_n(a.out + at, y, n);
         }

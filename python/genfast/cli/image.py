@@ -17,6 +17,7 @@ examples:
   genfast image DIR "a red fox" -o fox.png
   genfast image DIR "a red fox" --negative blurry --steps 20 --seed 1 -n 4 -o fox.png
   genfast image DIR "in snow" --image fox.png --strength 0.6 -o snow.png
+  genfast image GAN 207 --seed 1 --to-seed 2 -n 12 --truncation 0.4 -o way.png
   genfast image DIR "a hat" --image fox.png --mask head.png -o hat.png
 """
 
@@ -54,6 +55,9 @@ def register(commands: Any) -> None:
     parser.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to make")
     parser.add_argument("-o", "--output", metavar="FILE", default="image.png", help="(image.png)")
     parser.add_argument("-n", type=int, default=1, metavar="N", help="how many (default 1)")
+    parser.add_argument(
+        "--to-seed", type=int, metavar="B", help="of a GAN: -n images from --seed's to that of B"
+    )
     parser.add_argument("--demo", action="store_true", help="a sheet of the bundled gallery")
     parser.add_argument("--image", metavar="FILE", help="an image to change")
     parser.add_argument("--mask", metavar="FILE", help="white where --image is to change")
@@ -98,6 +102,16 @@ def _demo(args: argparse.Namespace) -> int:
     return 0
 
 
+def _way(model: Any, args: argparse.Namespace, options: dict[str, Any]) -> Any:
+    """From one seed's image to another's."""
+    if not hasattr(model, "interpolate"):
+        raise Usage("--to-seed needs a GAN: no other model knows a way between two images")
+    seed = options.pop("seed", None)
+    if seed is None or args.n < 2:
+        raise Usage("--to-seed needs --seed, and -n of at least 2")
+    return model.interpolate(seed, args.to_seed, args.n, args.prompt, **options)
+
+
 def _adapter(text: str) -> str | tuple[str, float]:
     """FILE, or FILE:S."""
     path, _, strength = text.rpartition(":")
@@ -126,7 +140,10 @@ def _generate(args: argparse.Namespace) -> int:
     ) as model:
         if isinstance(model, genfast.Model):
             raise Usage(f"{args.model} is a model of text; see genfast generate")
-        made = model.generate(args.prompt, n=args.n, **options)
+        if args.to_seed is None:
+            made = model.generate(args.prompt, n=args.n, **options)
+        else:
+            made = _way(model, args, options)
     files = []
     for i, image in enumerate(made.images):
         file = Path(args.output)

@@ -17,6 +17,15 @@ from genfast.errors import LoadError
 from genfast.images import schedulers
 from genfast.images.lora import Lora
 
+# The model_types of models that are no pipeline of several, and the fields by which those whose own
+# configs have no model_type are known.
+_LONE_FIELDS: dict[str, frozenset[str]] = {
+    "biggan": frozenset({"channel_width", "attention_layer_position"}),
+    "dcgan": frozenset(),
+    "janus": frozenset(),
+    "stylegan2": frozenset({"w_dim", "img_resolution"}),
+}
+
 
 @dataclass(frozen=True)
 class LoadOptions:
@@ -133,8 +142,13 @@ def _lone_kind(directory: Path) -> str | None:
     if not os.path.isfile(file):
         return None
     config = read_object(file)
-    if config.get("model_type") in ("dcgan", "janus"):
+    if config.get("model_type") in _LONE_FIELDS:
         return config["model_type"]
-    if "model_type" not in config and os.path.isfile(directory / "diffusion_model.safetensors"):
+    if "model_type" in config:
+        return None
+    for kind, fields in _LONE_FIELDS.items():
+        if fields and fields <= config.keys():
+            return kind
+    if os.path.isfile(directory / "diffusion_model.safetensors"):
         return "label_dit"
     return None

@@ -72,8 +72,8 @@ class ImageGraph(Graph):
         inputs = [x, self._matrix(weight), self._constant(bias), residual]
         grid = (
             count,
-            (height + top + bottom - kh) // stride + 1,
-            (width + left + right - kw) // stride + 1,
+            _places(height + top + bottom, kh, stride),
+            _places(width + left + right, kw, stride),
         )
         return self._append("conv2d", inputs, attributes, name, grid)
 
@@ -103,6 +103,54 @@ class ImageGraph(Graph):
         inputs = [x, self._matrix(weight), self._constant(bias)]
         sides = [(side - 1) * stride - 2 * padding + kernel for side in (height, width)]
         return self._append("conv_transpose2d", inputs, attributes, name, (count, *sides))
+
+    def depthwise_conv2d(
+        self,
+        x: Tensor,
+        weight: np.ndarray,
+        bias: np.ndarray | None = None,
+        *,
+        stride: int = 1,
+        up: int = 1,
+        padding: int | Sequence[int] = 1,
+        activation: str = "none",
+        name="depthwise_conv2d",
+    ) -> Tensor:
+        """activation(x ∗ weight + bias), each channel by itself. weight [C, kh, kw], or [kh, kw]:
+        the same for all. up: so many times wider and higher x is first, by zeros behind each
+        pixel. padding: as in `conv2d`."""
+        count, height, width = self._grid(x)
+        weight = np.asarray(weight, np.float32)
+        kh, kw = weight.shape[-2:]
+        top, left, bottom, right = [padding] * 4 if isinstance(padding, int) else padding
+        attributes = {
+            "height": height,
+            "width": width,
+            "kernel_h": kh,
+            "kernel_w": kw,
+            "stride": stride,
+            "up": up,
+            "top": top,
+            "left": left,
+            "bottom": bottom,
+            "right": right,
+            "activation": activation,
+        }
+        taps = np.ascontiguousarray(weight.reshape(-1, kh * kw).T)  # [kh · kw, C or 1]
+        grid = (
+            count,
+            _places(height * up + top + bottom, kh, stride),
+            _places(width * up + left + right, kw, stride),
+        )
+        inputs = [x, self._constant(taps), self._constant(bias)]
+        return self._append("depthwise_conv2d", inputs, attributes, name, grid)
+
+    def max_pool2d(self, x: Tensor, size: int = 2, *, name="max_pool2d") -> Tensor:
+        """The largest of each size × size pixels."""
+        count, height, width = self._grid(x)
+        attributes = {"height": height, "width": width, "size": size}
+        grid = (count, _places(height, size, size), _places(width, size, size))
+        return self._append("max_pool2d", [x], attributes, name, grid)
 
     def group_norm(
         self,
@@ -188,25 +236,31 @@ class ImageGraph(Graph):
     def modulate(
         self,
         x: Tensor,
-        conditions: Tensor,
+        conditions: Tensor | np.ndarray,
         *,
         scale: int | None = None,
         shift: int | None = None,
         plus_one: bool = True,
+        noise: np.ndarray | None = None,
+        activation: str = "none",
         residual: Tensor | None = None,
         name="modulate",
     ) -> Tensor:
-        """x · (1 + s) + t + residual, where s and t are an item's (adaLN, arXiv 2212.09748).
+        """activation(x · (1 + s) + t + noise) + residual, where s and t are an item's (adaLN, arXiv
+        2212.09748).
 
         conditions [N, any]: s are its C columns from `scale` on, t those from `shift` on; None:
-        nothing to multiply or add. plus_one: false for x · s + t (a gate).
+        nothing to multiply or add. plus_one: false for x · s + t (a gate). noise: a number for each
+        of an item's rows.
         """
         attributes = {
             "scale": -1 if scale is None else scale,
             "shift": -1 if shift is None else shift,
             "plus_one": plus_one,
+            "activation": activation,
         }
-        return self._append("modulate", [x, conditions, residual], attributes, name)
+        inputs = [x, self._value(conditions), residual, self._constant(noise)]
+        return self._append("modulate", inputs, attributes, name)
 
     def add(self, x: Tensor, y: Tensor | np.ndarray, *, name="add") -> Tensor:
         """x + y; y has as many columns, and as many rows or a divisor of them: they repeat."""
@@ -256,6 +310,11 @@ class ImageGraph(Graph):
     @staticmethod
     def _items(x: Tensor) -> int:
         return x.grid[0] if x.grid else 1
+
+
+def _places(side: int, kernel: int, stride: int) -> int:
+    """How many places a kernel has on a side; a stride of 0 the program refuses."""
+    return (side - kernel) // max(stride, 1) + 1
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

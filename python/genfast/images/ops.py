@@ -20,8 +20,10 @@ __all__ = [
     "concat",
     "conv2d",
     "conv_transpose2d",
+    "depthwise_conv2d",
     "full_attention",
     "group_norm",
+    "max_pool2d",
     "modulate",
     "pixel_shuffle",
     "upsample",
@@ -92,6 +94,44 @@ def conv_transpose2d(
         )
 
     return _run(record, [x], isa, threads)
+
+
+def depthwise_conv2d(
+    x,
+    weight,
+    bias=None,
+    *,
+    stride: int = 1,
+    up: int = 1,
+    padding: int | Sequence[int] = 1,
+    activation: str = "none",
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """activation(x ∗ weight + bias), each channel by itself.
+
+    x [N, C, H, W]; weight [C, kh, kw], or [kh, kw]: the same for all; bias [C] → [N, C, H', W'].
+    padding: as in `conv2d`. up: zeros are put behind each pixel first, so that x is `up` times
+    wider and higher: with `stride`, upfirdn of StyleGAN (arXiv 1912.04958).
+    """
+
+    def record(g: ImageGraph, x: Tensor) -> Tensor:
+        return g.depthwise_conv2d(
+            x,
+            weight,
+            _vector(bias),
+            stride=stride,
+            up=up,
+            padding=padding,
+            activation=activation,
+        )
+
+    return _run(record, [x], isa, threads)
+
+
+def max_pool2d(x, size: int = 2, *, isa: str = "", threads: int = 0) -> np.ndarray:
+    """The largest of each size × size pixels: x [N, C, H, W] → [N, C, H // size, W // size]."""
+    return _run(lambda g, x: g.max_pool2d(x, size), [x], isa, threads)
 
 
 def group_norm(
@@ -184,14 +224,16 @@ def modulate(
     shift=None,
     *,
     plus_one: bool = True,
+    noise=None,
+    activation: str = "none",
     residual=None,
     isa: str = "",
     threads: int = 0,
 ) -> np.ndarray:
-    """x · (1 + scale) + shift + residual; scale and shift [N, C] are an item's.
+    """activation(x · (1 + scale) + shift + noise) + residual; scale, shift [N, C] are an item's.
 
-    x [N, T, C], residual as x → as x. plus_one: false for x · scale + shift. Peebles and Xie, 2022
-    (arXiv 2212.09748).
+    x [N, T, C], noise [T], residual as x → as x. plus_one: false for x · scale + shift. Peebles and
+    Xie, 2022 (arXiv 2212.09748).
     """
     given = [np.asarray(part, np.float32) for part in (scale, shift) if part is not None]
     if not given:
@@ -205,6 +247,8 @@ def modulate(
             scale=None if scale is None else 0,
             shift=None if shift is None else (0 if scale is None else columns),
             plus_one=plus_one,
+            noise=_vector(noise),
+            activation=activation,
             residual=residual,
         )
 

@@ -22,12 +22,14 @@ class ImageWeights(Weights):
         kernel: int | tuple[int, int] = 3,
         *,
         groups: int = 1,
+        kept: int | None = None,
         quantised: bool = True,
     ) -> PackedWeight:
         """A tensor [O, I / groups, kh, kw] as the matrix [O, kh · kw · I] of `conv2d`.
 
-        groups: zeros stand where an output channel does not see an input channel. quantised: false
-        for the few layers that decide much (the first and the last).
+        groups: zeros stand where an output channel does not see an input channel. kept: only the
+        first so many outputs. quantised: false for the few layers that decide much (the first and
+        the last).
         """
         kh, kw = (kernel, kernel) if isinstance(kernel, int) else kernel
         shape = (outputs, inputs // groups, kh, kw)
@@ -35,15 +37,16 @@ class ImageWeights(Weights):
         def arrange(data: np.ndarray) -> np.ndarray:
             taps = data.transpose(0, 2, 3, 1)  # [O, kh, kw, I / groups]
             if groups == 1:
-                return taps
+                return taps[:kept]
             whole = np.zeros((outputs, kh, kw, inputs), data.dtype)
             for group in range(groups):
                 rows = slice(group * outputs // groups, (group + 1) * outputs // groups)
                 cols = slice(group * inputs // groups, (group + 1) * inputs // groups)
                 whole[rows, :, :, cols] = taps[rows]
-            return whole
+            return whole[:kept]
 
-        return self._arranged(name, shape, outputs, arrange, quantised)
+        rows = outputs if kept is None else kept
+        return self._arranged(name, shape, rows, arrange, quantised)
 
     def conv_transpose(
         self,
@@ -53,15 +56,19 @@ class ImageWeights(Weights):
         kernel: int = 4,
         *,
         scale: np.ndarray | None = None,
+        outputs_first: bool = False,
         quantised: bool = True,
     ) -> PackedWeight:
         """A tensor [I, O, k, k] as the matrix [k · k · O, I] of `conv_transpose2d`.
 
         scale [O]: what a batch norm multiplies by; the product is taken, and kept, in float32
-        unless other weights are asked for.
+        unless other weights are asked for. outputs_first: it is stored as [O, I, k, k].
         """
         shape = (inputs, outputs, kernel, kernel)
         rows = kernel * kernel * outputs
+        if outputs_first:
+            shape = (outputs, inputs, kernel, kernel)
+            return self._arranged(name, shape, rows, lambda w: w.transpose(2, 3, 0, 1), quantised)
         if scale is not None:
             taps = self.array(name, *shape) * scale[None, :, None, None]
             matrix = np.ascontiguousarray(taps.transpose(2, 3, 1, 0)).reshape(rows, inputs)

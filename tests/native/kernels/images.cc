@@ -1,5 +1,5 @@
-// What image programs are made of: convolutions, group norm, attention without a cache, modulation,
-// and what only moves numbers.
+// What image programs are made of: convolutions, pooling, group norm, attention without a cache,
+// modulation, and what only moves numbers.
 #include <algorithm>
 #include <cmath>
 
@@ -156,7 +156,7 @@ void check_modulate(Check& c) {
     const int64_t N = c.numbers.integer(1, 3), P = c.numbers.integer(1, 9);
     const int64_t C = c.numbers.integer(1, 50);
     const Floats x = c.numbers.floats(N * P * C), conditions = c.numbers.floats(N * 2 * C);
-    const Floats residual = c.numbers.floats(N * P * C);
+    const Floats residual = c.numbers.floats(N * P * C), noise = c.numbers.floats(P);
     Floats got(x.size()), want(x.size());
     ModulateArgs a{x.data(),
                    conditions.data(),
@@ -167,11 +167,13 @@ void check_modulate(Check& c) {
                    P,
                    C,
                    2 * C,
-                   true};
+                   true,
+                   noise.data(),
+                   Activation::leaky_relu};
     run(c.fast.modulate, a, 2);
     a.out = want.data();
     run(c.ref.modulate, a);
-    c.near("modulate", got, want, [&](size_t) { return 12 * kEps; });
+    c.near("modulate", got, want, [&](size_t) { return 16 * kEps; });
     c.digest("modulate", got);
 
     const Floats rows = c.numbers.floats(P * C);
@@ -180,6 +182,55 @@ void check_modulate(Check& c) {
     add.out = want.data();
     run(c.ref.add, add);
     c.same("add", got, want);
+}
+
+void check_depthwise_conv2d(Check& c) {
+    DepthwiseConv2dArgs a{};
+    a.N = c.numbers.integer(1, 2);
+    a.H = c.numbers.integer(2, 6);
+    a.W = c.numbers.integer(2, 6);
+    a.C = c.numbers.integer(1, 40);
+    a.kernel_h = c.numbers.integer(1, 4);
+    a.kernel_w = c.numbers.integer(1, 4);
+    a.stride = c.numbers.integer(1, 2);
+    a.up = c.numbers.integer(1, 2);
+    a.top = c.numbers.integer(1, 2);
+    a.left = c.numbers.integer(1, 2);
+    a.out_h = (a.H * a.up + 2 * a.top - a.kernel_h) / a.stride + 1;
+    a.out_w = (a.W * a.up + 2 * a.left - a.kernel_w) / a.stride + 1;
+    a.shared = c.numbers.integer(0, 1);
+    a.activation = Activation::leaky_relu;
+    const int64_t taps = a.kernel_h * a.kernel_w;
+    const Floats x = c.numbers.floats(a.N * a.H * a.W * a.C), bias = c.numbers.floats(a.C);
+    const Floats w = c.numbers.floats(taps * (a.shared ? 1 : a.C));
+    a.x = x.data();
+    a.w = w.data();
+    a.bias = bias.data();
+    Floats got(size_t(a.N * a.out_h * a.out_w * a.C)), want(got.size());
+    a.out = got.data();
+    run(c.fast.depthwise_conv2d, a, 2);
+    a.out = want.data();
+    run(c.ref.depthwise_conv2d, a);
+    const double bound = sum_bound(taps, 2, 2) + 4 * kEps;
+    c.near("depthwise_conv2d", got, want, [&](size_t) { return bound; });
+    c.digest("depthwise_conv2d", got);
+}
+
+void check_max_pool2d(Check& c) {
+    MaxPool2dArgs a{};
+    a.N = c.numbers.integer(1, 2);
+    a.H = c.numbers.integer(3, 7);
+    a.W = c.numbers.integer(3, 7);
+    a.C = c.numbers.integer(1, 40);
+    a.size = c.numbers.integer(1, 3);
+    const Floats x = c.numbers.floats(a.N * a.H * a.W * a.C);
+    a.x = x.data();
+    Floats got(size_t(a.N * (a.H / a.size) * (a.W / a.size) * a.C)), want(got.size());
+    a.out = got.data();
+    run(c.fast.max_pool2d, a, 2);
+    a.out = want.data();
+    run(c.ref.max_pool2d, a);
+    c.same("max_pool2d", got, want);
 }
 
 void check_rearrange(Check& c) {
@@ -217,6 +268,8 @@ void check_images(Check& c) {
         check_group_norm(c);
         check_full_attention(c);
         check_modulate(c);
+        check_depthwise_conv2d(c);
+        check_max_pool2d(c);
         check_rearrange(c);
     }
 }

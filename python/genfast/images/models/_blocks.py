@@ -3,7 +3,10 @@ unet_2d_blocks.py, attention_processor.py and transformer_2d.py."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
 
 from genfast.graph import Tensor
 from genfast.images.graph import ImageGraph
@@ -59,9 +62,20 @@ class Blocks:
 
     # --- blocks -------------------------------------------------------------------------------
 
-    def resnet(self, name: str, x: Tensor, outputs: int, embedding: Tensor | None) -> Tensor:
-        """x + conv(norm(conv(norm(x)) + embedding)); embedding [N, any], activated already."""
+    def resnet(
+        self,
+        name: str,
+        x: Tensor,
+        outputs: int,
+        embedding: Tensor | None,
+        *,
+        resized: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """x + conv(norm(conv(norm(x)) + embedding)); embedding [N, any], activated already.
+        resized: of another size, before the first convolution."""
         h = self.group_norm(f"{name}.norm1", x, activation=self.activation)
+        if resized is not None:
+            x, h = resized(x), resized(h)
         h = self.conv(f"{name}.conv1", h, outputs)
         if embedding is None:
             h = self.group_norm(f"{name}.norm2", h, activation=self.activation)
@@ -76,6 +90,10 @@ class Blocks:
         if x.shape[1] != outputs:
             x = self.conv(f"{name}.{self.shortcut}", x, outputs, 1)
         return self.conv(f"{name}.conv2", h, outputs, residual=x)
+
+    def halved(self, x: Tensor) -> Tensor:
+        """The mean of each 2 × 2 pixels."""
+        return self.g.depthwise_conv2d(x, np.full((2, 2), 0.25), stride=2, padding=0, name="halved")
 
     def downsample(self, name: str, x: Tensor, padding: int) -> Tensor:
         sides = (0, 0, 1, 1) if padding == 0 else padding

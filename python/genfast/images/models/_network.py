@@ -25,6 +25,7 @@ class Network:
     class_names: what the config may call it, the name it has now first. dtype, quantize: as in
     `genfast.load`. threads: 0 for all. isa: as in `genfast.ops`.
     loras: that are merged into the weights, each with the name that it knows this component by.
+    opened: how the tensors are read.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class Network:
         isa: str = "",
         progress: bool = False,
         loras: Sequence[tuple[str, Lora]] = (),
+        opened: type[Checkpoint] = Checkpoint,
     ) -> None:
         file = Path(directory) / "config.json"
         self.fields = Fields(read_object(file), file)
         self.fields.str_choice("_class_name", class_names, default=class_names[0])
-        checkpoint = Checkpoint(directory)
+        checkpoint = opened(directory)
         layers = self.fields.values.get("layers_per_block")
         layers = layers if isinstance(layers, int) else 2
         self._weights = ImageWeights(

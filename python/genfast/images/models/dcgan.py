@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from genfast.config import Fields
+from genfast.images import noise
 from genfast.images.graph import ImageGraph
 from genfast.images.models._network import Network
 from genfast.images.weights import ImageWeights
@@ -59,7 +60,7 @@ class Config:
 
 
 def record(g: ImageGraph, w: ImageWeights, cfg: Config, count: int) -> None:
-    """Input latents [N, latent_size + classes, 1, 1]; output image [N, C, S, S] in [-1, 1]."""
+    """Input latents [N, latent_size + classes, 1, 1]; output images [N, C, S, S] in [-1, 1]."""
     x = g.image("latents", count, cfg.latent_size + (cfg.classes or 0), 1, 1)
     last = len(cfg.channels) - 1
     for i, outputs in enumerate(cfg.channels):
@@ -79,7 +80,7 @@ def record(g: ImageGraph, w: ImageWeights, cfg: Config, count: int) -> None:
             activation="relu" if i < last else "tanh",
             name=f"main.{3 * i}",
         )
-    g.output("image", x)
+    g.output("images", x)
 
 
 def _batch_norm(w: ImageWeights, name: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,17 +94,26 @@ def _batch_norm(w: ImageWeights, name: str, channels: int) -> tuple[np.ndarray, 
 
 
 class DCGAN(Network):
-    """model(latents, labels) → images."""
+    """A generator of `genfast.images.pipelines.gan`: points are latents, and classes one-hot."""
 
     def __init__(self, directory: Path | str, **options) -> None:
         super().__init__(directory, "DCGAN", **options)
         self.config = Config.from_json(self.fields)
 
-    def __call__(self, latents: np.ndarray, labels: list[int] | None = None) -> np.ndarray:
-        """latents [N, latent_size], labels [N] where the model has classes → [N, C, S, S]."""
-        cfg, count = self.config, len(latents)
-        if cfg.classes is not None:
-            told = np.eye(cfg.classes, dtype=np.float32)[np.asarray(labels)]
-            latents = np.concatenate([latents, told], axis=1)
+    def latents(self, seed: int, count: int, truncation: float | None) -> np.ndarray:
+        limit = np.inf if truncation is None else truncation
+        return noise.bounded(seed, (count, self.config.latent_size), limit)
+
+    def points(self, latents: np.ndarray, labels: list[int], truncation=None) -> np.ndarray:
+        if self.config.classes is None:
+            return latents
+        told = np.eye(self.config.classes, dtype=np.float32)[np.asarray(labels)]
+        return np.concatenate([latents, told], axis=1)
+
+    def between(self, first: np.ndarray, last: np.ndarray, part: float) -> np.ndarray:
+        return noise.between(first, last, part, self.config.latent_size)
+
+    def __call__(self, points: np.ndarray, truncation: float | None = None) -> np.ndarray:
+        cfg, count = self.config, len(points)
         runner = self._runner(count, lambda g, w: record(g, w, cfg, count))
-        return runner.run(latents=latents[:, :, None, None])["image"]
+        return runner.run(latents=points[:, :, None, None])["images"]

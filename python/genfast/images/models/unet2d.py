@@ -17,8 +17,8 @@ from genfast.images.models._blocks import Blocks
 from genfast.images.models._network import Network, per_item, timestep_embedding
 from genfast.images.weights import ImageWeights
 
-_DOWN = ("DownBlock2D", "AttnDownBlock2D")
-_UP = ("UpBlock2D", "AttnUpBlock2D")
+_DOWN = ("DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D")
+_UP = ("UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ class Config:
     freq_shift: int
     classes: int | None
     centre: bool
+    time: str  # how the timestep comes in
+    learned_timesteps: int | None
+    resnets_down: bool  # whether blocks with attention halve and double images by resnets
+    resnets_up: bool
+
+    @property
+    def time_size(self) -> int:
+        return self.channels[0] * (2 if self.time == "fourier" else 1)
 
     @classmethod
     def from_json(cls, cfg: Fields) -> Config:
@@ -76,17 +84,22 @@ class Config:
             freq_shift=cfg.int("freq_shift", 0, 1, default=0),
             classes=cfg.int("num_class_embeds", 1, 1 << 20, default=None),
             centre=cfg.bool("center_input_sample", default=False),
+            time=(time := cfg.str_choice("time_embedding_type", _TIMES, default="positional")),
+            learned_timesteps=cfg.int("num_train_timesteps", 1, 1 << 20)
+            if time == "learned"
+            else None,
+            resnets_down=cfg.str_choice("downsample_type", _RESIZERS, default="conv") == "resnet",
+            resnets_up=cfg.str_choice("upsample_type", _RESIZERS, default="conv") == "resnet",
         )
 
 
+_TIMES = ("positional", "fourier", "learned")
+_RESIZERS = ("conv", "resnet")
 # What else diffusers knows, and this does not: field -> the values that there are here.
 _ONLY: dict[str, tuple] = {
-    "time_embedding_type": ("positional",),
     "time_embedding_dim": (None,),
     "mid_block_type": ("UNetMidBlock2D",),
     "mid_block_scale_factor": (1,),
-    "downsample_type": ("conv",),
-    "upsample_type": ("conv",),
     "class_embed_type": (None,),
 }
 
@@ -114,12 +127,12 @@ def time_embedding(blocks: Blocks, x: Tensor, size: int, *, activate: bool = Tru
 def record(
     g: ImageGraph, cfg: Config, w: ImageWeights, count: int, height: int, width: int
 ) -> None:
-    """sample [N, C, H, W], time [N, channels[0]] (and class [N, 4 · channels[0]]) → eps."""
+    """sample [N, C, H, W], time [N, time_size] (and class [N, 4 · channels[0]]) → eps."""
     b = Blocks(g, w, cfg.groups, cfg.eps, cfg.activation, cfg.scale_shift)
     size = 4 * cfg.channels[0]
     x = g.image("sample", count, cfg.in_channels, height, width)
     embedding = time_embedding(
-        b, g.input("time", count, cfg.channels[0]), size, activate=cfg.classes is None
+        b, g.input("time", count, cfg.time_size), size, activate=cfg.classes is None
     )
     if cfg.classes is not None:
         embedding = g.add(embedding, g.input("class", count, size))
@@ -139,7 +152,11 @@ def record(
                 x = attend(f"{name}.attentions.{layer}", x)
             skips.append(x)
         if i < last:
-            x = b.downsample(name, x, cfg.padding)
+            if kind.startswith("Resnet") or (kind.startswith("Attn") and cfg.resnets_down):
+                part = f"{name}.downsamplers.0"
+                x = b.resnet(part, x, outputs, embedding, resized=b.halved)
+            else:
+                x = b.downsample(name, x, cfg.padding)
             skips.append(x)
 
     x = b.resnet("mid_block.resnets.0", x, cfg.channels[-1], embedding)
@@ -155,7 +172,10 @@ def record(
             if kind == "AttnUpBlock2D":
                 x = attend(f"{name}.attentions.{layer}", x)
         if i < last:
-            x = b.upsample(name, x)
+            if kind.startswith("Resnet") or (kind.startswith("Attn") and cfg.resnets_up):
+                x = b.resnet(f"{name}.upsamplers.0", x, outputs, embedding, resized=g.upsample)
+            else:
+                x = b.upsample(name, x)
 
     x = b.group_norm("conv_norm_out", x, activation="silu")
     g.output("eps", b.conv("conv_out", x, cfg.out_channels, quantised=False))
@@ -182,12 +202,8 @@ class UNet2DModel(Network):
         count, _, height, width = sample.shape
         runner = self._runner(sample.shape, lambda g, w: record(g, cfg, w, count, height, width))
         inputs = {"sample": 2 * sample - 1 if cfg.centre else sample}
-        inputs["time"] = timestep_embedding(
-            per_item(timestep, count),
-            cfg.channels[0],
-            flip_sin_to_cos=cfg.flip_sin_to_cos,
-            freq_shift=cfg.freq_shift,
-        )
+        times = per_item(timestep, count)
+        inputs["time"] = self._embedded(times)
         if (class_labels is None) != (cfg.classes is None):
             raise ValueError(
                 f"class_labels={class_labels}, but the model has {cfg.classes} classes"
@@ -196,4 +212,21 @@ class UNet2DModel(Network):
             size = 4 * cfg.channels[0]
             table = self._weights.array("class_embedding.weight", cfg.classes, size)
             inputs["class"] = table[np.asarray(class_labels).reshape(-1)]
-        return runner.run(**inputs)["eps"]
+        eps = runner.run(**inputs)["eps"]
+        return eps / times[:, None, None, None] if cfg.time == "fourier" else eps
+
+    def _embedded(self, times: np.ndarray) -> np.ndarray:
+        """Timesteps [N], or noise levels (fourier), as the network takes them: [N, time_size].
+        Fourier: Song et al., 2020 (arXiv 2011.13456)."""
+        cfg, size = self.config, self.config.channels[0]
+        if cfg.time == "positional":
+            order = {"flip_sin_to_cos": cfg.flip_sin_to_cos, "freq_shift": cfg.freq_shift}
+            return timestep_embedding(times, size, **order)
+        if cfg.time == "learned":
+            table = self._weights.array("time_proj.weight", cfg.learned_timesteps, size)
+            if not ((times >= 0) & (times < len(table))).all():
+                raise ValueError(f"timesteps {times.tolist()} do not all lie in 0 to {len(table)}")
+            return table[times.astype(np.int64)]
+        frequencies = self._weights.vector("time_proj.weight", sizes=[size])
+        angles = np.log(times)[:, None] * frequencies * np.float32(2 * np.pi)
+        return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)

@@ -85,17 +85,21 @@ class ImagePipeline(ABC):
         ValueError for a keyword that is wrong or that this model has no use for.
         """
         chosen = Options.make(options)
-        seed = chosen.seed_or_new()
+        return self._result(lambda *rest: self._generate(prompt, chosen, *rest), chosen)
+
+    def _result(self, make: Callable[[int, Watch], np.ndarray], options: Options) -> ImageResult:
+        """What `make` makes of a seed, watched and timed."""
+        seed = options.seed_or_new()
         start = time.perf_counter()
-        watch = Watch(chosen.callback)
+        watch = Watch(options.callback)
         reason = "stop"
         try:
-            pixels = self._generate(prompt, chosen, seed, watch)
+            pixels = make(seed, watch)
         except Cancelled as stopped:
             reason, pixels = "cancelled", self._pixels(stopped.sample)
         finally:
             watch.close()
-        images = to_output(pixels, chosen.output_type)
+        images = to_output(pixels, options.output_type)
         seconds = time.perf_counter() - start
         log.info("%d images in %.2f s, %d steps, seed %d", len(images), seconds, watch.done, seed)
         return ImageResult(images, seed, reason, watch.done, seconds)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from genfast.config import Fields, read_object
 from genfast.images import schedulers
 from genfast.images.directory import Index, LoadOptions
+from genfast.images.models._network import Network
+from genfast.images.models.biggan import BigGAN
 from genfast.images.models.dcgan import DCGAN
 from genfast.images.models.label_dit import LabelDiT
+from genfast.images.models.stylegan2 import StyleGAN2
 from genfast.images.models.unet2d import UNet2DModel
 from genfast.images.pipelines.classes import ClassDiffusion
 from genfast.images.pipelines.flux import Flux, FluxFill
@@ -67,9 +71,12 @@ def open_label_dit(directory: Path, options: LoadOptions) -> PixelDiffusion:
     return pipeline
 
 
-def open_gan(directory: Path, options: LoadOptions) -> GAN:
-    model = DCGAN(directory, **options.keywords())
-    return GAN(directory, read_object(directory / "config.json"), model)
+def open_gan(kind: type[Network]) -> Callable[[Path, LoadOptions], GAN]:
+    def opened(directory: Path, options: LoadOptions) -> GAN:
+        model = kind(directory, **options.keywords())
+        return GAN(directory, read_object(directory / "config.json"), model)
+
+    return opened
 
 
 INDEXED: dict[str, Any] = {
@@ -96,7 +103,9 @@ INDEXED: dict[str, Any] = {
     "ImageTokensPipeline": open_tokens,
 }
 LONE: dict[str, Any] = {
-    "dcgan": open_gan,
+    "biggan": open_gan(BigGAN),
+    "dcgan": open_gan(DCGAN),
     "janus": open_janus,
     "label_dit": open_label_dit,
+    "stylegan2": open_gan(StyleGAN2),
 }
