@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import genfast
@@ -58,6 +60,15 @@ def test_the_context_ends_with_the_longer_prompt(letters):
     negative = [1] * (most - 3)
     out = letters.generate([2], **DRAWN, guidance_scale=2, negative_prompt=negative)
     assert out.finish_reason == "length" and len(out.token_ids) == 4
+
+
+def test_a_receipt_holds_it(tiny, tiny_dir, prompts):
+    options = {**DRAWN, "guidance_scale": 1.5, "negative_prompt": prompts[4]}
+    receipt = tiny.generate(prompts[2], **options).receipt
+    assert genfast.replay(receipt, tiny_dir).first_difference is None
+    changed = {**receipt.parameters, "guidance_scale": 1.6}
+    other = dataclasses.replace(receipt, parameters=changed)
+    assert genfast.replay(other, tiny_dir).first_difference == 0
 
 
 def test_with_a_grammar_and_texts(letters):
