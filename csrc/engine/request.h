@@ -71,12 +71,12 @@ class Request : public Sequence {
     // -------------------------------------------------------------------------
     std::mutex mutex;
     std::condition_variable changed;
-    std::vector<int32_t> tokens;          // generated
-    std::vector<TokenLogprobs> logprobs;  // one a generated token, when asked for
-    std::vector<uint64_t> digests;        // of the logits that gave each generated token
-    std::vector<float> prompt_logits;     // [prompt - outputs_from, V], when asked for
+    std::vector<int32_t> tokens;                 // generated
+    std::vector<TokenLogprobs> logprobs;         // one a generated token, when asked for
+    std::vector<uint64_t> digests;               // of the logits that gave each generated token
+    std::vector<float> prompt_logits;            // [prompt - outputs_from, V], when asked for
     std::vector<TokenLogprobs> prompt_logprobs;  // [prompt - 1]: of those after the first
-    std::vector<Hypothesis> hypotheses;   // of a beam search, once it is finished
+    std::vector<Hypothesis> hypotheses;          // of a beam search, once it is finished
     FinishReason finish = FinishReason::none;
     std::string error;
     int64_t prompt_cached = 0;  // prompt tokens that came from the prefix cache
