@@ -143,6 +143,16 @@ def test_a_callback_ends_it_with_what_there_is(base_dir):
         assert steps[0].steps == SIDE * SIDE
 
 
+def test_codes_that_found_no_room_are_told(base_dir, monkeypatch):
+    def ends_early(*_, **__):
+        yield from (genfast.Chunk("", token_ids=[TEXT + code]) for code in range(3))
+
+    with genfast.load(base_dir) as pipe:
+        monkeypatch.setattr(pipe.model, "stream", ends_early)
+        with pytest.raises(MemoryError, match="keys and values of an image's 16 codes"):
+            pipe.generate([BOS, 9, BEGIN])
+
+
 @pytest.mark.parametrize("templated", [False, True])
 def test_a_text_is_a_prompt(tmp_path, templated):
     golden = golden_of(CASES[0])
@@ -182,6 +192,7 @@ def test_a_text_is_a_prompt(tmp_path, templated):
         (3, {}, "prompt=3 is not allowed; allowed: a text, token ids"),
         ([[9], 3], {}, "prompt=.* is not allowed"),
         ([TEXT + CODES], {}, r"prompt\[0\] is token 104"),
+        ([9] * 82, {}, "prompt has 82 tokens; the model's context of 96 holds 81 before 16 codes"),
         ([9], {"steps": 3}, "steps is not allowed"),
         ([9], {"negative_prompt": ["a", "b"]}, "negative_prompt=.* one for each prompt"),
         ([9], {"top_k": -1}, "top_k=-1 is not allowed"),

@@ -5,7 +5,7 @@ Chen et al., 2020 (ImageGPT); van den Oord et al., 2017 (VQ-VAE, arXiv 1711.0093
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from genfast.images.directory import LoadOptions
 from genfast.images.options import refuse
 from genfast.images.pipelines.base import ImagePipeline, Watch
-from genfast.results import Chunk
 
 
 def open_model(directory: Path, how: LoadOptions) -> Any:
@@ -56,10 +55,22 @@ class CodePipeline(ImagePipeline):
         self.model, self.vq, self.grid, self.first = model, vq, grid, first
         self.codes: int = vq.config.codes
 
-    def _draw(self, streams: Sequence[Iterator[Chunk]], watch: Watch) -> np.ndarray:
-        """Pixels of the codes that the streams give, all of which run at once. A step is a code of
-        every image."""
+    def _draw(
+        self, requests: Sequence[tuple[list[int], dict[str, Any]]], watch: Watch
+    ) -> np.ndarray:
+        """Pixels of the codes that follow prompts, drawn as each one's options say; all run at
+        once, and a step is a code of every image."""
         count = self.grid[0] * self.grid[1]
+        most = self.model.context_length - count + 1  # the last code needs no place
+        for ids, options in requests:
+            for name, prompt in (("prompt", ids), *options.items()):
+                if name in ("prompt", "negative_prompt") and len(prompt) > most:
+                    raise ValueError(
+                        f"{name} has {len(prompt)} tokens; the model's context of "
+                        f"{self.model.context_length} holds {most} before {count} codes"
+                    )
+        usual = {"max_tokens": count, "ignore_eos": True}
+        streams = [self.model.stream(ids, **usual, **options) for ids, options in requests]
         drawn = np.zeros((len(streams), count), np.int64)
         known = [0] * len(streams)
         watch.begin(count)
@@ -69,8 +80,7 @@ class CodePipeline(ImagePipeline):
                 chunk = next(streams[image], None)
                 if chunk is None:
                     raise MemoryError(
-                        f"keys and values of {count} codes an image found no room; make fewer "
-                        "images at once, or free memory"
+                        f"keys and values of an image's {count} codes found no room: free memory"
                     )
                 end = known[image] + len(chunk.token_ids)
                 drawn[image, known[image] : end] = np.array(chunk.token_ids, np.int64) - self.first

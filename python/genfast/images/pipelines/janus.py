@@ -78,20 +78,15 @@ class Janus(CodePipeline):
         prompts = self._prompts(prompt)
         scale = self.guidance if options.guidance_scale is None else options.guidance_scale
         negatives = self._negatives(options.negative_prompt, prompts)
-        common = {
-            "max_tokens": self.grid[0] * self.grid[1],
-            "ignore_eos": True,
-            "suppress_tokens": range(self.first),
-            **options.sampling(),
-        }
-        streams = []
+        requests = []
         for number in range(len(prompts) * options.n):
-            each = {"seed": (seed + number) % 2**64}
+            own = {"suppress_tokens": range(self.first), **options.sampling()}
+            own["seed"] = (seed + number) % 2**64
             if scale > 1:
                 negative = negatives[number // options.n]
-                each |= {"guidance_scale": scale, "negative_prompt": negative}
-            streams.append(self.model.stream(prompts[number // options.n], **common, **each))
-        return self._draw(streams, watch)
+                own |= {"guidance_scale": scale, "negative_prompt": negative}
+            requests.append((prompts[number // options.n], own))
+        return self._draw(requests, watch)
 
     def _prompts(self, prompt: Any) -> list[list[int]]:
         ids = isinstance(prompt, list | tuple) and all(isinstance(i, int) for i in prompt)

@@ -51,15 +51,9 @@ class Tokens(CodePipeline):
         )
         labels = labels_of(prompt, self.classes, {})
         labels = [label for label in labels for _ in range(options.n)]
-        streams = [
-            self.model.stream(
-                [self.codes + label],
-                max_tokens=self.grid[0] * self.grid[1],
-                suppress_tokens=range(self.codes, self.model.vocab_size),
-                ignore_eos=True,
-                seed=(seed + image) % 2**64,
-                **options.sampling(),
-            )
+        common = {"suppress_tokens": range(self.codes, self.model.vocab_size), **options.sampling()}
+        requests = [
+            ([self.codes + label], {"seed": (seed + image) % 2**64, **common})
             for image, label in enumerate(labels)
         ]
-        return self._draw(streams, watch)
+        return self._draw(requests, watch)
