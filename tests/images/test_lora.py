@@ -132,6 +132,23 @@ def test_ranks_and_shapes_are_checked(peft):
         images(base, [file])
 
 
+def test_alphas_and_ranks_that_are_none(tmp_path):
+    base, files, _ = written(CASES[3], tmp_path)
+    file = files[0][0]
+    tensors = load_file(file)
+    alpha = next(name for name in tensors if name.endswith(".alpha"))
+    down = alpha.replace(".alpha", ".lora_down.weight")
+    for name, tensor, message in (
+        (alpha, np.zeros(0, np.float32), r"found \[\], expected one finite number"),
+        (alpha, np.float32([np.nan]), r"found \[nan\], expected one finite number"),
+        (down, np.zeros(3, np.float32), r"found shape \[3\], expected \[rank, inputs\]"),
+        (down, np.zeros((0, 4), np.float32), r"found shape \[0, 4\], expected \[rank, inputs\]"),
+    ):
+        save_file({**tensors, name: tensor}, file)
+        with pytest.raises(LoadError, match=message):
+            genfast.load(base, adapters=[file])
+
+
 def test_wrong_arguments_are_named(peft, tmp_path):
     base, [(file, _)], _ = peft
     with pytest.raises(ValueError, match=r"adapters\[0\]='nowhere' is neither a file nor a dir"):

@@ -95,7 +95,8 @@ class Index:
         if self._loras is None:
             values = self.fields.values
             known = [c for c in ("unet", "transformer") if self.has(c)]
-            known += [c for c in values if self.has(c) and c not in known]
+            networks = [c for c, value in values.items() if isinstance(value, list)]
+            known += [c for c in networks if self.has(c) and c not in known]
             given = self.options.adapters
             self._loras = [Lora(path, strength, known) for path, strength in given]
         return self._loras
@@ -142,8 +143,9 @@ def _lone_kind(directory: Path) -> str | None:
     if not os.path.isfile(file):
         return None
     config = read_object(file)
-    if config.get("model_type") in _LONE_FIELDS:
-        return config["model_type"]
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind in _LONE_FIELDS:
+        return kind
     if "model_type" in config:
         return None
     for kind, fields in _LONE_FIELDS.items():

@@ -14,7 +14,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 from safetensors import safe_open
 
 from genfast.adapters import Part, check_config, rank_and_scale
@@ -102,43 +104,45 @@ class Lora:
             which = half.a or half.b or half.alpha
             if known is None or "embed" in known.rpartition(".")[0].rpartition(".")[2]:
                 problem = "has not" if known is None else "keeps as a table"
-                raise LoadError(
-                    f"{self._where}: tensor {show(which)}: changes {component} at {show(module)}, "
-                    f"which {checkpoint.path} {problem}"
-                )
+                where = f"changes {component} at {show(module)}"
+                self._fail(which, f"{where}, which {checkpoint.path} {problem}")
             if half.a is None or half.b is None:
-                raise LoadError(f"{self._where}: tensor {show(which)}: its other half is missing")
+                self._fail(which, "its other half is missing")
             parts[known] = self._part(component, known, half)
         return ComponentLora(self._where, self.file, parts)
 
     def _part(self, component: str, name: str, half: _Half) -> Part:
-        rank = self.file.shape(half.a)[0]
-        scale = 1.0
+        shape, scale = self.file.shape(half.a), 1.0
+        if len(shape) < 2 or shape[0] < 1:
+            self._fail(half.a, f"found shape {list(shape)}, expected [rank, inputs]")
+        rank = shape[0]
         if half.alpha is not None:
-            scale = float(to_float32(self.file.tensor(half.alpha)).reshape(-1)[0]) / rank
+            alpha = to_float32(self.file.tensor(half.alpha)).reshape(-1)
+            if len(alpha) != 1 or not np.isfinite(alpha[0]):
+                self._fail(half.alpha, f"found {alpha[:4].tolist()}, expected one finite number")
+            scale = float(alpha[0]) / rank
         elif component in self._configs:
             told, scale = rank_and_scale(self._configs[component], name.removesuffix(".weight"))
             if told != rank:
-                raise LoadError(
-                    f"{self._where}: tensor {show(half.a)}: found rank {rank}, expected {told} by "
-                    "lora_adapter_metadata"
-                )
+                expected = f"expected {told} by lora_adapter_metadata"
+                self._fail(half.a, f"found rank {rank}, {expected}")
         return Part(half.a, half.b, rank, scale * self.strength)
+
+    def _fail(self, name: str | None, problem: str) -> NoReturn:
+        raise LoadError(f"{self._where}: tensor {show(name)}: {problem}")
 
     def _enter(self, name: str, components: Sequence[str]) -> None:
         component, inner = _component(name, components)
         match = _HALF.fullmatch(inner)
         alpha = inner.endswith(".alpha")
         if match is None and not alpha:
-            raise LoadError(
-                f"{self._where}: tensor {show(name)}: not one of LoRA (lora_A and lora_B, or "
-                "lora_down, lora_up and alpha); other kinds of adapters cannot be merged"
+            self._fail(
+                name,
+                "not one of LoRA (lora_A and lora_B, or lora_down, lora_up and alpha); other kinds "
+                "of adapters cannot be merged",
             )
         if component not in components:
-            raise LoadError(
-                f"{self._where}: tensor {show(name)}: changes {component}; this pipeline has "
-                f"{', '.join(components)}"
-            )
+            self._fail(name, f"changes {component}; this pipeline has {', '.join(components)}")
         module = inner.removesuffix(".alpha") if alpha else match["module"]
         module = module.replace(".processor.", ".").replace(".", "_").removesuffix("_lora")
         half = self._modules.setdefault(component, {}).setdefault(module, _Half())
