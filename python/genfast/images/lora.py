@@ -112,10 +112,21 @@ class Lora:
         return ComponentLora(self._where, self.file, parts)
 
     def _part(self, component: str, name: str, half: _Half) -> Part:
-        rank = self.file.shape(half.a)[0]
-        scale = 1.0
+        shape = self.file.shape(half.a)
+        if 0 in (shape or (0,)):
+            raise LoadError(
+                f"{self._where}: tensor {show(half.a)}: found shape {list(shape)}, expected "
+                "[rank, inputs …], all above 0"
+            )
+        rank, scale = shape[0], 1.0
         if half.alpha is not None:
-            scale = float(to_float32(self.file.tensor(half.alpha)).reshape(-1)[0]) / rank
+            alpha = to_float32(self.file.tensor(half.alpha))
+            if alpha.size != 1:
+                raise LoadError(
+                    f"{self._where}: tensor {show(half.alpha)}: found {alpha.size} numbers, "
+                    "expected one"
+                )
+            scale = float(alpha.reshape(-1)[0]) / rank
         elif component in self._configs:
             told, scale = rank_and_scale(self._configs[component], name.removesuffix(".weight"))
             if told != rank:
