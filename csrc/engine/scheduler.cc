@@ -346,15 +346,20 @@ double Scheduler::first_token_seconds(const RequestSpec& spec) const {
     for (const auto* prompt : {&spec.prompt, &spec.guidance.negative_prompt})
         if (!prompt->empty())
             seconds += prefill(*prompt, cache_.known(*prompt, int64_t(prompt->size()) - 1));
+    auto prefill_rest = [&](const Request& request) {
+        double rest = prefill(request.context, request.cached);
+        const Sequence* negative = request.negative.get();
+        return negative ? rest + prefill(negative->context, negative->cached) : rest;
+    };
     bool others_decode = false;
     for (const Pointer& request : running_) {
         if (decodes(*request))
             others_decode = true;
         else if (request->spec.priority >= spec.priority)
-            seconds += prefill(request->context, request->cached);
+            seconds += prefill_rest(*request);
     }
     for (const Pointer& request : waiting_)
-        if (request->spec.priority >= spec.priority) seconds += prefill(request->context, 0);
+        if (request->spec.priority >= spec.priority) seconds += prefill_rest(*request);
     // Beside requests that decode, prompts get their part of each step only.
     return others_decode ? seconds * kStretch / (kStretch - 1) : seconds;
 }

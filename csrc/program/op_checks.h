@@ -10,6 +10,7 @@
 namespace genfast {
 
 using Shape = std::pair<int64_t, int64_t>;
+constexpr int64_t kMostPadding = 1 << 16;
 
 inline const Value& input(const Program& p, const Instruction& i, size_t index, const char* what) {
     require(index < i.inputs.size() && i.inputs[index] >= 0, "needs ", what);
@@ -43,6 +44,15 @@ inline int64_t image_count(const Value& x, const Instruction& i) {
     require(height > 0 && width > 0 && x.rows % (height * width) == 0, "height=", height,
             ", width=", width, " do not divide x's ", x.rows, " rows");
     return x.rows / (height * width);
+}
+
+// Beyond it the number of an image's pixels could overflow.
+inline void check_padding(const Instruction& i) {
+    for (const char* side : {"top", "left", "bottom", "right"}) {
+        const int64_t padding = i.integer(side);
+        require(padding >= 0 && padding <= kMostPadding, "padding ", side, "=", padding,
+                " must be 0 to ", kMostPadding);
+    }
 }
 
 template <class Args>

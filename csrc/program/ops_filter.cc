@@ -22,10 +22,10 @@ DepthwiseConv2dArgs depthwise_sizes(const Program& p, const Instruction& i) {
     a.shared = floats(p, i, 1, "w").cols == 1 && a.C > 1;
     a.activation = activation_named(i.text("activation", "none"));
     const int64_t bottom = i.integer("bottom"), right = i.integer("right");
-    require(a.kernel_h > 0 && a.kernel_w > 0 && a.stride > 0 && a.up > 0 && a.up <= 1024 &&
-                a.top >= 0 && a.left >= 0 && bottom >= 0 && right >= 0,
-            "a kernel of ", a.kernel_h, " x ", a.kernel_w, ", stride=", a.stride, " and up=", a.up,
-            " must be positive, padding not negative");
+    check_padding(i);
+    require(a.kernel_h > 0 && a.kernel_w > 0 && a.stride > 0, "a kernel of ", a.kernel_h, " x ",
+            a.kernel_w, " and stride=", a.stride, " must be positive");
+    require(a.up > 0 && a.up <= 1024, "up=", a.up, " must be 1 to 1024");
     const int64_t height = a.H * a.up + a.top + bottom, width = a.W * a.up + a.left + right;
     require(height >= a.kernel_h && width >= a.kernel_w, "a kernel of ", a.kernel_h, " x ",
             a.kernel_w, " does not fit an image of ", a.H, " x ", a.W);

@@ -26,10 +26,9 @@ Conv2dArgs conv2d_sizes(const Program& p, const Instruction& i) {
     a.stride = i.integer("stride", 1);
     a.top = i.integer("top");
     a.left = i.integer("left");
-    require(a.kernel_h > 0 && a.kernel_w > 0 && a.stride > 0 && a.top >= 0 && a.left >= 0 &&
-                i.integer("bottom") >= 0 && i.integer("right") >= 0,
-            "a kernel of ", a.kernel_h, " x ", a.kernel_w, " and a stride of ", a.stride,
-            " must be positive, padding not negative");
+    check_padding(i);
+    require(a.kernel_h > 0 && a.kernel_w > 0 && a.stride > 0, "a kernel of ", a.kernel_h, " x ",
+            a.kernel_w, " and a stride of ", a.stride, " must be positive");
     a.out_h = (a.H + a.top + i.integer("bottom") - a.kernel_h) / a.stride + 1;
     a.out_w = (a.W + a.left + i.integer("right") - a.kernel_w) / a.stride + 1;
     require(a.H + a.top + i.integer("bottom") >= a.kernel_h &&
@@ -80,8 +79,10 @@ ConvTranspose2dArgs conv_transpose2d_sizes(const Program& p, const Instruction& 
     a.stride = i.integer("stride", 1);
     a.padding = i.integer("padding");
     a.activation = activation_named(i.text("activation", "none"));
-    require(a.kernel > 0 && a.stride > 0 && a.padding >= 0, "kernel=", a.kernel,
-            ", stride=", a.stride, " must be positive, padding=", a.padding, " not negative");
+    require(a.kernel > 0 && a.kernel <= 1024 && a.stride > 0 && a.stride <= 1024,
+            "kernel=", a.kernel, " and stride=", a.stride, " must be 1 to 1024");
+    require(a.padding >= 0 && a.padding <= kMostPadding, "padding=", a.padding, " must be 0 to ",
+            kMostPadding);
     require(a.side(a.H) > 0 && a.side(a.W) > 0, "nothing remains of ", a.H, " x ", a.W);
     return a;
 }
@@ -203,7 +204,7 @@ Shape check_modulate(const Program& p, const Instruction& i) {
             conditions.rows);
     for (const char* key : {"scale", "shift"}) {
         const int64_t first = i.integer(key, -1);
-        require(first >= -1 && first + x.cols <= conditions.cols, key, "=", first, " and x's ",
+        require(first >= -1 && first <= conditions.cols - x.cols, key, "=", first, " and x's ",
                 x.cols, " columns do not fit conditions' ", conditions.cols);
     }
     if (present(i, 2)) floats(p, i, 2, "residual", x.rows, x.cols);

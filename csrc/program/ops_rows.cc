@@ -117,7 +117,7 @@ Shape check_multiply(const Program& p, const Instruction& i) {
     const int64_t first = i.integer("first", 0);
     require(y.rows == rows || y.rows == 1, "y has shape ", p.shape_text(i.inputs[1]),
             ", expected the rows of x, ", p.shape_text(i.inputs[0]), ", or one for all of them");
-    require(first >= 0 && first + cols <= y.cols, "y has ", y.cols, " columns, expected ", cols,
+    require(first >= 0 && first <= y.cols - cols, "y has ", y.cols, " columns, expected ", cols,
             " from first=", first, " on");
     if (present(i, 2)) floats(p, i, 2, "residual", rows, cols);
     return {rows, cols};

@@ -43,8 +43,8 @@ class Inspected:
 
         top: so many of the likeliest tokens are told at each place too, 0 to the vocabulary.
         """
-        if not isinstance(top, int) or not 0 <= top <= self.vocab_size:
-            raise ValueError(f"top is {top!r}; allowed: 0 to {self.vocab_size}")
+        if isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= self.vocab_size:
+            raise ValueError(f"top={top!r} is not allowed; allowed: an int 0 to {self.vocab_size}")
         ids = self._prompts.one(text_or_ids)
         sampling = _core.SamplingParams(logprobs=top)
         request = self._engine.submit(ids, 0, sampling, prompt_outputs="logprobs")

@@ -83,8 +83,8 @@ def test_score_and_perplexity(tiny, prompt):
         order = np.argsort(-row, kind="stable")[:3]
         assert [i for i, _ in top] == order.tolist()
         assert [p for _, p in top] == pytest.approx(row[order], abs=2e-6)
-    for wrong in (-1, tiny.vocab_size + 1, "3"):
-        with pytest.raises(ValueError, match="top is"):
+    for wrong in (-1, tiny.vocab_size + 1, "3", True):
+        with pytest.raises(ValueError, match=r"top=.* is not allowed"):
             tiny.score(prompt, top=wrong)
 
 

@@ -38,6 +38,8 @@ def test_a_wrong_shape_is_reported_where_it_was_recorded(rng):
         g.attention(narrow, heads=1, kv_heads=1, head_dim=8, scale=0.0)
     with pytest.raises(ValueError, match="y has 24 columns, expected 8 from first=17 on"):
         g.multiply(x, narrow, first=17)
+    with pytest.raises(ValueError, match="y has 24 columns"):
+        g.multiply(x, narrow, first=2**63 - 1)
     with pytest.raises(ValueError, match=r"the rows of x, .*, or one for all of them"):
         g.multiply(x, np.ones((2, 8), np.float32))
     with pytest.raises(ValueError, match="output rows"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ import genfast
 import test_dcgan
 import tiny_model
 from gan_cases import CASES
+from genfast.config import Fields
 from genfast.errors import LoadError
+from genfast.images.models import biggan as biggan_model
 
 CLOSE = 1e-4
 dcgan = test_dcgan.directory
@@ -138,6 +142,21 @@ def test_truncation_keeps_to_the_average(biggan, stylegan2):
         assert made[0].tobytes() == made[1].tobytes()
 
 
+@pytest.mark.parametrize("known", [2, 50, 51])
+def test_no_truncation_is_the_last_of_the_known(known):
+    """50: where 1 / (1 / 49) rounds to more than 49."""
+    cfg = dataclasses.replace(
+        biggan_model.Config.from_json(Fields(BIGGAN.config, "config.json")), statistics=known
+    )
+    # Means and variances tell which truncation they are of.
+    weights = SimpleNamespace(
+        array=lambda name, known, count: np.tile(np.arange(known, dtype=np.float32), (count, 1)).T,
+        vector=lambda name, sizes: np.ones(sizes[0], np.float32),
+    )
+    first = biggan_model.statistics(weights, cfg, 1.0)[0, 0]
+    assert first == np.float32(1) / np.sqrt(np.float32(known - 1) + np.float32(cfg.eps))
+
+
 @pytest.mark.parametrize("kind", ["biggan", "dcgan", "stylegan2"])
 def test_a_way_between_two_images(kind, request):
     ends = {"biggan": [3, 0], "dcgan": [2, 1], "stylegan2": None}[kind]
@@ -179,6 +198,8 @@ def test_wrong_ways_are_refused(biggan, arguments, options, message):
     [
         (BIGGAN, "layers", [[True, 16, 8]]),
         (BIGGAN, "layers", "many"),
+        (BIGGAN, "layers", [*[[True, 16, 16]] * 13, *([False, n, n // 2] for n in (16, 8, 4, 2))]),
+        (BIGGAN, "channel_width", 3),
         (BIGGAN, "attention_layer_position", 9),
         (BIGGAN, "output_dim", 128),
         (BIGGAN, "class_embed_dim", 7),

@@ -178,6 +178,13 @@ def test_wrong_inputs_are_refused(tmp_path):
         model(sample, [1, 2, 3], text, text_embeds=np.zeros((2, 10)), time_ids=np.zeros((2, 6)))
     with pytest.raises(ValueError, match="found shapes"):
         model(sample, 1, text[:1])
+    for name, times, message in (
+        ("fourier", [0.5, 0], r"noise levels \[0.5, 0.0\] are not all above 0"),
+        ("resnets", [-1, 2], r"timesteps \[-1.0, 2.0\] do not all lie in 0 to \d+"),
+    ):
+        case, shapes = case_named(f"UNet2DModel-{name}")
+        with pytest.raises(ValueError, match=message):
+            opened(case, shapes, tmp_path / name)(case.arrays()["sample"], times)
     case, shapes = case_named("AutoencoderKL-base")
     model = opened(case, shapes, tmp_path / "vae")
     with pytest.raises(ValueError, match="multiples of 2"):

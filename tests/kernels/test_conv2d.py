@@ -108,7 +108,8 @@ def test_wrong_shapes_are_refused(rng):
         ops.conv2d(x, weight, np.ones(4, np.float32))
     with pytest.raises(ValueError, match="residual has shape"):
         ops.conv2d(x, weight, residual=np.ones((1, 3, 4, 5), np.float32))
-    with pytest.raises(ValueError, match="stride"):
-        ops.conv2d(x, weight, padding=(-1, 0, 0, 0))
+    for padding, found in (((-1, 0, 0, 0), "top=-1"), ((0, 0, 0, 2**32), "right=4294967296")):
+        with pytest.raises(ValueError, match=f"padding {found} must be 0 to 65536"):
+            ops.conv2d(x, weight, padding=padding)
     with pytest.raises(ValueError, match="is no image"):
         ops.conv2d(x[0, 0], weight)

@@ -84,6 +84,9 @@ def test_wrong_shapes_are_refused():
         ops.conv_transpose2d(x[:, :3], weight)
     with pytest.raises(ValueError, match="kernel² \\* outputs rows"):
         ops.conv_transpose2d(x, weight, kernel=5)
+    for name in ("kernel", "stride"):
+        with pytest.raises(ValueError, match=f"{name}=4294967296 .*must be 1 to 1024"):
+            ops.conv_transpose2d(x, weight, **{name: 2**32})
     with pytest.raises(ValueError, match="bias has shape"):
         ops.conv_transpose2d(x, weight, np.ones(4, np.float32))
     with pytest.raises(ValueError, match="nothing remains"):

@@ -65,6 +65,10 @@ def test_wrong_shapes_are_refused():
         ops.depthwise_conv2d(x, np.ones((3, 3, 3)))
     with pytest.raises(ValueError, match="stride=0"):
         ops.depthwise_conv2d(x, np.ones((3, 3)), stride=0)
+    with pytest.raises(ValueError, match="padding top=4294967295 must be 0 to 65536"):
+        ops.depthwise_conv2d(x, np.ones((3, 3)), padding=2**32 - 1)
+    with pytest.raises(ValueError, match=r"weight has shape \[9\], expected \[kh, kw\] or"):
+        ops.depthwise_conv2d(x, np.ones(9))
     with pytest.raises(ValueError, match="a kernel of 6 x 6 does not fit an image of 3 x 3"):
         ops.depthwise_conv2d(x, np.ones((6, 6)))
     with pytest.raises(ValueError, match="bias has shape"):

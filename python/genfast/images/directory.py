@@ -143,11 +143,9 @@ def _lone_kind(directory: Path) -> str | None:
     if not os.path.isfile(file):
         return None
     config = read_object(file)
-    kind = config.get("model_type")
-    if isinstance(kind, str) and kind in _LONE_FIELDS:
-        return kind
     if "model_type" in config:
-        return None
+        named = config["model_type"]  # of any type: a file says what it likes
+        return next((kind for kind in _LONE_FIELDS if kind == named), None)
     for kind, fields in _LONE_FIELDS.items():
         if fields and fields <= config.keys():
             return kind

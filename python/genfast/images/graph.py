@@ -121,6 +121,10 @@ class ImageGraph(Graph):
         pixel. padding: as in `conv2d`."""
         count, height, width = self._grid(x)
         weight = np.asarray(weight, np.float32)
+        if weight.ndim not in (2, 3) or weight.size == 0:
+            raise ValueError(
+                f"weight has shape {list(weight.shape)}, expected [kh, kw] or [C, kh, kw]"
+            )
         kh, kw = weight.shape[-2:]
         top, left, bottom, right = [padding] * 4 if isinstance(padding, int) else padding
         attributes = {

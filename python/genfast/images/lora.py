@@ -113,8 +113,8 @@ class Lora:
 
     def _part(self, component: str, name: str, half: _Half) -> Part:
         shape, scale = self.file.shape(half.a), 1.0
-        if len(shape) < 2 or shape[0] < 1:
-            self._fail(half.a, f"found shape {list(shape)}, expected [rank, inputs]")
+        if len(shape) < 2 or 0 in shape:
+            self._fail(half.a, f"found shape {list(shape)}, expected [rank, inputs …], all above 0")
         rank = shape[0]
         if half.alpha is not None:
             alpha = to_float32(self.file.tensor(half.alpha)).reshape(-1)

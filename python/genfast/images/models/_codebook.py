@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from genfast import ops
+
 
 class Codebook:
     """codes [K, L], float32."""
@@ -14,8 +16,9 @@ class Codebook:
     def nearest(self, latents: np.ndarray) -> np.ndarray:
         """The code nearest to each latent, the lower of two: [N, L, h, w] → [N, h, w]."""
         pixels = np.moveaxis(np.asarray(latents, np.float32), 1, -1)
-        distance = (self.codes**2).sum(1) - 2 * (pixels @ self.codes.T)
-        return distance.argmin(-1)
+        # Not NumPy's product, whose sums depend on how many latents there are.
+        products = ops.matmul(np.ascontiguousarray(pixels), self.codes)
+        return ((self.codes**2).sum(1) - 2 * products).argmin(-1)
 
     def latents(self, indices: np.ndarray) -> np.ndarray:
         """[N, h, w] → [N, L, h, w]; ValueError for what is no code."""

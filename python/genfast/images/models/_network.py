@@ -78,6 +78,13 @@ def per_item(value: Any, count: int) -> np.ndarray:
     return np.ascontiguousarray(np.broadcast_to(numbers, count))
 
 
+def one_hot(labels: Sequence[int], classes: int) -> np.ndarray:
+    """float32 [N, classes]: 1 at an item's class, else 0."""
+    found = np.zeros((len(labels), classes), np.float32)
+    found[np.arange(len(labels)), labels] = 1
+    return found
+
+
 def timestep_embedding(
     timesteps: np.ndarray,
     size: int,

@@ -41,7 +41,7 @@ class Config:
         size = cfg.int("z_dim", 1, 1 << 14)
         if cfg.int("class_embed_dim", 1, 1 << 14, default=size) != size:
             cfg.fail("class_embed_dim", f"{size}, as z_dim")
-        width = cfg.int("channel_width", 1, 1 << 12)
+        width = cfg.int("channel_width", _REDUCED, 1 << 12)
         layers = cfg.values.get("layers")
         if not isinstance(layers, list) or not all(map(_is_layer, layers)):
             cfg.fail("layers", "a list of [doubles the image, inputs, outputs]")
@@ -65,6 +65,8 @@ class Config:
             cfg.number("eps", 0, 1, default=1e-4),
             cfg.int("n_stats", 2, 1 << 12, default=51),
         )
+        if config.side > 1 << 14:
+            cfg.fail("layers", f"images of at most {1 << 14} pixels a side, not {config.side}")
         if cfg.int("output_dim", 1, 1 << 14, default=config.side) != config.side:
             cfg.fail("output_dim", f"{config.side}, what the layers make")
         return config
@@ -187,7 +189,8 @@ def statistics(w: ImageWeights, cfg: Config, truncation: float) -> np.ndarray:
     Between two known truncations upstream weighs the lower one with how near the upper one is;
     images are to be those that upstream makes.
     """
-    part, lower = math.modf(truncation / (1.0 / (cfg.statistics - 1)))
+    # Where 1 / (1 / n) rounds to above n, as for 49, that is still the last one.
+    part, lower = math.modf(min(truncation / (1.0 / (cfg.statistics - 1)), cfg.statistics - 1))
     first = int(lower)
     found = []
     for name, channels in cfg.norms():
@@ -229,10 +232,11 @@ class BigGAN(Network):
     def __call__(self, points: np.ndarray, truncation: float | None = None) -> np.ndarray:
         truncation = _checked(truncation)
         cfg, count = self.config, len(points)
-        if truncation not in self._statistics:  # one at a time: a call after the other asks alike
-            self._statistics = {truncation: statistics(self._weights, cfg, truncation)}
+        told = self._statistics.get(truncation)
+        if told is None:  # one is kept: a call after the other asks alike
+            told = statistics(self._weights, cfg, truncation)
+            self._statistics = {truncation: told}
         runner = self._runner(count, lambda g, w: record(g, w, cfg, count))
-        told = self._statistics[truncation]
         return runner.run(points=points[:, :, None, None], statistics=told)["images"]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from genfast.config import Fields
 from genfast.images import noise
 from genfast.images.graph import ImageGraph
-from genfast.images.models._network import Network
+from genfast.images.models._network import Network, one_hot
 from genfast.images.weights import ImageWeights
 
 EPS = 1e-5  # of PyTorch's batch norm
@@ -107,8 +107,7 @@ class DCGAN(Network):
     def points(self, latents: np.ndarray, labels: list[int], truncation=None) -> np.ndarray:
         if self.config.classes is None:
             return latents
-        told = np.eye(self.config.classes, dtype=np.float32)[np.asarray(labels)]
-        return np.concatenate([latents, told], axis=1)
+        return np.concatenate([latents, one_hot(labels, self.config.classes)], axis=1)
 
     def between(self, first: np.ndarray, last: np.ndarray, part: float) -> np.ndarray:
         return noise.between(first, last, part, self.config.latent_size)

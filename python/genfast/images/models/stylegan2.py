@@ -18,7 +18,7 @@ from genfast.config import Fields
 from genfast.graph import Tensor
 from genfast.images import noise
 from genfast.images.graph import ImageGraph
-from genfast.images.models._network import Network
+from genfast.images.models._network import Network, one_hot
 from genfast.images.weights import ImageWeights
 from genfast.weights import PackedWeight
 
@@ -240,7 +240,7 @@ class StyleGAN2(Network):
         cfg, count = self.config, len(latents)
         told = {}
         if cfg.classes is not None:
-            told["labels"] = np.eye(cfg.classes, dtype=np.float32)[np.asarray(labels)]
+            told["labels"] = one_hot(labels, cfg.classes)
         runner = self._runner(("map", count), lambda g, w: record_mapping(g, w, cfg, count))
         styles = runner.run(latents=latents, **told)["styles"]
         if truncation is None:

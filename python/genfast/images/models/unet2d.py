@@ -224,9 +224,12 @@ class UNet2DModel(Network):
             return timestep_embedding(times, size, **order)
         if cfg.time == "learned":
             table = self._weights.array("time_proj.weight", cfg.learned_timesteps, size)
-            if not ((times >= 0) & (times < len(table))).all():
-                raise ValueError(f"timesteps {times.tolist()} do not all lie in 0 to {len(table)}")
+            last = len(table) - 1
+            if not ((times >= 0) & (times <= last)).all():
+                raise ValueError(f"timesteps {times.tolist()} do not all lie in 0 to {last}")
             return table[times.astype(np.int64)]
+        if not (times > 0).all():
+            raise ValueError(f"noise levels {times.tolist()} are not all above 0")
         frequencies = self._weights.vector("time_proj.weight", sizes=[size])
         angles = np.log(times)[:, None] * frequencies * np.float32(2 * np.pi)
         return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
