@@ -64,6 +64,7 @@ class Model(Calibrated, Chats, Infills):
         kv_dtype: str,
         window: int | None,
         sinks: int,
+        device: str,
         threads: int,
         kv_cache_bytes: int | None,
         prefix_cache: bool,
@@ -73,6 +74,8 @@ class Model(Calibrated, Chats, Infills):
         adapters: Sequence[Path] = (),
     ) -> None:
         self.path = path
+        self._asked_isa = "cuda" if device == "cuda" else ""
+        gpu = _core.cuda_info() if device == "cuda" else None  # what is missing is told now
         self.config: dict[str, Any] = read_config(path)
         fields = Fields(self.config, path / "config.json")
         module = models.find(self.config["model_type"])
@@ -93,7 +96,9 @@ class Model(Calibrated, Chats, Infills):
         try:
             graph = Graph(window or 0, sinks)
             self._record(graph, module, quantize, dtype, threads, progress, cache_dir, adapters)
-            self._start(graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit)
+            free = gpu["free_bytes"] - self.weight_bytes if gpu else None
+            budget = budget_bytes(kv_cache_bytes, free)
+            self._start(graph, kv_dtype, threads, budget, prefix_cache, queue_limit)
         except BaseException:
             self._checkpoint.close()
             raise
@@ -132,9 +137,7 @@ class Model(Calibrated, Chats, Infills):
         self._native_program = graph.program
         self.weight_bytes: int = graph.program.weight_bytes
 
-    def _start(
-        self, graph: Graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit
-    ) -> None:
+    def _start(self, graph: Graph, kv_dtype, threads, budget, prefix_cache, queue_limit) -> None:
         if kv_dtype == "auto":
             full = graph.program.weight_formats == ["f32"]
             kv_dtype = "float32" if full else "bfloat16"
@@ -143,7 +146,6 @@ class Model(Calibrated, Chats, Infills):
         self.kv_page_bytes: int = sum(layout.page_bytes for layout in self._layouts)
         self.kv_bytes_per_token: int = self.kv_page_bytes // PAGE_TOKENS
         self.state_bytes: int = graph.program.state_bytes
-        budget = budget_bytes(kv_cache_bytes)
         slots = state_slots(self.state_bytes, self.kv_page_bytes, _SEQUENCES, budget)
         budget -= slots * self.state_bytes
         self._threads = threads
@@ -151,7 +153,7 @@ class Model(Calibrated, Chats, Infills):
             program=graph.program,
             layouts=self._layouts,
             threads=threads,
-            isa="",
+            isa=self._asked_isa,
             kv_pages=kv_pages(self.kv_page_bytes, self.context_length, _SEQUENCES, budget),
             state_slots=slots,
             step_tokens=_STEP_TOKENS,
@@ -244,7 +246,12 @@ class Model(Calibrated, Chats, Infills):
             if name not in self._native_program.names:
                 raise ValueError(f"names: the program has no value {name!r}; see model.dump()")
         return _core.tap(
-            self._native_program, self._layouts, ids, list(names), threads=self._threads
+            self._native_program,
+            self._layouts,
+            ids,
+            list(names),
+            threads=self._threads,
+            isa=self._asked_isa,
         )
 
     def dump(self) -> str:

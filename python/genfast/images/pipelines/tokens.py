@@ -36,6 +36,7 @@ def open_tokens(index: Index) -> Tokens:
         kv_dtype="auto",
         window=None,
         sinks=0,
+        device="cpu",
         threads=how.threads,
         kv_cache_bytes=None,
         prefix_cache=False,
