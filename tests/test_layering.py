@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 MAY_INCLUDE = {
     "core": {"core"},
     "simd": {"simd", "core", "kernels/activation/activation.h"},
+    "cuda": {"cuda", "core", "kernels/activation/activation.h"},
     "quant": {"quant", "core"},
-    "kernels": {"kernels", "quant", "simd", "core"},
+    "kernels": {"kernels", "quant", "simd", "cuda", "core"},
     "io": {"io", "core"},
     "program": {"program", "kernels", "quant", "core", "io"},
     "engine": {"engine", "program", "kernels", "quant", "core", "io"},

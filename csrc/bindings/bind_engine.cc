@@ -142,6 +142,8 @@ void bind_engine(py::module_& m) {
             raise_own("QueueFull", error);
         } catch (const DeadlineError& error) {
             raise_own("DeadlineError", error);
+        } catch (const DeviceError& error) {
+            raise_own("DeviceError", error);
         }
     });
     py::class_<Request, std::shared_ptr<Request>>(m, "Request")
@@ -233,7 +235,7 @@ void bind_engine(py::module_& m) {
         .def("close", &Engine::close, py::call_guard<py::gil_scoped_release>())
         .def("stats", &Engine::stats, py::call_guard<py::gil_scoped_release>())
         .def("dump", &Engine::dump)
-        .def_property_readonly("isa", [](const Engine& e) { return e.kernels().isa; });
+        .def_property_readonly("isa", [](const Engine& e) { return e.isa(); });
 }
 
 }  // namespace genfast

@@ -40,7 +40,8 @@ FloatArray value(const StaticProgram& self, const std::string& name) {
     const Program& program = self.program();
     const ValueId id = program.find(name);
     FloatArray array(shape_of(program.values()[size_t(id)]));
-    std::copy_n(self.executor().value(id), array.size(), array.mutable_data());
+    const std::vector<float> numbers = self.executor().value(id, array.size());
+    std::copy(numbers.begin(), numbers.end(), array.mutable_data());
     return array;
 }
 

@@ -1,4 +1,5 @@
 #include "bindings/bindings.h"
+#include "kernels/cuda_library.h"
 
 namespace genfast {
 
@@ -47,9 +48,18 @@ static py::dict cpu_info() {
     return info;
 }
 
+static py::dict cuda_info() {
+    const Device& device = cuda_library().device;
+    py::dict info;
+    info["name"] = device.name;
+    info["free_bytes"] = device.free_bytes();
+    return info;
+}
+
 PYBIND11_MODULE(_core, m) {
     m.doc() = "genfast's compiled part; use the genfast package";
     m.def("cpu_info", &cpu_info);
+    m.def("cuda_info", &cuda_info);
     bind_weight(m);
     bind_program(m);
     bind_static_program(m);

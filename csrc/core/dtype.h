@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/anywhere.h"
+
 namespace genfast {
 
 enum class DType : uint8_t { f32, f16, bf16, i8, i32 };
 
-static inline int itemsize(DType type) {
+GENFAST_ANYWHERE int itemsize(DType type) {
     switch (type) {
         case DType::f32:
         case DType::i32:
@@ -23,24 +25,24 @@ static inline int itemsize(DType type) {
     return 0;
 }
 
-static inline float bits_to_f32(uint32_t bits) {
+GENFAST_ANYWHERE float bits_to_f32(uint32_t bits) {
     float value;
     std::memcpy(&value, &bits, 4);
     return value;
 }
 
-static inline uint32_t f32_to_bits(float value) {
+GENFAST_ANYWHERE uint32_t f32_to_bits(float value) {
     uint32_t bits;
     std::memcpy(&bits, &value, 4);
     return bits;
 }
 
-static inline float bf16_to_f32(uint16_t value) {
+GENFAST_ANYWHERE float bf16_to_f32(uint16_t value) {
     return bits_to_f32(uint32_t(value) << 16);
 }
 
 // Round to nearest, ties to even; NaN stays NaN, and the same one if it was a bfloat16.
-static inline uint16_t f32_to_bf16(float value) {
+GENFAST_ANYWHERE uint16_t f32_to_bf16(float value) {
     uint32_t bits = f32_to_bits(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u) {
         uint32_t high = bits >> 16;
@@ -49,7 +51,7 @@ static inline uint16_t f32_to_bf16(float value) {
     return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-static inline float f16_to_f32(uint16_t value) {
+GENFAST_ANYWHERE float f16_to_f32(uint16_t value) {
     uint32_t sign = uint32_t(value & 0x8000) << 16;
     uint32_t exponent = (value >> 10) & 0x1f, mantissa = value & 0x3ff;
     if (exponent == 0x1f) return bits_to_f32(sign | 0x7f800000u | (mantissa << 13));
@@ -60,7 +62,7 @@ static inline float f16_to_f32(uint16_t value) {
 }
 
 // Round to nearest, ties to even; overflow goes to infinity.
-static inline uint16_t f32_to_f16(float value) {
+GENFAST_ANYWHERE uint16_t f32_to_f16(float value) {
     uint32_t bits = f32_to_bits(value), sign = (bits >> 16) & 0x8000,
              magnitude = bits & 0x7fffffffu;
     if (magnitude > 0x7f800000u) return uint16_t(sign | 0x7e00);

@@ -29,5 +29,8 @@ struct QueueFull : std::runtime_error {
 struct DeadlineError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
+struct DeviceError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
 
 }  // namespace genfast

@@ -47,7 +47,7 @@ Engine::Engine(std::shared_ptr<const Program> program, const std::vector<KvLayou
     : options_(std::move(options)),
       pool_(options_.threads > 0 ? options_.threads : default_threads(), true),
       cache_(layouts, options_.kv_pages, options_.prefix_cache, program->state_floats(),
-             options_.state_slots),
+             options_.state_slots, device_of(options_.isa)),
       executor_(program, cache_.layers(), cache_.states().slots(), limits_of(options_), pool_,
                 {options_.isa, false, options_.check}),
       decoder_(pool_, executor_.kernels(), cache_, options_.vocabulary, options_.context),

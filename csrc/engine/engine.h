@@ -25,7 +25,7 @@ namespace genfast {
 
 struct EngineOptions {
     int threads = 0;            // 0: default_threads()
-    std::string isa;            // "": the default
+    std::string isa;            // "": the default; "cuda": on a GPU
     int64_t kv_pages = 64;      // of 32 tokens, shared by all requests
     int64_t state_slots = 0;    // of recurrent state, where the program has any
     int64_t step_tokens = 512;  // most tokens a step
@@ -67,7 +67,7 @@ class Engine {
 
     std::map<std::string, double> stats() const;
     std::string dump() const { return executor_.dump(); }
-    const Kernels& kernels() const { return executor_.kernels(); }
+    const char* isa() const { return executor_.isa(); }
 
   private:
     void check_beams(const RequestSpec& spec) const;

@@ -1,6 +1,5 @@
 #include "engine/kv_cache.h"
 
-#include <cstring>
 #include <utility>
 
 #include "core/error.h"
@@ -15,7 +14,7 @@ int64_t whole_runs(int64_t pages) {
 }  // namespace
 
 KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
-                 int64_t state_floats, int64_t slots)
+                 int64_t state_floats, int64_t slots, const Device* device)
     : references_(size_t(whole_runs(pages)) * kRunPages, 0),
       run_used_(size_t(whole_runs(pages)), 0),
       free_(int64_t(references_.size())),
@@ -43,7 +42,7 @@ KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
         }
         bytes += run * runs;
     }
-    memory_ = Buffer(bytes);
+    memory_ = Memory(bytes, device);
     std::byte* at = memory_.data();
     for (const KvLayout& layout : layouts) {
         layers_.push_back({at, layout});
@@ -207,14 +206,14 @@ double KvCache::bytes_of(const KvSequence& sequence) const {
 
 void KvCache::read_page(int32_t page, std::byte* to) const {
     for (const Piece& piece : pieces_) {
-        std::memcpy(to, memory_.data() + piece.at(page), piece.bytes);
+        memory_.read(piece.at(page), to, piece.bytes);
         to += piece.bytes;
     }
 }
 
 void KvCache::write_page(int32_t page, const std::byte* from) {
     for (const Piece& piece : pieces_) {
-        std::memcpy(memory_.data() + piece.at(page), from, piece.bytes);
+        memory_.write(piece.at(page), from, piece.bytes);
         from += piece.bytes;
     }
 }
@@ -233,8 +232,8 @@ int32_t KvCache::append_page(KvSequence& sequence) {
 }
 
 void KvCache::copy_page(int32_t from, int32_t to) {
-    for (const Piece& piece : pieces_)
-        std::memcpy(memory_.data() + piece.at(to), memory_.data() + piece.at(from), piece.bytes);
+    for (const Piece& piece : pieces_) memory_.copy(piece.at(to), piece.at(from), piece.bytes);
+    memory_.finish();
 }
 
 int32_t KvCache::take_page(int64_t index, int32_t before) {

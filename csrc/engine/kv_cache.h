@@ -17,7 +17,7 @@
 #include <list>
 #include <vector>
 
-#include "core/buffer.h"
+#include "core/device.h"
 #include "engine/prefix_tree.h"
 #include "engine/state_cache.h"
 #include "program/ops.h"
@@ -45,9 +45,10 @@ static inline int64_t pages_for(int64_t tokens) {
 class KvCache {
   public:
     // layouts: one a layer. pages is rounded up to whole runs. keep: whether pages stay when their
-    // sequence ends, for prompts that begin alike. state_floats, slots: of recurrent state.
+    // sequence ends, for prompts that begin alike. state_floats, slots: of recurrent state. device:
+    // whose memory holds the pages; null: the CPU's.
     KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
-            int64_t state_floats = 0, int64_t slots = 0);
+            int64_t state_floats = 0, int64_t slots = 0, const Device* device = nullptr);
 
     const std::vector<LayerCache>& layers() const { return layers_; }
     const StateCache& states() const { return states_; }
@@ -123,7 +124,7 @@ class KvCache {
     void unreference(int32_t page);
     void drop_oldest();
 
-    Buffer memory_;
+    Memory memory_;
     std::vector<LayerCache> layers_;
     std::vector<Piece> pieces_;        // of a page, wherever they lie
     std::vector<int32_t> references_;  // by page

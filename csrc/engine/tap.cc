@@ -19,7 +19,7 @@ std::vector<Tapped> tap_program(std::shared_ptr<const Program> program,
     for (const std::string& name : names) ids.push_back(program->find(name));
 
     ThreadPool pool(threads > 0 ? threads : default_threads());
-    KvCache cache(layouts, pages_for(tokens), false, program->state_floats(), 2);
+    KvCache cache(layouts, pages_for(tokens), false, program->state_floats(), 2, device_of(isa));
     Limits limits{tokens, tokens, 1, tokens, pool.size()};
     Executor executor(program, cache.layers(), cache.states().slots(), limits, pool,
                       {isa, true, false});
@@ -36,8 +36,7 @@ std::vector<Tapped> tap_program(std::shared_ptr<const Program> program,
     for (ValueId id : ids) {
         const Value& value = program->values()[size_t(id)];
         int64_t count = row_count(value.rows, step);
-        const float* data = executor.value(id);
-        tapped.push_back({count, value.cols, {data, data + count * value.cols}});
+        tapped.push_back({count, value.cols, executor.value(id, count * value.cols)});
     }
     return tapped;
 }

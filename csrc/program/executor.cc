@@ -17,7 +17,16 @@ std::vector<float*> slots(const Program& program, const Plan& plan, const Buffer
     for (size_t id = 0; id < buffers.size(); ++id)
         if (plan.slot[id] >= 0)
             buffers[id] = reinterpret_cast<float*>(arena.data() + plan.offset[plan.slot[id]]);
+        else if (const auto& constant = program.values()[id].constant; !constant.empty())
+            buffers[id] = const_cast<float*>(constant.data());  // which no op writes to
     return buffers;
+}
+
+std::vector<Matrix> views(const Program& program) {
+    std::vector<Matrix> matrices(program.values().size());
+    for (size_t id = 0; id < matrices.size(); ++id)
+        if (const auto& matrix = program.values()[id].matrix) matrices[id] = matrix->view();
+    return matrices;
 }
 
 size_t most_scratch(const Program& program, const Kernels& kernels, const Limits& limits,
@@ -53,12 +62,19 @@ Executor::Executor(std::shared_ptr<const Program> program, std::vector<LayerCach
       limits_(limits),
       pool_(pool),
       options_(std::move(options)),
-      kernels_(kernels_for(options_.isa)) {
+      kernels_(kernels_for(options_.isa == "cuda" ? "" : options_.isa)) {
     require(program_->output() >= 0, "the program has no output");
+    if (options_.isa == "cuda") {
+        require(!options_.check, "GENFAST_CHECK=1 compares kernels of the CPU: use device='cpu'");
+        device_ = std::make_unique<DeviceProgram>(*program_, caches_, limits_, options_.keep_all,
+                                                  cuda_library());
+        return;
+    }
     limits_.threads = pool.size();
     plan_ = plan_memory(*program_, limits_, options_.keep_all || options_.check);
     arena_ = Buffer(plan_.bytes);
     buffers_ = slots(*program_, plan_, arena_);
+    matrices_ = views(*program_);
     const Kernels& ref = kernels_for("ref");
     size_t scratch = most_scratch(*program_, kernels_, limits_, caches_);
     if (options_.check) scratch = std::max(scratch, most_scratch(*program_, ref, limits_, caches_));
@@ -82,8 +98,9 @@ std::vector<BoundOp> Executor::bind_all(const Kernels& kernels, const std::vecto
         // Inputs always come from the real run; only the output goes elsewhere in a check.
         std::vector<float*> buffers = buffers_;
         buffers[instruction.output] = outputs[instruction.output];
-        bound.push_back(instruction.op->bind({*program_, instruction, kernels, buffers, caches_,
-                                              state_of(i, shadow), scratch_.data(), limits_}));
+        bound.push_back(
+            instruction.op->bind({*program_, instruction, kernels, buffers, matrices_, caches_,
+                                  state_of(i, shadow), scratch_.data(), limits_}));
     }
     return bound;
 }
@@ -123,6 +140,10 @@ bool Executor::run(const Step& step, const std::atomic<bool>* cancel) {
             "a step of ", step.tokens, " tokens, ", step.outputs, " outputs and ", step.span_count,
             " sequences exceeds the plan");
     if (options_.check) return run_checked(step, cancel);
+    if (device_) {
+        device_->run(step);
+        return true;
+    }
     // Thread 0 decides whether to stop and the others read its decision after the barrier. Two
     // slots, used in turn, keep it from overwriting a decision that a slow thread has yet to read.
     bool stop[2] = {false, false};
@@ -176,26 +197,30 @@ void Executor::compare(const Instruction& instruction, const Step& step) const {
     }
 }
 
-const float* Executor::value(ValueId id) const {
+std::vector<float> Executor::value(ValueId id, int64_t count) const {
     require(options_.keep_all || options_.check, "intermediates are not kept in this executor");
-    require(buffers_.at(id), "value ", program_->values()[id].name, " is not computed");
-    return buffers_[id];
+    const Plan& plan = device_ ? device_->plan() : plan_;
+    require(plan.slot.at(id) >= 0, "value ", program_->values()[id].name, " is not computed");
+    if (device_) return device_->value(id, count);
+    return {buffers_[id], buffers_[id] + count};
 }
 
 // The op, or which of its kernels runs where that depends on a format.
 std::string Executor::kernel_name(const Instruction& instruction) const {
     const std::string op = instruction.op->name;
     if (op == "attention")
-        return kernels_.attention_variant(caches_.at(instruction.integer("layer")).layout.type);
+        return run_kernels().attention_variant(
+            caches_.at(instruction.integer("layer")).layout.type);
     if (op != "matmul") return op;
     const Matrix w = program_->values()[instruction.inputs[1]].matrix->view();
-    return cat(kernels_.matmul_variant(w.format), w.gated ? " gated" : "");
+    return cat(run_kernels().matmul_variant(w.format), w.gated ? " gated" : "");
 }
 
 std::string Executor::dump() const {
     std::ostringstream text;
-    text << program_->instructions().size() << " instructions, " << kernels_.isa << ", arena "
-         << (plan_.bytes + 1023) / 1024 << " KiB for " << limits_.tokens << " tokens, weights "
+    const Plan& plan = device_ ? device_->plan() : plan_;
+    text << program_->instructions().size() << " instructions, " << isa() << ", arena "
+         << (plan.bytes + 1023) / 1024 << " KiB for " << limits_.tokens << " tokens, weights "
          << program_->weight_bytes() / 1024 << " KiB\n";
     int index = 0;
     for (const Instruction& instruction : program_->instructions()) {
@@ -216,7 +241,7 @@ std::string Executor::dump() const {
         const Value& out = program_->values()[instruction.output];
         text << std::setw(4) << index++ << "  " << out.name << " = " << call << ")  "
              << program_->shape_text(instruction.output) << "  kernel " << kernel_name(instruction)
-             << "  slot " << plan_.slot[instruction.output] << "  " << instruction.where << "\n";
+             << "  slot " << plan.slot[instruction.output] << "  " << instruction.where << "\n";
     }
     return text.str();
 }

@@ -13,13 +13,14 @@
 
 #include "core/buffer.h"
 #include "core/thread_pool.h"
+#include "program/device_program.h"
 #include "program/ops.h"
 #include "program/plan.h"
 
 namespace genfast {
 
 struct ExecutorOptions {
-    std::string isa;        // "": the default
+    std::string isa;        // "": the default; "cuda": on a GPU
     bool keep_all = false;  // every intermediate stays readable
     bool check = false;     // rerun each op on its reference kernel and compare (implies keep_all)
 };
@@ -27,6 +28,7 @@ struct ExecutorOptions {
 class Executor {
   public:
     // states: slots of Program::state_floats() for the sequences of a step.
+    // caches: where it runs.
     Executor(std::shared_ptr<const Program> program, std::vector<LayerCache> caches,
              StateSlots states, Limits limits, ThreadPool& pool, ExecutorOptions options);
 
@@ -36,12 +38,16 @@ class Executor {
     // Of the last run's time, what attention took; the rest depends on the number of rows alone.
     double attention_seconds() const { return attention_seconds_; }
 
-    const float* output() const { return buffers_[program_->output()]; }
-    const float* output(ValueId id) const { return buffers_[id]; }  // one of program's outputs
+    const float* output() const {
+        return device_ ? device_->output() : buffers_[program_->output()];
+    }
+    const float* output(ValueId id) const { return buffers_[id]; }  // of a static program
     float* input(ValueId id) { return buffers_[id]; }
-    const float* value(ValueId id) const;  // needs keep_all; row-major [rows, cols]
+    // Its first `count` numbers, row-major [rows, cols]; needs keep_all.
+    std::vector<float> value(ValueId id, int64_t count) const;
     const Limits& limits() const { return limits_; }
-    const Kernels& kernels() const { return kernels_; }
+    const Kernels& kernels() const { return kernels_; }  // the CPU's
+    const char* isa() const { return run_kernels().isa; }
     size_t arena_bytes() const { return arena_.size(); }
 
     std::string dump() const;  // the program as text: ops, shapes, kernels, slots, Python lines
@@ -50,6 +56,8 @@ class Executor {
     bool nothing_to_do(size_t instruction, const Step& step) const;
     bool run_checked(const Step& step, const std::atomic<bool>* cancel);
     void compare(const Instruction& instruction, const Step& step) const;
+    // Those that run the instructions, a GPU's or the CPU's.
+    const Kernels& run_kernels() const { return device_ ? device_->kernels() : kernels_; }
     std::string kernel_name(const Instruction& instruction) const;
     std::vector<BoundOp> bind_all(const Kernels& kernels, const std::vector<float*>& outputs,
                                   bool shadow) const;
@@ -67,11 +75,13 @@ class Executor {
     Plan plan_;
     Buffer arena_, scratch_, shadow_arena_;
     std::vector<float*> buffers_, shadows_;  // by value
+    std::vector<Matrix> matrices_;           // by value
     std::vector<BoundOp> bound_, reference_;
     Buffer shadow_states_;  // a slot a sequence of the step
     std::vector<SequenceSpan> shadow_spans_;
     std::vector<bool> attends_;  // by instruction
     double attention_seconds_ = 0;
+    std::unique_ptr<DeviceProgram> device_;  // null: the CPU runs it
 };
 
 }  // namespace genfast

@@ -6,12 +6,6 @@
 
 namespace genfast {
 
-const float* Binding::floats(int input) const {
-    if (!has(input)) return nullptr;
-    const Value& v = value(input);
-    return v.kind == Value::Kind::constant ? v.constant.data() : buffers[instruction.inputs[input]];
-}
-
 const OpSpec* find_op(const std::string& name) {
     std::string known;
     for (const OpSpec* table : {kAttentionOps, kFilterOps, kImageOps, kLatentOps, kMatrixOps,

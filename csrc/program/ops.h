@@ -42,7 +42,8 @@ struct Binding {
     const Program& program;
     const Instruction& instruction;
     const Kernels& kernels;
-    const std::vector<float*>& buffers;     // of computed values
+    const std::vector<float*>& buffers;     // by value: where computed ones and constants lie
+    const std::vector<Matrix>& matrices;    // by value
     const std::vector<LayerCache>& caches;  // a row an attention layer
     StateSlots state;                       // of this instruction, if it keeps any
     std::byte* scratch;
@@ -52,8 +53,10 @@ struct Binding {
     bool has(int input) const {
         return input < int(instruction.inputs.size()) && instruction.inputs[input] >= 0;
     }
-    const float* floats(int input) const;  // computed or constant; null when absent
-    Matrix matrix(int input) const { return value(input).matrix->view(); }
+    const float* floats(int input) const {  // computed or constant; null when absent
+        return has(input) ? buffers[instruction.inputs[input]] : nullptr;
+    }
+    Matrix matrix(int input) const { return matrices[instruction.inputs[input]]; }
     float* out() const { return buffers[instruction.output]; }
 };
 

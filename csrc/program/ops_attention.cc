@@ -109,6 +109,7 @@ BoundOp bind_attention(const Binding& b) {
     fixed.cap = float(i.number("cap"));
     fixed.slopes = b.floats(1);
     fixed.sink_logits = b.floats(2);
+    fixed.context = b.limits.context;
     return [=](const Step& step, Team& team) {
         AttentionArgs args = fixed;
         args.spans = step.spans;

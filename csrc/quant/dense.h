@@ -8,7 +8,7 @@ namespace genfast {
 
 // An element of a plain array of `dtype` (f32, f16 or bf16) as float; exact. The array may lie
 // anywhere: tensors in a file need not be aligned.
-static inline float load_element(const void* data, DType dtype, int64_t index) {
+GENFAST_ANYWHERE float load_element(const void* data, DType dtype, int64_t index) {
     const char* at = static_cast<const char*>(data) + index * itemsize(dtype);
     if (dtype == DType::f32) {
         float value;
@@ -22,12 +22,12 @@ static inline float load_element(const void* data, DType dtype, int64_t index) {
 
 namespace dense {
 
-static inline DType dtype_of(Format format) {
+GENFAST_ANYWHERE DType dtype_of(Format format) {
     return format == Format::f32 ? DType::f32 : format == Format::f16 ? DType::f16 : DType::bf16;
 }
 
 // Where (row, k) lies, counted in elements from the start of its panel.
-static inline int64_t index_in_panel(Format format, int row, int64_t k) {
+GENFAST_ANYWHERE int64_t index_in_panel(Format format, int row, int64_t k) {
     if (format == Format::bf16) return (k / 2 * kPanelRows + row) * 2 + k % 2;
     return k * kPanelRows + row;
 }
@@ -50,8 +50,8 @@ static inline void pack_panel(Format format, const float* rows, int64_t K, std::
 }
 
 // Columns [begin, end) of a row.
-static inline void unpack_row(Format format, const std::byte* panel, int row, int64_t begin,
-                              int64_t end, float* out) {
+GENFAST_ANYWHERE void unpack_row(Format format, const std::byte* panel, int row, int64_t begin,
+                                 int64_t end, float* out) {
     for (int64_t k = begin; k < end; ++k)
         out[k - begin] = load_element(panel, dtype_of(format), index_in_panel(format, row, k));
 }

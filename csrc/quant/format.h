@@ -36,12 +36,12 @@ constexpr int kLayoutVersion = 2;
 constexpr int kPanelRows = 32;
 constexpr int kGroup = 32;  // int4: columns that share a scale
 
-static inline int64_t round_up(int64_t n, int64_t unit) {
+GENFAST_ANYWHERE int64_t round_up(int64_t n, int64_t unit) {
     return (n + unit - 1) / unit * unit;
 }
 
 // Columns as stored: K padded to what one step of the format's kernel consumes.
-static inline int64_t padded_k(Format format, int64_t k) {
+GENFAST_ANYWHERE int64_t padded_k(Format format, int64_t k) {
     switch (format) {
         case Format::bf16:
             return round_up(k, 2);
@@ -54,7 +54,7 @@ static inline int64_t padded_k(Format format, int64_t k) {
     }
 }
 
-static inline size_t panel_bytes(Format format, int64_t k) {
+GENFAST_ANYWHERE size_t panel_bytes(Format format, int64_t k) {
     size_t padded = size_t(padded_k(format, k));
     switch (format) {
         case Format::f32:
@@ -81,13 +81,13 @@ struct Matrix {
 };
 
 // Columns of the result of a matmul: all, and those of one panel.
-static inline int64_t outputs(const Matrix& w) {
+GENFAST_ANYWHERE int64_t outputs(const Matrix& w) {
     return w.gated ? w.N / 2 : w.N;
 }
-static inline int64_t panel_outputs(const Matrix& w) {
+GENFAST_ANYWHERE int64_t panel_outputs(const Matrix& w) {
     return w.gated ? kPanelRows / 2 : kPanelRows;
 }
-static inline int64_t panel_count(const Matrix& w) {
+GENFAST_ANYWHERE int64_t panel_count(const Matrix& w) {
     return (outputs(w) + panel_outputs(w) - 1) / panel_outputs(w);
 }
 
@@ -96,13 +96,13 @@ struct RowPlace {
     int64_t panel;
     int row;
 };
-static inline RowPlace place_of(const Matrix& w, int64_t n) {
+GENFAST_ANYWHERE RowPlace place_of(const Matrix& w, int64_t n) {
     if (!w.gated) return {n / kPanelRows, int(n % kPanelRows)};
     const int64_t F = w.N / 2, f = n % F, half = kPanelRows / 2;
     return {f / half, int(f % half + (n < F ? 0 : half))};
 }
 // The row at a place; -1 for padding.
-static inline int64_t row_at(const Matrix& w, RowPlace place) {
+GENFAST_ANYWHERE int64_t row_at(const Matrix& w, RowPlace place) {
     if (!w.gated) {
         const int64_t n = place.panel * kPanelRows + place.row;
         return n < w.N ? n : -1;

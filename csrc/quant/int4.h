@@ -20,20 +20,20 @@ constexpr float kTiny = 1e-30f;
 constexpr int64_t kScaleBytes = kPanelRows * 2;
 constexpr int64_t kGroupBytes = kScaleBytes + kPanelRows * kGroup / 2;  // one group of one panel
 
-static inline std::byte* group(std::byte* panel, int64_t index) {
+GENFAST_ANYWHERE std::byte* group(std::byte* panel, int64_t index) {
     return panel + index * kGroupBytes;
 }
-static inline const std::byte* group(const std::byte* panel, int64_t index) {
+GENFAST_ANYWHERE const std::byte* group(const std::byte* panel, int64_t index) {
     return panel + index * kGroupBytes;
 }
 // The byte of the group's 512 that holds (row, k), and whether k is its high nibble.
-static inline int byte_of(int row, int k) {
+GENFAST_ANYWHERE int byte_of(int row, int k) {
     return (k / 8 * kPanelRows + row) * 4 + k % 4;
 }
-static inline bool is_high(int k) {
+GENFAST_ANYWHERE bool is_high(int k) {
     return k % 8 >= 4;
 }
-static inline int quant_at(const std::byte* group, int row, int k) {
+GENFAST_ANYWHERE int quant_at(const std::byte* group, int row, int k) {
     int byte = int(group[kScaleBytes + byte_of(row, k)]);
     return (is_high(k) ? byte >> 4 : byte & 15) + kLow;
 }
@@ -100,8 +100,8 @@ static inline void pack_panel(const float* rows, int64_t K, std::byte* panel) {
 }
 
 // Columns [begin, end) of a row.
-static inline void unpack_row(const std::byte* panel, int row, int64_t begin, int64_t end,
-                              float* out) {
+GENFAST_ANYWHERE void unpack_row(const std::byte* panel, int row, int64_t begin, int64_t end,
+                                 float* out) {
     for (int64_t k = begin; k < end; ++k) {
         const std::byte* base = group(panel, k / kGroup);
         float scale = f16_to_f32(reinterpret_cast<const uint16_t*>(base)[row]);

@@ -13,7 +13,7 @@
 namespace genfast {
 
 // Rounds x * inverse to nearest even by adding and subtracting 1.5 * 2^23: exact for |x| < 2^22.
-static inline int32_t round_to_int(float x) {
+GENFAST_ANYWHERE int32_t round_to_int(float x) {
     return int32_t((x + 12582912.0f) - 12582912.0f);
 }
 
@@ -23,20 +23,20 @@ constexpr int kMax = 127;
 // Rows whose largest weight is below this (no trained weight is) become zeros: 127 / max overflows.
 constexpr float kTiny = 1e-30f;
 
-static inline float scale_of(float largest) {
+GENFAST_ANYWHERE float scale_of(float largest) {
     return largest < kTiny ? 0.0f : largest / kMax;
 }
-static inline float inverse_of(float largest) {
+GENFAST_ANYWHERE float inverse_of(float largest) {
     return largest < kTiny ? 0.0f : kMax / largest;
 }
 
-static inline int64_t index_in_panel(int row, int64_t k) {
+GENFAST_ANYWHERE int64_t index_in_panel(int row, int64_t k) {
     return (k / 4 * kPanelRows + row) * 4 + k % 4;
 }
-static inline float* scales(std::byte* panel, int64_t K) {
+GENFAST_ANYWHERE float* scales(std::byte* panel, int64_t K) {
     return reinterpret_cast<float*>(panel + padded_k(Format::int8, K) * kPanelRows);
 }
-static inline const float* scales(const std::byte* panel, int64_t K) {
+GENFAST_ANYWHERE const float* scales(const std::byte* panel, int64_t K) {
     return scales(const_cast<std::byte*>(panel), K);
 }
 static inline int32_t* row_sums(std::byte* panel, int64_t K) {
@@ -70,8 +70,8 @@ static inline void pack_panel(const float* rows, int64_t K, std::byte* panel) {
 }
 
 // Columns [begin, end) of a row, rotated back; begin is a multiple of 64.
-static inline void unpack_row(const std::byte* panel, int row, int64_t K, int64_t begin,
-                              int64_t end, float* out) {
+GENFAST_ANYWHERE void unpack_row(const std::byte* panel, int row, int64_t K, int64_t begin,
+                                 int64_t end, float* out) {
     const int8_t* quants = reinterpret_cast<const int8_t*>(panel);
     const float scale = scales(panel, K)[row];
     float block[kRotation];

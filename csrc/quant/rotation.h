@@ -11,12 +11,14 @@
 
 #include <cstdint>
 
+#include "core/anywhere.h"
+
 namespace genfast {
 
 constexpr int kRotation = 64;
 
 // A block of 64, 16, 4 or 1 columns in place.
-static inline void rotate_block(float* x, int order) {
+GENFAST_ANYWHERE void rotate_block(float* x, int order) {
     for (int distance = 1; distance < order; distance *= 2)
         for (int i = 0; i < order; ++i)
             if (!(i & distance)) {
@@ -30,7 +32,7 @@ static inline void rotate_block(float* x, int order) {
 
 // `columns` in place: a row, or any part of it that starts at a multiple of 64 and ends at another
 // or with the row.
-static inline void rotate(float* x, int64_t columns) {
+GENFAST_ANYWHERE void rotate(float* x, int64_t columns) {
     for (int64_t k = 0; k < columns;) {
         const int64_t left = columns - k;
         const int order = left >= 64 ? 64 : left >= 16 ? 16 : left >= 4 ? 4 : 1;

@@ -8,8 +8,8 @@
 namespace genfast {
 
 // Columns [begin, end) of row n; begin is a multiple of 64.
-static inline void unpack_row(const Matrix& matrix, int64_t n, int64_t begin, int64_t end,
-                              float* out) {
+GENFAST_ANYWHERE void unpack_row(const Matrix& matrix, int64_t n, int64_t begin, int64_t end,
+                                 float* out) {
     const int64_t K = matrix.K;
     if (!matrix.panels) {
         DType dtype = dense::dtype_of(matrix.format);

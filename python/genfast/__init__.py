@@ -9,6 +9,7 @@ from genfast.confidence import Calibration
 from genfast.errors import (
     ComputeError,
     DeadlineError,
+    DeviceError,
     GenfastError,
     GrammarError,
     LoadError,
@@ -29,6 +30,7 @@ __all__ = [
     "Chunk",
     "ComputeError",
     "DeadlineError",
+    "DeviceError",
     "Generation",
     "GenfastError",
     "GrammarError",

@@ -42,7 +42,8 @@ def load(
         model's context). This changes the model's answers. None: as the model was made.
     sinks: with a window, the first `sinks` tokens (0 to 32) stay in sight, without which most
         models lose the thread once these leave the window (StreamingLLM); 4 is usual.
-    device: "auto" or "cpu".
+    device: "auto" (the CPU), "cpu", or "cuda": the first GPU, for models of the Llama family so far
+        (docs/cuda.md).
     threads: None for all CPUs this process may use (affinity and cgroup quota).
     kv_cache_bytes: memory for keys and values of all requests; None takes a share of what is free.
         It is reserved at once and used page by page.
@@ -60,7 +61,8 @@ def load(
         as diffusers saves it, or a pair of either and its strength (1 by default).
 
     Raises LoadError for anything wrong in the directory, naming the file, the tensor or field, what
-    was found and what was expected; ValueError for a wrong argument.
+    was found and what was expected; ValueError for a wrong argument; DeviceError where a GPU was
+    asked for and cannot be had, saying what is missing.
     """
     _one_of("quantize", quantize, (None, "int8", "int4"))
     _one_of("dtype", dtype, ("auto", "float32", "bfloat16"))
@@ -69,7 +71,7 @@ def load(
     sinks = _integer("sinks", sinks, 0, 32) or 0
     if sinks and window is None:
         raise ValueError(f"sinks={sinks} needs a window: with window=None all tokens are seen")
-    _one_of("device", device, ("auto", "cpu"))
+    _one_of("device", device, ("auto", "cpu", "cuda"))
     threads = _integer("threads", threads, 1, 1024)
     kv_cache_bytes = _integer("kv_cache_bytes", kv_cache_bytes, 1, 1 << 46)
     queue_limit = _integer("queue_limit", queue_limit, 1, 1 << 40)
@@ -82,6 +84,8 @@ def load(
         for name, value in (("window", window), ("kv_cache_bytes", kv_cache_bytes)):
             if value is not None:
                 raise ValueError(f"{name}={value!r} is not allowed: {path} is an image model")
+        if device == "cuda":
+            raise ValueError(f"device='cuda' is not allowed: {path} is an image model")
         loras = _loras(adapters)
         return open_pipeline(path, LoadOptions(dtype, quantize, threads or 0, progress, loras))
     return Model(
@@ -91,6 +95,7 @@ def load(
         kv_dtype=kv_dtype,
         window=window,
         sinks=sinks,
+        device=device,
         threads=threads or 0,
         kv_cache_bytes=kv_cache_bytes,
         prefix_cache=prefix_cache,

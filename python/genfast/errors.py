@@ -20,6 +20,11 @@ class DeadlineError(GenfastError):
     """A request whose `deadline_ms` would pass before its first token, as steps cost so far."""
 
 
+class DeviceError(GenfastError, RuntimeError):
+    """A GPU that was asked for and cannot be used: genfast's CUDA part, the driver or the device
+    is missing."""
+
+
 class GrammarError(GenfastError, ValueError):
     """A schema, regular expression or grammar that cannot be compiled, or that grew too complex."""
 

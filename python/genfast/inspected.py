@@ -22,6 +22,7 @@ class Inspected:
     _native_program: _core.Program
     _layouts: list[_core.KvLayout]
     _threads: int
+    _asked_isa: str
 
     def logits(
         self, token_ids: Prompt, *, start: int = 0, chunk: int = 0, reuse: bool = True
@@ -76,7 +77,12 @@ class Inspected:
             if name not in self._native_program.names:
                 raise ValueError(f"names: the program has no value {name!r}; see model.dump()")
         return _core.tap(
-            self._native_program, self._layouts, ids, list(names), threads=self._threads
+            self._native_program,
+            self._layouts,
+            ids,
+            list(names),
+            threads=self._threads,
+            isa=self._asked_isa,
         )
 
     def dump(self) -> str:

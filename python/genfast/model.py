@@ -62,6 +62,7 @@ class Model(Calibrated, Chats, Infills, Inspected):
         kv_dtype: str,
         window: int | None,
         sinks: int,
+        device: str,
         threads: int,
         kv_cache_bytes: int | None,
         prefix_cache: bool,
@@ -71,6 +72,8 @@ class Model(Calibrated, Chats, Infills, Inspected):
         adapters: Sequence[Path] = (),
     ) -> None:
         self.path = path
+        self._asked_isa = "cuda" if device == "cuda" else ""
+        gpu = _core.cuda_info() if device == "cuda" else None  # what is missing is told now
         self.config: dict[str, Any] = read_config(path)
         fields = Fields(self.config, path / "config.json")
         module = models.find(self.config["model_type"])
@@ -94,7 +97,9 @@ class Model(Calibrated, Chats, Infills, Inspected):
         try:
             graph = Graph(window or 0, sinks)
             self._record(graph, module, quantize, dtype, threads, progress, cache_dir, adapters)
-            self._start(graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit)
+            free = gpu["free_bytes"] - self.weight_bytes if gpu else None
+            budget = budget_bytes(kv_cache_bytes, free)
+            self._start(graph, kv_dtype, threads, budget, prefix_cache, queue_limit)
         except BaseException:
             self._checkpoint.close()
             raise
@@ -133,9 +138,7 @@ class Model(Calibrated, Chats, Infills, Inspected):
         self._native_program = graph.program
         self.weight_bytes: int = graph.program.weight_bytes
 
-    def _start(
-        self, graph: Graph, kv_dtype, threads, kv_cache_bytes, prefix_cache, queue_limit
-    ) -> None:
+    def _start(self, graph: Graph, kv_dtype, threads, budget, prefix_cache, queue_limit) -> None:
         if kv_dtype == "auto":
             full = graph.program.weight_formats == ["f32"]
             kv_dtype = "float32" if full else "bfloat16"
@@ -144,7 +147,6 @@ class Model(Calibrated, Chats, Infills, Inspected):
         self.kv_page_bytes: int = sum(layout.page_bytes for layout in self._layouts)
         self.kv_bytes_per_token: int = self.kv_page_bytes // PAGE_TOKENS
         self.state_bytes: int = graph.program.state_bytes
-        budget = budget_bytes(kv_cache_bytes)
         slots = state_slots(self.state_bytes, self.kv_page_bytes, _SEQUENCES, budget)
         budget -= slots * self.state_bytes
         self._threads = threads
@@ -152,7 +154,7 @@ class Model(Calibrated, Chats, Infills, Inspected):
             program=graph.program,
             layouts=self._layouts,
             threads=threads,
-            isa="",
+            isa=self._asked_isa,
             kv_pages=kv_pages(self.kv_page_bytes, self.context_length, _SEQUENCES, budget),
             state_slots=slots,
             step_tokens=_STEP_TOKENS,

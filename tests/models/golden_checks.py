@@ -31,10 +31,10 @@ def opened(case: Case, directory: Path, **options: object) -> Iterator[genfast.M
         yield model
 
 
-def check_logits(case: Case, directory: Path) -> None:
+def check_logits(case: Case, directory: Path, **options: object) -> None:
     """Every position of every sequence, as transformers has it."""
     expected = golden(case)
-    with opened(case, directory) as model:
+    with opened(case, directory, **options) as model:
         for i in range(3):
             got = model.logits(expected[f"ids_{i}"].tolist())
             assert got.dtype == np.float32
@@ -43,11 +43,11 @@ def check_logits(case: Case, directory: Path) -> None:
             assert apart.max() <= tolerance.FLOAT32_LOGITS, (i, apart)
 
 
-def check_greedy(case: Case, directory: Path) -> None:
+def check_greedy(case: Case, directory: Path, **options: object) -> None:
     """The greedy continuation to the last token: its margins are far above any rounding."""
     expected = golden(case)
     assert expected["margin"] >= 0.02
-    with opened(case, directory) as model:
+    with opened(case, directory, **options) as model:
         out = model.generate(
             expected["ids_1"].tolist(), max_tokens=len(expected["greedy"]), temperature=0
         )
@@ -56,7 +56,12 @@ def check_greedy(case: Case, directory: Path) -> None:
 
 
 def check_rounded(
-    case: Case, directory: Path, rng: np.random.Generator, rounding: str, kv: str
+    case: Case,
+    directory: Path,
+    rng: np.random.Generator,
+    rounding: str,
+    kv: str,
+    **options: object,
 ) -> None:
     """bfloat16, int8 or int4 weights: off from transformers' float32 logits by what the roundings
     of that format do to this very model (tolerance.RandomRounding), and by no more.
@@ -80,9 +85,9 @@ def check_rounded(
         ]
     )
     if rounding == "bfloat16":
-        options = {"dtype": "bfloat16", "kv_dtype": kv}
+        options |= {"dtype": "bfloat16", "kv_dtype": kv}
     else:
-        options = {"quantize": rounding, "kv_dtype": kv}
+        options |= {"quantize": rounding, "kv_dtype": kv}
     with opened(case, directory, **options) as model:
         apart = tolerance.relative_distance(model.logits(ids.tolist()), exact)
     medians = np.median(draws, axis=1)

@@ -42,6 +42,7 @@ struct AttentionArgs {
     float cap = 0;   // of the scores; 0: none
     const float* slopes = nullptr;       // [heads]; null: none
     const float* sink_logits = nullptr;  // [heads]; null: none
+    int64_t context = 0;  // most tokens of a sequence: a GPU's blocks are counted before the step
 };
 
 }  // namespace genfast

@@ -51,7 +51,11 @@ constexpr int kMaxLatentDim = 640;
 
 // Inlined always: this header is compiled for several instruction sets, and the linker must not
 // keep one set's copy for all.
+#if defined(__CUDACC__)
+#define KV_INLINE __host__ __device__ __forceinline__
+#else
 #define KV_INLINE [[gnu::always_inline]] inline
+#endif
 
 struct KvLayout {
     KvType type = KvType::f32;

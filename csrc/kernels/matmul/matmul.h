@@ -38,10 +38,10 @@ struct MatmulArgs {
     int64_t x_row = 0, out_row = 0;    // floats from one row to the next; 0: they lie end to end
 };
 
-static inline int64_t x_row(const MatmulArgs& a) {
+GENFAST_ANYWHERE int64_t x_row(const MatmulArgs& a) {
     return a.x_row ? a.x_row : a.w.K;
 }
-static inline int64_t out_row(const MatmulArgs& a) {
+GENFAST_ANYWHERE int64_t out_row(const MatmulArgs& a) {
     return a.out_row ? a.out_row : outputs(a.w);
 }
 

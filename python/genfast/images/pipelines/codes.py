@@ -27,6 +27,7 @@ def open_model(directory: Path, how: LoadOptions) -> Any:
         kv_dtype="auto",
         window=None,
         sinks=0,
+        device="cpu",
         threads=how.threads,
         kv_cache_bytes=None,
         prefix_cache=True,

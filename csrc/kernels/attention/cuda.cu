@@ -1,0 +1,180 @@
+// Decode: a block for each row, KV head and 512 tokens of context, whose keys and values all query
+// heads of the group share. Blocks leave records (largest score, sum, weighted values), which are
+// merged in ascending order. Where rows are many, a block goes through its row's context by itself
+// and merges as it goes: the same steps, so the same bits.
+//
+// The cache lies as on the CPU (kv_layout.h), which suits a GPU as it is: a page's 32 tokens, and
+// 32 neighbours of a value's numbers, are a warp's lanes.
+#include <stdexcept>
+
+#include "kernels/attention/cuda_block.h"
+#include "kernels/table.h"
+
+namespace genfast::cuda {
+namespace {
+
+constexpr int64_t kMostSplitRows = 16;
+
+int64_t most_blocks(int64_t context) {
+    return (context + kRunTokens - 1) / kRunTokens + 1;  // and the sinks
+}
+
+// ---- the step's keys and values
+// -----------------------------------------------------------------
+__global__ void append_float(AttentionArgs a) {
+    const RowPosition row = find_row(a, blockIdx.x);
+    if (!row.span) return;  // a row that pads the step
+    const int head = int(blockIdx.y);
+    const float *k = new_key(a, head), *v = k + a.layout.heads * a.layout.head_dim;
+    const int32_t page = row.span->pages[row.position / kPageTokens];
+    const int64_t s = row.position % kPageTokens, D = a.layout.head_dim;
+    for (int64_t d = threadIdx.x; d < round_up(D, 4); d += kThreads) {
+        store_kv(a.cache + a.layout.keys(page, head) + a.layout.key_element(s, d), a.layout.type,
+                 d < D ? k[d] : 0);
+        if (d < D)
+            store_kv(a.cache + a.layout.values(page, head, d / a.layout.panel()) +
+                         a.layout.value_element(s, d),
+                     a.layout.type, v[d]);
+    }
+}
+
+// As append.h: a row that is not finite makes every score and value of its token NaN.
+__device__ Int8Scale int8_scale(const float* x, int64_t n) {
+    float largest = 0, poison = 0;
+    for (int64_t d = threadIdx.x; d < n; d += kThreads) {
+        largest = fmaxf(largest, fabsf(x[d]));
+        poison += x[d] - x[d];
+    }
+    largest = block_max(largest);
+    poison = block_sum(poison);
+    if (poison != 0) return {bits_to_f32(0x7fc00000u), 0};
+    if (largest < 1e-30f) return {0, 0};
+    return {largest / 127, 127 / largest};
+}
+
+__global__ void append_int8(AttentionArgs a) {
+    const RowPosition row = find_row(a, blockIdx.x);
+    if (!row.span) return;
+    const int head = int(blockIdx.y);
+    const float *k = new_key(a, head), *v = k + a.layout.heads * a.layout.head_dim;
+    const int32_t page = row.span->pages[row.position / kPageTokens];
+    const int64_t s = row.position % kPageTokens, D = a.layout.head_dim;
+    const Int8Scale key = int8_scale(k, D), value = int8_scale(v, D);
+    if (threadIdx.x == 0) {
+        // Through the key's scale a value that is not finite reaches the weights too.
+        float* scales = reinterpret_cast<float*>(a.cache + a.layout.key_scales(page, head));
+        scales[s] = key.scale + 0 * value.scale;
+        scales = reinterpret_cast<float*>(a.cache + a.layout.value_scales(page, head));
+        scales[s] = value.scale;
+    }
+    for (int64_t d = threadIdx.x; d < round_up(D, 4); d += kThreads) {
+        a.cache[a.layout.keys(page, head) + a.layout.key_element(s, d)] =
+            d < D ? key.round(k[d]) : std::byte(128);
+        if (d < D)
+            a.cache[a.layout.values(page, head, d / a.layout.panel()) +
+                    a.layout.value_element(s, d)] = value.round(v[d]);
+    }
+}
+
+// ---- softmax(q k) v
+// -----------------------------------------------------------------------------
+// Floats of a record: the largest score, the sum, the values.
+__host__ __device__ inline int64_t record_floats(const KvLayout& layout) {
+    return layout.head_dim + 2;
+}
+__device__ inline float* record_of(const AttentionArgs& a, int64_t row, int64_t head, int64_t block,
+                                   int64_t blocks) {
+    return reinterpret_cast<float*>(a.scratch) +
+           ((row * a.heads + head) * blocks + block) * record_floats(a.layout);
+}
+
+// Block (b, head, row): the row's block b, which leaves its record; or (split == false) all of
+// them.
+template <KvType type, int G>
+__global__ void attend_rows(AttentionArgs a, bool split) {
+    const int64_t t = blockIdx.z;
+    const RowPosition row = find_row(a, t);
+    if (!row.span) return;
+    const Visible visible(a, row.position);
+    const int64_t begin = split ? blockIdx.x : 0, end = split ? begin + 1 : visible.blocks();
+    if (begin >= visible.blocks()) return;
+    const int kv_head = int(blockIdx.y), group = a.heads / a.layout.heads;
+    for (int first = 0; first < group; first += G) {
+        const Heads heads{kv_head, kv_head * group + first, group - first < G ? group - first : G};
+        Merged merged[G];
+        for (int64_t b = begin; b < end; ++b)
+            attend_block<type, G>(a, row, t, heads, visible.tokens(b), merged);
+        for (int g = 0; g < heads.count; ++g)
+            if (split)
+                merged[g].keep(record_of(a, t, heads.query + g, begin, gridDim.x),
+                               a.layout.head_dim);
+            else
+                merged[g].write(a, t, heads.query + g);
+    }
+}
+
+__global__ void merge_records(AttentionArgs a, int64_t blocks) {
+    const int64_t head = blockIdx.x, t = blockIdx.y;
+    const RowPosition row = find_row(a, t);
+    if (!row.span) return;
+    const Visible visible(a, row.position);
+    Merged merged;
+    for (int64_t b = 0; b < visible.blocks(); ++b) {
+        const float* record = record_of(a, t, head, b, blocks);
+        float value[kOwned];
+        for (int j = 0; j < kOwned; ++j)
+            value[j] = owned(j) < a.layout.head_dim ? record[2 + owned(j)] : 0;
+        merged.add(record[0], record[1], value);
+    }
+    merged.write(a, t, head);
+}
+
+template <KvType type, int G>
+void attend(const AttentionArgs& a) {
+    const bool split = a.T <= kMostSplitRows && a.context > 0;
+    const int64_t blocks = split ? most_blocks(a.context) : 1;
+    dim3 grid(unsigned(blocks), unsigned(a.layout.heads), unsigned(a.T));
+    launch(attend_rows<type, G>, grid, kThreads, a, split);
+    grid = dim3(unsigned(a.heads), unsigned(a.T));
+    if (split) launch(merge_records, grid, kThreads, a, blocks);
+}
+
+template <KvType type>
+void attend(const AttentionArgs& a) {
+    const dim3 rows(unsigned(a.T), unsigned(a.layout.heads));
+    launch(type == KvType::int8 ? append_int8 : append_float, rows, kThreads, a);
+    const int group = a.heads / a.layout.heads;
+    if (group == 1) return attend<type, 1>(a);
+    if (group <= 4) return attend<type, 4>(a);
+    attend<type, 8>(a);
+}
+
+}  // namespace
+
+void attention(const AttentionArgs& a, Team& team) {
+    if (team.index != 0) return;
+    switch (a.layout.type) {
+        case KvType::f32:
+            return attend<KvType::f32>(a);
+        case KvType::bf16:
+            return attend<KvType::bf16>(a);
+        case KvType::int8:
+            return attend<KvType::int8>(a);
+        case KvType::int4:
+            throw std::invalid_argument(
+                "kv_dtype='int4' has no CUDA kernel yet; use 'bfloat16', 'int8' or 'float32'");
+    }
+}
+
+size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int,
+                               int64_t max_context, int64_t) {
+    const int64_t rows = T < kMostSplitRows ? T : kMostSplitRows;
+    return size_t(rows * heads * most_blocks(max_context) * record_floats(layout)) * sizeof(float);
+}
+
+const char* attention_variant(KvType type) {
+    const char* names[] = {"cuda_f32", "cuda_bf16", "cuda_int8", "none"};
+    return names[int(type)];
+}
+
+}  // namespace genfast::cuda

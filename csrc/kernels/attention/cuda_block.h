@@ -1,0 +1,248 @@
+// One block of at most 512 tokens, for the query heads that share a KV head: scores, weights, and
+// weighted values; and how the results of blocks are merged.
+#pragma once
+
+#include "cuda/launch.h"
+#include "kernels/attention/attention.h"
+
+namespace genfast::cuda {
+
+struct RowPosition {
+    const SequenceSpan* span;  // null: the row pads the step
+    int64_t position;
+};
+
+__device__ inline RowPosition find_row(const AttentionArgs& a, int64_t t) {
+    for (int64_t i = 0; i < a.span_count; ++i) {
+        const SequenceSpan& span = a.spans[i];
+        if (t >= span.row && t < span.row + span.rows) return {&span, span.start + t - span.row};
+    }
+    return {nullptr, 0};
+}
+
+__device__ inline const float* row_of(const AttentionArgs& a, int64_t t) {
+    return a.qkv + t * (a.heads + 2 * a.layout.heads) * a.layout.head_dim;
+}
+// Of block (t, head).
+__device__ inline const float* new_key(const AttentionArgs& a, int head) {
+    return row_of(a, blockIdx.x) + int64_t(a.heads + head) * a.layout.head_dim;
+}
+
+__device__ inline void store_kv(std::byte* to, KvType type, float x) {
+    if (type == KvType::f32)
+        *reinterpret_cast<float*>(to) = x;
+    else
+        *reinterpret_cast<uint16_t*>(to) = f32_to_bf16(x);
+}
+
+struct Int8Scale {
+    float scale, inverse;
+    // Added to 1.5 * 2^23 + 128, the product stands rounded in the sum's lowest bits (append.h).
+    __device__ std::byte round(float x) const {
+        return inverse == 0 ? std::byte(128)
+                            : std::byte(uint8_t(f32_to_bits(x * inverse + 12583040.0f)));
+    }
+};
+
+struct Tokens {
+    int64_t begin, end;  // all in one block of kRunTokens
+    __device__ bool has(int64_t token) const { return token >= begin && token < end; }
+};
+
+// What a row sees: the sinks, then blocks at absolute positions.
+struct Visible {
+    int64_t sinks, from, end;
+
+    __device__ Visible(const AttentionArgs& a, int64_t position) : sinks(a.sinks), from(0) {
+        end = position + 1;
+        if (sinks > end) sinks = end;
+        if (a.window > 0 && end > a.window) from = end - a.window;
+        if (from < sinks) from = sinks;
+    }
+    __device__ int64_t blocks() const {
+        const int64_t others =
+            from < end ? (end - 1) / kRunTokens - from / kRunTokens + 1 : int64_t(0);
+        return others + (sinks > 0);
+    }
+    __device__ Tokens tokens(int64_t block) const {
+        if (sinks > 0 && block-- == 0) return {0, sinks};
+        const int64_t start = (from / kRunTokens + block) * kRunTokens;
+        return {start > from ? start : from, start + kRunTokens < end ? start + kRunTokens : end};
+    }
+};
+
+struct Heads {
+    int kv, query, count;  // query heads [query, query + count)
+};
+
+// Of the numbers of a head each thread owns these, in results.
+constexpr int kOwned = kMaxHeadDim / kThreads;
+__device__ inline int64_t owned(int j) {
+    return threadIdx.x + j * kThreads;
+}
+
+// The running result: e^(score - largest) summed, and times the values.
+struct Merged {
+    float largest = -INFINITY, sum = 0, value[kOwned] = {};
+
+    __device__ void add(float other_largest, float other_sum, const float* other) {
+        const float most = fmaxf(largest, other_largest);
+        const float mine = expf(largest - most), its = expf(other_largest - most);
+        sum = fmaf(sum, mine, other_sum * its);
+        for (int j = 0; j < kOwned; ++j) value[j] = fmaf(value[j], mine, other[j] * its);
+        largest = most;
+    }
+    // As a record, of one block: exactly what that gave.
+    __device__ void keep(float* record, int64_t D) const {
+        if (threadIdx.x == 0) {
+            record[0] = largest;
+            record[1] = sum;
+        }
+        for (int j = 0; j < kOwned; ++j)
+            if (owned(j) < D) record[2 + owned(j)] = value[j];
+    }
+    __device__ void write(const AttentionArgs& a, int64_t t, int64_t head) {
+        const float nothing[kOwned] = {};
+        if (a.sink_logits) add(a.sink_logits[head], 1, nothing);
+        float* out = a.out + (t * a.heads + head) * a.layout.head_dim;
+        for (int j = 0; j < kOwned; ++j)
+            if (owned(j) < a.layout.head_dim) out[owned(j)] = value[j] / sum;
+    }
+};
+
+// A dword of the cache as the neighbours it holds.
+template <KvType type>
+struct Word {
+    static constexpr int kNumbers = 1 << int(type);
+    __device__ static void unpack(uint32_t word, float* to) {
+        if (type == KvType::f32) {
+            to[0] = bits_to_f32(word);
+        } else if (type == KvType::bf16) {
+            to[0] = bits_to_f32(word << 16);
+            to[1 % kNumbers] = bits_to_f32(word & 0xffff0000u);
+        } else {
+#pragma unroll
+            for (int i = 0; i < kNumbers; ++i) to[i] = float(int(word >> 8 * i & 255) - 128);
+        }
+    }
+};
+
+__device__ inline uint32_t word_at(const std::byte* p) {
+    return *reinterpret_cast<const uint32_t*>(p);
+}
+// The scale of token s (0 .. 31): 1 where the type has none.
+__device__ inline float scale_at(const AttentionArgs& a, size_t scales, int64_t s) {
+    return a.layout.type == KvType::int8 ? reinterpret_cast<const float*>(a.cache + scales)[s]
+                                         : 1.0f;
+}
+
+// The lane's token of a page by each query: a chain of fma over d.
+template <KvType type, int G>
+__device__ inline void score_token(const AttentionArgs& a, int32_t page, int kv_head,
+                                   const float (*query)[kMaxHeadDim], float (&score)[G]) {
+    constexpr int n = Word<type>::kNumbers;
+    const std::byte* keys = a.cache + a.layout.keys(page, kv_head);
+    for (int64_t d = 0; d < a.layout.head_dim; d += n) {
+        float k[n];
+        Word<type>::unpack(word_at(keys + a.layout.key_element(lane(), d)), k);
+#pragma unroll
+        for (int g = 0; g < G; ++g)
+#pragma unroll
+            for (int i = 0; i < n; ++i) score[g] = fmaf(query[g][d + i], k[i], score[g]);
+    }
+    const float scale = scale_at(a, a.layout.key_scales(page, kv_head), lane()) * a.scale;
+#pragma unroll
+    for (int g = 0; g < G; ++g) score[g] *= scale;
+}
+
+// What a warp's page adds to the lane's numbers of the values, 32 apart.
+template <KvType type, int G>
+__device__ inline void weigh_page(const AttentionArgs& a, int32_t page, int kv_head, Tokens tokens,
+                                  int64_t first, const float (*weight)[kRunTokens],
+                                  float (&value)[G][kMaxHeadDim / kWarp]) {
+    constexpr int n = Word<type>::kNumbers;
+    const size_t scales = a.layout.value_scales(page, kv_head);
+    for (int64_t s = 0; s < kPageTokens; s += n) {
+        if (first + s + n <= tokens.begin || first + s >= tokens.end) continue;
+#pragma unroll
+        for (int j = 0; j < kMaxHeadDim / kWarp; ++j) {
+            const int64_t d = j * kWarp + lane();
+            if (d >= a.layout.head_dim) continue;
+            float v[n];
+            Word<type>::unpack(
+                word_at(a.cache + a.layout.values(page, kv_head, d / a.layout.panel()) +
+                        a.layout.value_element(s, d)),
+                v);
+#pragma unroll
+            for (int i = 0; i < n; ++i) {
+                if (!tokens.has(first + s + i)) continue;  // whatever it holds
+                const float x = v[i] * scale_at(a, scales, s + i);
+#pragma unroll
+                for (int g = 0; g < G; ++g)
+                    value[g][j] = fmaf(weight[g][(first + s + i) % kRunTokens], x, value[g][j]);
+            }
+        }
+    }
+}
+
+// Adds the block to what is merged so far. Warps take its pages in turn.
+template <KvType type, int G>
+__device__ void attend_block(const AttentionArgs& a, const RowPosition& row, int64_t t,
+                             const Heads& heads, Tokens tokens, Merged (&merged)[G]) {
+    __shared__ float query[G][kMaxHeadDim], weight[G][kRunTokens], sums[kWarps][kMaxHeadDim];
+    const int64_t D = a.layout.head_dim;
+    for (int g = 0; g < G; ++g)
+        for (int64_t d = threadIdx.x; d < kMaxHeadDim; d += kThreads) {
+            const float q = g < heads.count && d < D ? row_of(a, t)[(heads.query + g) * D + d] : 0;
+            query[g][d] = type == KvType::bf16 ? bf16_to_f32(f32_to_bf16(q)) : q;
+        }
+    __syncthreads();
+
+    const int64_t first_page = tokens.begin / kPageTokens + warp();
+    float largest[G];
+    for (float& x : largest) x = -INFINITY;
+    for (int64_t p = first_page; p * kPageTokens < tokens.end; p += kWarps) {
+        const int64_t token = p * kPageTokens + lane();
+        if (!tokens.has(token)) continue;
+        float score[G] = {};
+        score_token<type, G>(a, row.span->pages[p], heads.kv, query, score);
+#pragma unroll
+        for (int g = 0; g < G; ++g) {
+            if (a.cap > 0) score[g] = a.cap * tanhf(score[g] / a.cap);
+            if (a.slopes && g < heads.count)
+                score[g] -= a.slopes[heads.query + g] * float(row.position - token);
+            weight[g][token % kRunTokens] = score[g];
+            largest[g] = fmaxf(score[g], largest[g]);
+        }
+    }
+    for (int g = 0; g < G; ++g) largest[g] = block_max(largest[g]);
+
+    float sum[G] = {}, value[G][kMaxHeadDim / kWarp] = {};
+    for (int64_t p = first_page; p * kPageTokens < tokens.end; p += kWarps) {
+        const int64_t token = p * kPageTokens + lane();
+        if (tokens.has(token))
+            for (int g = 0; g < G; ++g) {
+                float& w = weight[g][token % kRunTokens];
+                sum[g] += w = expf(w - largest[g]);
+            }
+        __syncwarp();
+        weigh_page<type, G>(a, row.span->pages[p], heads.kv, tokens, p * kPageTokens, weight,
+                            value);
+    }
+    for (int g = 0; g < G; ++g) {
+        sum[g] = block_sum(sum[g]);
+#pragma unroll
+        for (int j = 0; j < kMaxHeadDim / kWarp; ++j)
+            sums[warp()][j * kWarp + lane()] = value[g][j];
+        __syncthreads();
+        float total[kOwned];
+        for (int j = 0; j < kOwned; ++j) {
+            total[j] = sums[0][owned(j)];
+            for (int w = 1; w < kWarps; ++w) total[j] += sums[w][owned(j)];
+        }
+        merged[g].add(largest[g], sum[g], total);
+        __syncthreads();
+    }
+}
+
+}  // namespace genfast::cuda

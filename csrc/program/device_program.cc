@@ -1,0 +1,215 @@
+#include "program/device_program.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace genfast {
+namespace {
+
+constexpr size_t kAlignment = 256;
+
+size_t aligned(size_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+int64_t pages_of(const SequenceSpan& span) {
+    return (span.start + span.rows + kPageTokens - 1) / kPageTokens;
+}
+
+// What varies from step to step, one after the other: the pages last, of which only those in use
+// are sent.
+struct StepPlaces {
+    size_t token_ids, positions, output_rows, spans, pages, end;
+
+    explicit StepPlaces(const Limits& limits) {
+        token_ids = 0;
+        positions = token_ids + aligned(size_t(limits.tokens) * sizeof(int32_t));
+        output_rows = positions + aligned(size_t(limits.tokens) * sizeof(int32_t));
+        spans = output_rows + aligned(size_t(limits.outputs) * sizeof(int32_t));
+        pages = spans + aligned(size_t(limits.sequences) * sizeof(SequenceSpan));
+        const int64_t of_one = (limits.context + kPageTokens - 1) / kPageTokens;
+        end = pages + size_t(limits.sequences * of_one) * sizeof(int32_t);
+    }
+};
+
+bool decodes(const Step& step) {
+    return step.tokens == step.span_count && step.outputs == step.tokens &&
+           std::all_of(step.spans, step.spans + step.span_count,
+                       [](const SequenceSpan& span) { return span.rows == 1; });
+}
+
+int64_t power_of_two(int64_t n) {
+    int64_t power = 1;
+    while (power < n) power *= 2;
+    return power;
+}
+
+}  // namespace
+
+DeviceProgram::DeviceProgram(const Program& program, const std::vector<LayerCache>& caches,
+                             Limits limits, bool keep_all, const CudaLibrary& library)
+    : program_(program), library_(library), device_(library.device), limits_(limits) {
+    check_kernels(caches);
+    limits_.threads = 1;
+    plan_ = plan_memory(program_, limits_, keep_all);
+    arena_ = Memory(plan_.bytes, &device_);
+    size_t scratch = kAlignment;
+    for (const Instruction& instruction : program_.instructions())
+        if (instruction.op->scratch)
+            scratch = std::max(scratch, instruction.op->scratch(program_, instruction, kernels(),
+                                                                limits_, caches));
+    scratch_ = Memory(scratch, &device_);
+    const StepPlaces places(limits_);
+    step_ = Memory(places.end, &device_);
+    place_values();
+    bind(caches);
+    staging_ = device_.allocate_host(places.end);
+    const Value& output = program_.values()[size_t(program_.output())];
+    output_ = device_.allocate_host(size_t(limits_.outputs * output.cols) * sizeof(float));
+}
+
+DeviceProgram::~DeviceProgram() {
+    for (auto [rows, graph] : graphs_) device_.destroy(graph);
+    if (staging_) device_.release_host(staging_);
+    if (output_) device_.release_host(output_);
+}
+
+void DeviceProgram::check_kernels(const std::vector<LayerCache>& caches) const {
+    for (const Instruction& instruction : program_.instructions())
+        require(cuda_has_kernel(library_, instruction.op->name), "device='cuda': the op ",
+                instruction.op->name, ", recorded at ", instruction.where,
+                ", has no CUDA kernel yet; load this model with device='cpu'");
+    for (const LayerCache& cache : caches)
+        require(kernels().attention_variant(cache.layout.type) != std::string("none"),
+                "device='cuda': this kv_dtype has no CUDA kernel yet; use 'float32', 'bfloat16' or "
+                "'int8'");
+    const Value& output = program_.values()[size_t(program_.output())];
+    require(output.rows == kOutputs, "device='cuda' runs programs of tokens alone");
+}
+
+// Where each value lies: constants and weights are sent once.
+void DeviceProgram::place_values() {
+    const std::vector<Value>& values = program_.values();
+    buffers_.assign(values.size(), nullptr);
+    matrices_.resize(values.size());
+    std::vector<size_t> at(values.size());
+    size_t bytes = kAlignment;
+    for (size_t id = 0; id < values.size(); ++id) {
+        at[id] = bytes;
+        bytes += aligned(values[id].constant.size() * sizeof(float));
+    }
+    constants_ = Memory(bytes, &device_);
+    std::map<const std::byte*, const std::byte*> sent;  // a tied matrix once
+    for (size_t id = 0; id < values.size(); ++id) {
+        const Value& value = values[id];
+        if (plan_.slot[id] >= 0)
+            buffers_[id] =
+                reinterpret_cast<float*>(arena_.data() + plan_.offset[size_t(plan_.slot[id])]);
+        if (!value.constant.empty()) {
+            constants_.write(at[id], value.constant.data(), value.constant.size() * sizeof(float));
+            buffers_[id] = reinterpret_cast<float*>(constants_.data() + at[id]);
+        }
+        if (!value.matrix) continue;
+        matrices_[id] = value.matrix->view();
+        const std::byte*& there = sent[matrices_[id].data];
+        if (!there) {
+            weights_.emplace_back(value.matrix->nbytes(), &device_);
+            weights_.back().write(0, matrices_[id].data, value.matrix->nbytes());
+            there = weights_.back().data();
+        }
+        matrices_[id].data = there;
+    }
+}
+
+void DeviceProgram::bind(const std::vector<LayerCache>& caches) {
+    for (const Instruction& instruction : program_.instructions())
+        bound_.push_back(instruction.op->bind({program_,
+                                               instruction,
+                                               kernels(),
+                                               buffers_,
+                                               matrices_,
+                                               caches,
+                                               {},
+                                               scratch_.data(),
+                                               limits_}));
+}
+
+// The step as the device sees it: its data there, its sizes as they are here.
+Step DeviceProgram::send(const Step& step) {
+    const StepPlaces places(limits_);
+    auto put = [&](size_t place, const int32_t* from, int64_t count) {
+        std::copy_n(from, count, reinterpret_cast<int32_t*>(staging_ + place));
+        return reinterpret_cast<int32_t*>(step_.data() + place);
+    };
+    Step there = step;
+    there.token_ids = put(places.token_ids, step.token_ids, step.tokens);
+    there.positions = put(places.positions, step.positions, step.tokens);
+    there.output_rows = put(places.output_rows, step.output_rows, step.outputs);
+    there.spans = reinterpret_cast<const SequenceSpan*>(step_.data() + places.spans);
+    auto* spans = reinterpret_cast<SequenceSpan*>(staging_ + places.spans);
+    size_t pages = places.pages;
+    for (int64_t i = 0; i < step.span_count; ++i) {
+        spans[i] = step.spans[i];
+        if (spans[i].rows == 0) continue;
+        spans[i].pages = put(pages, step.spans[i].pages, pages_of(step.spans[i]));
+        pages += size_t(pages_of(step.spans[i])) * sizeof(int32_t);
+    }
+    device_.upload(step_.data(), staging_, pages);
+    return there;
+}
+
+void DeviceProgram::queue(const Step& step) {
+    Team alone;
+    for (size_t i = 0; i < bound_.size(); ++i) {
+        const Value& out = program_.values()[size_t(program_.instructions()[i].output)];
+        if (row_count(out.rows, step) > 0) bound_[i](step, alone);
+    }
+}
+
+DeviceGraph* DeviceProgram::graph_of(const Step& step) {
+    DeviceGraph*& graph = graphs_[step.tokens];
+    if (!graph) {
+        // Done once as it is: a driver loads kernels when first used, and not within a capture.
+        // That it is done again changes nothing, what it writes being the same.
+        queue(step);
+        device_.begin_capture();
+        queue(step);
+        graph = device_.end_capture();
+    }
+    return graph;
+}
+
+void DeviceProgram::run(const Step& step) {
+    const int64_t rows = power_of_two(step.tokens);
+    const bool fits = rows <= std::min({limits_.tokens, limits_.outputs, limits_.sequences});
+    if (decodes(step) && fits) {
+        // Rows that fill it up belong to no sequence: what they give is of no matter.
+        std::vector<int32_t> ids(step.token_ids, step.token_ids + step.tokens);
+        std::vector<int32_t> positions(step.positions, step.positions + step.tokens);
+        std::vector<int32_t> outputs(step.output_rows, step.output_rows + step.outputs);
+        std::vector<SequenceSpan> spans(step.spans, step.spans + step.span_count);
+        for (auto* numbers : {&ids, &positions, &outputs}) numbers->resize(size_t(rows), 0);
+        spans.resize(size_t(rows), SequenceSpan{});
+        const Step there =
+            send({rows, ids.data(), positions.data(), rows, outputs.data(), spans.data(), rows});
+        device_.replay(graph_of(there));
+    } else {
+        queue(send(step));
+    }
+    const ValueId id = program_.output();
+    const size_t bytes = size_t(step.outputs * program_.values()[size_t(id)].cols) * sizeof(float);
+    if (bytes > 0)
+        device_.download(output_, reinterpret_cast<const std::byte*>(buffers_[size_t(id)]), bytes);
+    device_.wait();
+}
+
+std::vector<float> DeviceProgram::value(ValueId id, int64_t count) const {
+    std::vector<float> numbers(static_cast<size_t>(count));
+    device_.download(numbers.data(), reinterpret_cast<const std::byte*>(buffers_[size_t(id)]),
+                     numbers.size() * sizeof(float));
+    device_.wait();
+    return numbers;
+}
+
+}  // namespace genfast

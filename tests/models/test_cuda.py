@@ -1,0 +1,185 @@
+"""device="cuda": the programs of the CPU, against transformers, on a GPU (-m gpu) or on its
+emulation, where the same kernels are compiled for the CPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cuda_part
+import genfast
+import golden_checks
+import tiny_model
+from genfast import _core
+from golden_cases import CASES
+
+pytestmark = pytest.mark.slow  # fibers; and no other instruction set would change a thing
+
+
+@pytest.fixture(scope="session")
+def emulation(tmp_path_factory):
+    return cuda_part.build(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
+def cuda(request, monkeypatch):
+    """Options of `load` that open a model on the device."""
+    if request.param == "emulated":
+        library = request.getfixturevalue("emulation")
+        monkeypatch.setenv("GENFAST_CUDA_LIBRARY", str(library))
+    else:
+        monkeypatch.delenv("GENFAST_CUDA_LIBRARY", raising=False)
+        try:
+            _core.cuda_info()
+        except genfast.DeviceError as missing:
+            pytest.skip(str(missing))
+    return {"device": "cuda", "kv_cache_bytes": 1 << 24}
+
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 48,
+    "intermediate_size": 100,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "vocab_size": 97,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": False,
+}
+FORMATS = {
+    "f32": {"dtype": "float32", "kv_dtype": "float32"},
+    "bf16": {"dtype": "bfloat16", "kv_dtype": "bfloat16"},
+    "int8": {"quantize": "int8", "kv_dtype": "int8"},
+    "int4": {"quantize": "int4", "kv_dtype": "bfloat16"},
+}
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return tiny_model.write_model(tmp_path, CONFIG, seed=7)
+
+
+# What kernels see of a configuration; all else is the recorder's.
+SHAPES = ["base", "biases", "head-dim", "one-kv-head", "odd-sizes", "tied", "dynamic"]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_logits(name, tmp_path, cuda):
+    golden_checks.check_logits(CASES[f"llama-{name}"], tmp_path, **cuda)
+
+
+@pytest.mark.parametrize("name", ["llama-base", "llama-one-kv-head"])
+def test_greedy(name, tmp_path, cuda):
+    golden_checks.check_greedy(CASES[name], tmp_path, **cuda)
+
+
+@pytest.mark.parametrize("rounding", ["bfloat16", "int8", "int4"])
+def test_rounded_weights(rounding, rng, tmp_path, cuda):
+    golden_checks.check_rounded(CASES["llama-base"], tmp_path, rng, rounding, "float32", **cuda)
+
+
+def test_rounded_cache(rng, tmp_path, cuda):
+    case = CASES["llama-head-dim"]
+    golden_checks.check_rounded(case, tmp_path, rng, "bfloat16", "bfloat16", **cuda)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_same_bits_in_any_batch_and_chunking(tiny, rng, cuda, format):
+    prompts = [rng.integers(97, size=n).tolist() for n in (3, 35, 18)]
+    options = {"max_tokens": 3, "temperature": 0.9, "seed": 5, "logprobs": 3}
+    with genfast.load(tiny, **cuda, **FORMATS[format]) as model:
+        assert model.isa == "cuda"
+        together = model.generate(prompts, **options)
+        for ids, out in zip(prompts, together, strict=True):
+            alone = model.generate(ids, **options)
+            assert alone.token_ids == out.token_ids
+            assert alone.logprobs == out.logprobs
+        whole = model.logits(prompts[1], reuse=False)
+        chunked = model.logits(prompts[1], chunk=7, reuse=False)
+        assert chunked.tobytes() == whole.tobytes()
+        short = model.logits(prompts[0], chunk=1, reuse=False)  # by the graph that decodes
+        assert short.tobytes() == model.logits(prompts[0], reuse=False).tobytes()
+        assert model.logits(prompts[1]).tobytes() == whole.tobytes(), "from the prefix cache"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_value_is_the_reference_s(tiny, rng, cuda, format):
+    """Op by op through the layers, so that a difference is told by the first that shows it."""
+    ids = rng.integers(97, size=37).tolist()
+    with genfast.load(tiny, **cuda, **FORMATS[format]) as model:
+        names = list(model._native_program.names)
+        got = model.tap(ids, names)
+        want = _core.tap(model._native_program, model._layouts, ids, names, isa="ref")
+    # Roundings of float32, or of values that lie on the edge between two of a coarser format.
+    allowed = 1e-5 if format == "f32" else 0.05
+    for name in names:
+        scale = np.abs(want[name]).max()
+        assert np.abs(got[name] - want[name]).max() <= allowed * scale, name
+
+
+def test_beams_and_guesses(tiny, cuda):
+    """Pages that several share are copied on the device; guesses are verified several a step."""
+    ids = [3, 14, 15, 92, 65, 35, 89, 79, 32]
+    with genfast.load(tiny, dtype="float32") as cpu:
+        want = cpu.generate(ids, max_tokens=8, num_beams=3)
+    with genfast.load(tiny, dtype="float32", **cuda) as model:
+        assert model.generate(ids, max_tokens=8, num_beams=3).token_ids == want.token_ids
+        plain = model.generate(ids * 3, max_tokens=12, speculate=False)
+        guessed = model.generate(ids * 3, max_tokens=12, speculate=True)
+    assert guessed.token_ids == plain.token_ids
+
+
+def test_what_has_no_kernel_is_refused(tiny, tmp_path_factory, cuda):
+    gpt2 = CASES["gpt2-base"].write(tmp_path_factory.mktemp("gpt2"))
+    with pytest.raises(ValueError, match=r"layer_norm, recorded at .*has no CUDA kernel yet"):
+        genfast.load(gpt2, **cuda)
+    with pytest.raises(ValueError, match="kv_dtype"):
+        genfast.load(tiny, kv_dtype="int4", **cuda)
+
+
+@pytest.mark.parametrize(
+    ("library", "message"),
+    [
+        ("/nowhere/libgenfast_cuda.so", "needs genfast's CUDA part.*GENFAST_CUDA=ON"),
+        (_core.__file__, "belongs to another version of genfast"),
+    ],
+)
+def test_without_the_cuda_part(library, message):
+    """All else works, and asking for the device says what is missing."""
+    code = f"""
+import re, genfast
+try:
+    genfast.load(device="cuda")
+except genfast.DeviceError as error:
+    assert re.search({message!r}, str(error), re.S), error
+with genfast.load() as model:
+    assert len(model.generate("Once", max_tokens=2).token_ids) == 2
+"""
+    env = {**os.environ, "GENFAST_CUDA_LIBRARY": library}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_part_that_was_built():
+    """By nvcc: it opens without a driver, and says so when a model asks for it."""
+    library = os.environ.get("GENFAST_TEST_CUDA")
+    if not library:
+        pytest.skip("needs GENFAST_TEST_CUDA, the path of a libgenfast_cuda.so that nvcc made")
+    code = """
+import genfast
+try:
+    print(genfast.load(device="cuda").isa)
+except genfast.DeviceError as error:
+    print(error)
+"""
+    env = {**os.environ, "GENFAST_CUDA_LIBRARY": library}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.strip()
+    assert told == "cuda" or "libcuda.so.1" in told or "finds no GPU" in told

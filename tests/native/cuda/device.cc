@@ -1,0 +1,74 @@
+// A device that is this CPU: what is captured are the launches and copies themselves, so that a
+// graph which depends on what it should read from the device's memory does not pass.
+#include "cuda/device.h"
+
+#include <cstdlib>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "cuda/emulation.h"
+
+namespace genfast {
+
+struct DeviceGraph {
+    std::vector<std::function<void()>> work;
+};
+
+static thread_local DeviceGraph* capturing = nullptr;
+
+void emulation::queue(std::function<void()> work) {
+    if (capturing)
+        capturing->work.push_back(std::move(work));
+    else
+        work();
+}
+
+namespace cuda {
+namespace {
+
+using emulation::queue;
+
+std::byte* allocate(size_t bytes) {
+    void* memory = std::calloc(bytes, 1);
+    if (!memory) throw std::bad_alloc();
+    return static_cast<std::byte*>(memory);
+}
+void release(std::byte* memory) {
+    std::free(memory);
+}
+void upload(std::byte* to, const void* from, size_t bytes) {
+    queue([=] { std::memcpy(to, from, bytes); });
+}
+void download(void* to, const std::byte* from, size_t bytes) {
+    queue([=] { std::memcpy(to, from, bytes); });
+}
+void copy(std::byte* to, const std::byte* from, size_t bytes) {
+    queue([=] { std::memcpy(to, from, bytes); });
+}
+
+void replay(DeviceGraph* graph) {
+    for (const auto& work : graph->work) work();
+}
+
+}  // namespace
+
+Device open_device() {
+    Device device{};
+    device.name = "emulation";
+    device.free_bytes = [] { return size_t(1) << 30; };
+    device.allocate = device.allocate_host = allocate;
+    device.release = device.release_host = release;
+    device.upload = upload;
+    device.download = download;
+    device.copy = copy;
+    device.wait = [] {};
+    device.begin_capture = [] { capturing = new DeviceGraph; };
+    device.end_capture = [] { return std::exchange(capturing, nullptr); };
+    device.replay = replay;
+    device.destroy = [](DeviceGraph* graph) { delete graph; };
+    return device;
+}
+
+}  // namespace cuda
+}  // namespace genfast
