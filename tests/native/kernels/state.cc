@@ -149,12 +149,36 @@ void check_wkv4(Check& c) {
     check_pieces(c, "wkv4", floats, got, with(c.fast.wkv4, got.data(), 2));
 }
 
+// What wkv6 and wkv7 share, but for their operands.
+template <class Args>
+void check_wkv(Check& c, const char* name, Args& args, void (*ref)(const Args&, Team&),
+               void (*fast)(const Args&, Team&), double bound) {
+    Floats got(size_t(kTokens * args.heads * args.D)), want(got.size());
+    args.eps = 0.1f;
+    auto with = [&](auto* kernel, float* out, int threads) {
+        return [=, &args](const SequenceSpan* spans, int64_t count, StateSlots state) {
+            args.out = out;
+            args.spans = spans;
+            args.span_count = count;
+            args.state = state;
+            run(kernel, args, threads);
+        };
+    };
+    const int64_t floats = wkv_state_floats(args.heads, args.D);
+    Floats state(static_cast<size_t>(floats));
+    const SequenceSpan whole{0, kTokens, 0, nullptr, -1, 0};
+    with(ref, want.data(), 1)(&whole, 1, {state.data(), floats});
+    with(fast, got.data(), 2)(&whole, 1, {state.data(), floats});
+    c.near(name, got, want, [&](size_t) { return bound; });
+    c.digest(name, got);
+    check_pieces(c, name, floats, got, with(fast, got.data(), 2));
+}
+
 void check_wkv6(Check& c) {
     const int64_t heads = c.numbers.integer(1, 3), D = c.numbers.integer(2, 40), C = heads * D;
     std::vector<Floats> columns, vectors;
     for (int i = 0; i < 5; ++i) columns.push_back(c.numbers.floats(kTokens * C));
     for (int i = 0; i < 3; ++i) vectors.push_back(c.numbers.floats(C));
-    Floats got(columns[0].size()), want(got.size());
     Wkv6Args args{};
     args.r = columns[0].data();
     args.k = columns[1].data();
@@ -167,26 +191,10 @@ void check_wkv6(Check& c) {
     args.heads = heads;
     args.D = D;
     args.w_stride = c.numbers.integer(0, 1) * C;
-    args.eps = 0.1f;
-    auto with = [&](auto* kernel, float* out, int threads) {
-        return [=, &args](const SequenceSpan* spans, int64_t count, StateSlots state) {
-            args.out = out;
-            args.spans = spans;
-            args.span_count = count;
-            args.state = state;
-            run(kernel, args, threads);
-        };
-    };
-    const int64_t floats = wkv_state_floats(heads, D);
-    Floats state(static_cast<size_t>(floats));
-    const SequenceSpan whole{0, kTokens, 0, nullptr, -1, 0};
-    with(c.ref.wkv6, want.data(), 1)(&whole, 1, {state.data(), floats});
-    with(c.fast.wkv6, got.data(), 2)(&whole, 1, {state.data(), floats});
     // A state of at most 13 terms of 2 * 2, forty of them times 2, each with some roundings a
     // token, over a deviation of at least 0.3, times 2 and a gate of 2. (test_wkv6.py's is tight.)
-    c.near("wkv6", got, want, [&](size_t) { return 13 * 4 * 40 * 2 * 13 / 0.3 * 2 * 2 * kEps; });
-    c.digest("wkv6", got);
-    check_pieces(c, "wkv6", floats, got, with(c.fast.wkv6, got.data(), 2));
+    const double bound = 13 * 4 * 40 * 2 * 13 / 0.3 * 2 * 2 * kEps;
+    check_wkv(c, "wkv6", args, c.ref.wkv6, c.fast.wkv6, bound);
 }
 
 void check_wkv7(Check& c) {
@@ -194,7 +202,6 @@ void check_wkv7(Check& c) {
     std::vector<Floats> columns, vectors;
     for (int i = 0; i < 8; ++i) columns.push_back(c.numbers.floats(kTokens * C));
     for (int i = 0; i < 5; ++i) vectors.push_back(c.numbers.floats(C));
-    Floats got(columns[0].size()), want(got.size());
     Wkv7Args args{};
     args.r = columns[0].data();
     args.w = columns[1].data();
@@ -211,26 +218,10 @@ void check_wkv7(Check& c) {
     args.bias = vectors[4].data();
     args.heads = heads;
     args.D = D;
-    args.eps = 0.1f;
-    auto with = [&](auto* kernel, float* out, int threads) {
-        return [=, &args](const SequenceSpan* spans, int64_t count, StateSlots state) {
-            args.out = out;
-            args.spans = spans;
-            args.span_count = count;
-            args.state = state;
-            run(kernel, args, threads);
-        };
-    };
-    const int64_t floats = wkv_state_floats(heads, D);
-    Floats state(static_cast<size_t>(floats));
-    const SequenceSpan whole{0, kTokens, 0, nullptr, -1, 0};
-    with(c.ref.wkv7, want.data(), 1)(&whole, 1, {state.data(), floats});
-    with(c.fast.wkv7, got.data(), 2)(&whole, 1, {state.data(), floats});
     // A state of at most 13 terms of 2 * 3 * 2, forty of them times 2, each with some roundings a
     // token, over a deviation of at least 0.3, times 2 and a gate of 2. (test_wkv7.py's is tight.)
-    c.near("wkv7", got, want, [&](size_t) { return 13 * 12 * 40 * 2 * 13 / 0.3 * 2 * 2 * kEps; });
-    c.digest("wkv7", got);
-    check_pieces(c, "wkv7", floats, got, with(c.fast.wkv7, got.data(), 2));
+    const double bound = 13 * 12 * 40 * 2 * 13 / 0.3 * 2 * 2 * kEps;
+    check_wkv(c, "wkv7", args, c.ref.wkv7, c.fast.wkv7, bound);
 }
 
 }  // namespace
