@@ -28,6 +28,14 @@ Sequence& behind(Request& request) {
     return *std::find_if_not(beams.begin(), beams.end(), waits_for_one);
 }
 
+// Of its prompts and what followed, were nothing of them shared: whether these fit decides where a
+// request ends, which must not depend on what others have left in the cache.
+int64_t pages_alone(const Request& request) {
+    int64_t pages = pages_for(int64_t(request.context.size()));
+    if (request.negative) pages += pages_for(int64_t(request.negative->context.size()));
+    return pages;
+}
+
 int64_t rows_behind(const Request& request, const Sequence& sequence) {
     bool alone = &sequence == &request && !request.negative;
     return sequence.missing() - (alone ? 0 : 1);
@@ -120,6 +128,10 @@ int64_t Scheduler::until_snapshot(const RequestSpec& spec, const Sequence& seque
 }
 
 void Scheduler::decode(const Pointer& request, StepSize& size, std::vector<Share>& step) {
+    if (request->negative && sight_.window == 0 && pages_alone(*request) > cache_.pages()) {
+        exhausted_.push_back(request);
+        return;
+    }
     std::vector<Sequence*> sequences = request->together();
     int64_t count = int64_t(sequences.size());
     if (count > std::min(tokens_left_, outputs_left_) ||
@@ -221,9 +233,7 @@ bool Scheduler::start(const Pointer& request) {
     bool whole = sight_.window == 0;
     std::vector<Sequence*> prompts{request.get()};
     if (request->negative) prompts.push_back(request->negative.get());
-    int64_t pages = 0;
-    for (const Sequence* prompt : prompts) pages += pages_for(int64_t(prompt->context.size()));
-    if (whole && pages > cache_.pages()) {
+    if (whole && pages_alone(*request) > cache_.pages()) {
         exhausted_.push_back(request);
         return false;
     }

@@ -116,6 +116,10 @@ def token_id(name: str, value: Any) -> int:
 def token_ids(name: str, value: Any) -> tuple[int, ...]:
     allowed = "a list of token ids (ints ≥ 0)"
     check = integer(0, INT32_MAX, allowed)
+    if isinstance(value, range) and value:  # ids of many thousands of codes: its ends will do
+        for end in (value[0], value[-1]):
+            check(name, end)
+        return tuple(value)
     return tuple(dict.fromkeys(check(name, item) for item in _items(name, value, allowed)))
 
 

@@ -20,6 +20,7 @@ from genfast.tokenizer import TextConfig, Tokenizer
 
 END_OF_TEXT = "<|rwkv_tokenizer_end_of_text|>"  # id 0, where no line says another
 MAX_BYTES = 1 << 16  # of a line
+MAX_ID = 1 << 22
 _LITERAL = r"(b?(?:'.*'|\".*\"))"
 _LINE = re.compile(rf"(?:(\d{{1,9}}) {_LITERAL} (\d{{1,9}})|{_LITERAL})")
 
@@ -124,4 +125,7 @@ def _parsed(path: Path, number: int, line: str) -> tuple[int, bytes]:
             f"{path}: line {number}: {literal:.60} is {len(token)} bytes long, the line says "
             f"{match[3]}"
         )
-    return int(match[1] or number - 1), token
+    token_id = int(match[1] or number - 1)
+    if token_id > MAX_ID:
+        raise LoadError(f"{path}: line {number} has the id {token_id}, expected at most {MAX_ID}")
+    return token_id, token

@@ -55,6 +55,22 @@ def test_it_waits_for_pages_and_gives_way(tiny_dir, rng):
         assert model.stats()["kv_pages_used"] == 0
 
 
+def test_where_it_ends_does_not_depend_on_what_is_shared(tiny_dir, rng):
+    """A prompt that is in the cache already is shared with a negative one that begins alike."""
+    ids = rng.integers(0, 97, 200).tolist()
+    options = {**DRAWN, "max_tokens": 300, "guidance_scale": 1.5, "negative_prompt": ids[:-3]}
+    ends = []
+    for kept in (False, True):
+        with genfast.load(tiny_dir) as model:
+            pages = 16 * model.kv_page_bytes
+        with genfast.load(tiny_dir, kv_cache_bytes=pages, prefix_cache=kept) as model:
+            model.generate(ids, max_tokens=1)
+            out = model.generate(ids, **options)
+            assert kept == (out.usage.cached_tokens > 0)
+            ends.append((out.token_ids, out.finish_reason))
+    assert ends[0] == ends[1] and ends[0][1] == "length" and 40 < len(ends[0][0]) < 100
+
+
 def test_the_context_ends_with_the_longer_prompt(letters):
     most = letters.context_length
     negative = [1] * (most - 3)

@@ -129,6 +129,16 @@ def test_another_scheduler_keeps_the_noise_levels():
         schedulers.named("heun", fields)
 
 
+def test_one_step_has_no_end_to_stretch(tmp_path):
+    """Its only σ is 1: nothing could be stretched to shift_terminal."""
+    file = tmp_path / "scheduler_config.json"
+    config = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift_terminal": 0.02}
+    file.write_text(json.dumps({**config, "use_dynamic_shifting": True}))
+    scheduler, _ = schedulers.read_scheduler(file)
+    assert scheduler.run(1, tokens=64).sigmas == [1.0, 0.0]
+    assert scheduler.run(4, tokens=64).sigmas[-2] == pytest.approx(0.02)
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason="needs the directory of real configs")
 @pytest.mark.parametrize("name", ["sd-1-5", "sd-2-1-base", "sdxl-base", "ddpm-butterflies-128"])
 def test_published_configs_are_accepted(name):

@@ -89,6 +89,7 @@ def test_a_model_speaks_it(tmp_path):
         ([*LINES, "999 '' 0"], "'' is 0 bytes long"),
         ([*LINES, "999 b'a' + 'b' 2"], "is no Python literal"),
         ([*LINES, ""], "line 561 is '', expected an id"),
+        ([*LINES, "999999999 'ab' 2"], "line 561 has the id 999999999, expected at most 4194304"),
     ],
 )
 def test_a_spoilt_line_is_told(tmp_path, lines, message):

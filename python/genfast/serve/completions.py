@@ -12,7 +12,7 @@ from starlette.responses import Response
 from genfast.infill import infill_prompt
 from genfast.results import Chunk, Usage
 from genfast.serve.answer import answer
-from genfast.serve.echo import Beginning, echoed
+from genfast.serve.echo import Beginning, Echo
 from genfast.serve.errors import ApiError
 from genfast.serve.keywords import keywords
 from genfast.serve.logprobs import Words, completion_logprobs
@@ -29,17 +29,20 @@ class Completions:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._reader = Reader(COMPLETION, service.settings)
+        self._echo = Echo(service, self._reader.fields)
 
     async def __call__(self, request: Request) -> Response:
         body = await self._reader.read(request)
-        job = _Job(self._service, body, self._reader.fields)
+        job = _Job(self._service, body, self._reader.fields, self._echo)
         return await answer(request, body, job, self._service)
 
 
 class _Job:
     """One request."""
 
-    def __init__(self, service: Service, body: dict[str, Any], fields: frozenset[str]) -> None:
+    def __init__(
+        self, service: Service, body: dict[str, Any], fields: frozenset[str], echo: Echo
+    ) -> None:
         service.check_model(body)
         self._prompts = _prompts(body["prompt"])
         self._n = body.get("n", 1)
@@ -48,7 +51,7 @@ class _Job:
         service.check_choices("prompt" if self._n == 1 else "n", len(self._prompts) * self._n)
         options = keywords(body, service)
         options["max_tokens"] = body.get("max_tokens", _MAX_TOKENS)
-        self._echo = body.get("echo", False)
+        self._echo = echo if body.get("echo") else None
         self._logprobs = body.get("logprobs")
         if self._logprobs is not None:
             if service.model.tokenizer is None:
@@ -120,9 +123,9 @@ class _Job:
 
     async def _beginnings(self) -> list[Beginning]:
         """Of every choice."""
-        if not self._echo:
+        if self._echo is None:
             return [Beginning()] * len(self._prompts) * self._n
-        each = await echoed(self._service, self._prompts, self._logprobs, self._fields)
+        each = [await self._echo.beginning(p, self._logprobs) for p in self._prompts]
         return [begin for begin in each for _ in range(self._n)]
 
     def _told(self, index: int, begin: Beginning, told: Any) -> dict[str, Any] | None:

@@ -19,23 +19,26 @@ class Beginning(NamedTuple):
     logprobs: Sequence[TokenLogprobs] = ()
 
 
-async def echoed(
-    service: Service, prompts: Sequence[Any], top: int | None, fields: frozenset[str]
-) -> list[Beginning]:
-    """top: so many of the likeliest tokens at each place of the prompt; None: no logprobs."""
-    tokenizer = service.model.tokenizer
-    beginnings = []
-    for prompt in prompts:
+class Echo:
+    """Reads prompts; one is scored at a time, so that other work has its threads."""
+
+    def __init__(self, service: Service, fields: frozenset[str]) -> None:
+        self._model, self._fields = service.model, fields
+        self._turn = asyncio.Lock()
+
+    async def beginning(self, prompt: Any, top: int | None) -> Beginning:
+        """top: so many of the likeliest tokens at each place of the prompt; None: no logprobs."""
+        tokenizer = self._model.tokenizer
         is_text = isinstance(prompt, str) or tokenizer is None
         text = prompt if is_text else tokenizer.decode(prompt)
-        told: Sequence[TokenLogprobs] = ()
-        if top is not None:
-            try:
-                told = await asyncio.to_thread(_scored, service.model, prompt, top)
-            except Exception as error:
-                raise from_library(error, fields, {"text": "prompt"}) or error from error
-        beginnings.append(Beginning(text, told))
-    return beginnings
+        if top is None:
+            return Beginning(text)
+        try:
+            async with self._turn:
+                told = await asyncio.to_thread(_scored, self._model, prompt, top)
+        except Exception as error:
+            raise from_library(error, self._fields, {"text": "prompt"}) or error from error
+        return Beginning(text, told)
 
 
 def _scored(model: Any, prompt: Any, top: int) -> list[TokenLogprobs]:

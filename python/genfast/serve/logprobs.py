@@ -18,6 +18,7 @@ class Words:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self.ends = frozenset(tokenizer.eos_ids)
+        self.unseen = frozenset(tokenizer.special_ids)  # texts do not hold them
 
     def bytes_of(self, token_id: int) -> bytes:
         token = self._tokenizer.id_to_token(token_id)
@@ -66,9 +67,9 @@ def completion_logprobs(
     """
     tokens = [words.text_of(token.token_id) for token in told]
     offsets = []
-    for token in tokens:
+    for token, text in zip(told, tokens, strict=True):
         offsets.append(offset)
-        offset += len(token)
+        offset += 0 if token.token_id in words.unseen else len(text)
     return {
         "tokens": tokens,
         "token_logprobs": [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from genfast.images.lora import Lora
 from genfast.images.runner import Runner
 from genfast.images.weights import ImageWeights
 
-T = TypeVar("T")
+_KEPT = 8  # sizes whose programs, and memory, are kept: those of an image's tiles, and some more
 
 
 class Network:
@@ -55,15 +56,21 @@ class Network:
             adapters=Adapters((lora.of(n, checkpoint, layers) for n, lora in loras), checkpoint),
         )
         self._threads, self._isa = threads, isa
-        self._runners: dict[Any, Runner] = {}
+        self._runners: dict[Any, Runner] = {}  # the last used last
+        self._lock = threading.Lock()
 
     def _runner(self, key: Any, record: Callable[[ImageGraph, ImageWeights], None]) -> Runner:
         """What `record` recorded for these sizes: kept, so that a loop of steps records once."""
-        if key not in self._runners:
-            graph = ImageGraph()
-            record(graph, self._weights)
-            self._runners[key] = Runner(graph, threads=self._threads, isa=self._isa)
-        return self._runners[key]
+        with self._lock:
+            runner = self._runners.pop(key, None)
+            if runner is None:
+                graph = ImageGraph()
+                record(graph, self._weights)
+                runner = Runner(graph, threads=self._threads, isa=self._isa)
+            self._runners[key] = runner
+            while len(self._runners) > _KEPT:
+                del self._runners[next(iter(self._runners))]
+        return runner
 
     def release(self) -> None:
         """Lets go of the memory of all sizes run so far; the weights stay."""

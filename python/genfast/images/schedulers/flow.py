@@ -61,7 +61,7 @@ class FlowEuler:
             ends = self._shifted(ends)
         sigmas = np.linspace(ends[0], ends[1], steps)
         sigmas = self._shifted_by_tokens(sigmas, tokens) if self.dynamic else self._shifted(sigmas)
-        if self.terminal is not None:
+        if self.terminal is not None and sigmas[-1] < 1:  # a single step begins and ends at noise
             sigmas = 1 - (1 - sigmas) * ((1 - self.terminal) / (1 - sigmas[-1]))
         if self.spread != "timesteps":
             sigmas = levels_of_sigma.spread(self.spread, sigmas[0], sigmas[-1], steps)
