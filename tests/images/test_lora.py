@@ -127,13 +127,6 @@ def test_ranks_and_shapes_are_checked(peft):
     with pytest.raises(LoadError, match=r"lora_adapter_metadata\.unet\.use_dora: found true"):
         genfast.load(base, adapters=[file])
     name = f"{UNET}.lora_A.weight"
-    for shape in ((), (0, 16)):
-        save_file({**tensors, name: np.zeros(shape, np.float32)}, file)
-        with pytest.raises(LoadError, match=rf"{name}.*found shape \[.*expected \[rank, inputs"):
-            genfast.load(base, adapters=[file])
-    save_file({**tensors, f"{UNET}.alpha": np.zeros(0, np.float32)}, file)
-    with pytest.raises(LoadError, match=rf"{UNET}.alpha.*found \[\], expected one"):
-        genfast.load(base, adapters=[file])
     save_file({**tensors, name: np.ascontiguousarray(tensors[name][:, 1:])}, file)
     with pytest.raises(LoadError, match=rf"{name}.*found shape \[2, 15\], expected \[2, 16\]"):
         images(base, [file])
@@ -148,8 +141,9 @@ def test_alphas_and_ranks_that_are_none(tmp_path):
     for name, tensor, message in (
         (alpha, np.zeros(0, np.float32), r"found \[\], expected one finite number"),
         (alpha, np.float32([np.nan]), r"found \[nan\], expected one finite number"),
-        (down, np.zeros(3, np.float32), r"found shape \[3\], expected \[rank, inputs\]"),
-        (down, np.zeros((0, 4), np.float32), r"found shape \[0, 4\], expected \[rank, inputs\]"),
+        (down, np.zeros((), np.float32), r"found shape \[\], expected \[rank, inputs"),
+        (down, np.zeros(3, np.float32), r"found shape \[3\], expected \[rank, inputs"),
+        (down, np.zeros((0, 4), np.float32), r"found shape \[0, 4\], expected \[rank, inputs"),
     ):
         save_file({**tensors, name: tensor}, file)
         with pytest.raises(LoadError, match=message):
