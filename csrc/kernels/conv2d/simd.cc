@@ -7,7 +7,11 @@ namespace genfast::GENFAST_ISA {
 namespace {
 
 // Packed rows of a block: written once, then read by every panel of weights while they are near.
-constexpr int64_t kBlockBytes = 1 << 20;
+#if defined(__AVX512F__)
+constexpr int64_t kBlockBytes = 1 << 20, kLeastRows = 96;  // of whole tiles
+#else
+constexpr int64_t kBlockBytes = 8 << 20, kLeastRows = 384;
+#endif
 
 int64_t rows_of(const Conv2dArgs& a) {
     return a.N * a.out_h * a.out_w;
@@ -16,8 +20,8 @@ int64_t rows_of(const Conv2dArgs& a) {
 int64_t rows_a_block(const Conv2dArgs& a) {
     const bool floats = a.w.format == Format::f32 || a.w.format == Format::f16;
     const int64_t bytes = floats ? 4 : a.w.format == Format::bf16 ? 2 : 1;
-    const int64_t rows = kBlockBytes / (a.w.K * bytes) / 96 * 96;  // of whole tiles
-    return rows < 96 ? 96 : rows;
+    const int64_t rows = kBlockBytes / (a.w.K * bytes) / kLeastRows * kLeastRows;
+    return rows < kLeastRows ? kLeastRows : rows;
 }
 
 bool is_matmul(const Conv2dArgs& a) {

@@ -51,10 +51,13 @@ static void rotate_row(const float* x, int64_t K, float* out) {
 }
 
 // Consecutive dwords to places `stride` bytes apart: a tile holds a dword of each token in turn.
-GENFAST_INLINE void spread(const void* dwords, int count, std::byte* to, int64_t stride) {
+// `swap`: each two of them the other way around.
+GENFAST_INLINE void spread(const void* dwords, int count, std::byte* to, int64_t stride,
+                           bool swap = false) {
     const std::byte* from = static_cast<const std::byte*>(dwords);
 #pragma GCC unroll 8
-    for (int i = 0; i < count; ++i) __builtin_memcpy(to + i * stride, from + i * 4, 4);
+    for (int i = 0; i < count; ++i)
+        __builtin_memcpy(to + (i ^ int(swap)) * stride, from + i * 4, 4);
 }
 // The same of eight bytes.
 GENFAST_INLINE void spread_pairs(const int8_t* eights, int count, std::byte* to, int64_t stride) {
@@ -99,7 +102,7 @@ static void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int6
             return spread(values, stored / 2, tile + k / 2 * row + j * 4, row);
         }
         for (int i = 0; i < kChunkVecs; ++i) vstore(values + i * kLanes, v[i]);
-        return spread(values, stored, tile + k * row + j * 4, row);
+        return spread(values, stored, tile + k * row + j * 4, row, layout == Layout::bf16_floats);
     }
     alignas(64) int8_t q[kChunk];
     VecI rounded[kChunkVecs];

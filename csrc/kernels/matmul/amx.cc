@@ -99,13 +99,7 @@ static void amx_tile(const std::byte* panel, const std::byte* x, int64_t K, floa
         __builtin_memcpy(last, panel, size_t(dwords) * kDwordBytes);
         step<format, MT>(last, x);
     }
-    if constexpr (format == Format::int8) {
-        alignas(64) int32_t sums[MT * kPanelRows];
-        move_sums<Move::store, MT>(sums);
-        for (int i = 0; i < MT * kPanelRows; ++i) c[i] = float(sums[i]);
-    } else {
-        move_sums<Move::store, MT>(c);
-    }
+    move_sums<Move::store, MT>(c);
 }
 
 template <int MT>
@@ -115,14 +109,19 @@ constexpr Tile bf16_first = amx_tile<Format::bf16, false, MT>;
 template <int MT>
 constexpr Tile bf16_resume = amx_tile<Format::bf16, true, MT>;
 
-const Tiles int8_amx_tiles = {"int8_amx", Layout::s8_rows, 32, {GENFAST_TILES_32(int8_first)}, {},
-                              begin,      tile_release};
-const Tiles bf16_amx_tiles = {"bf16_amx",
-                              Layout::bf16_rows,
-                              32,
-                              {GENFAST_TILES_32(bf16_first)},
-                              {GENFAST_TILES_32(bf16_resume)},
-                              begin,
-                              tile_release};
+const Tiles int8_amx_tiles = {.variant = "int8_amx",
+                              .layout = Layout::s8_rows,
+                              .max_tokens = 32,
+                              .tile = {GENFAST_TILES_32(int8_first)},
+                              .begin = begin,
+                              .end = tile_release};
+const Tiles bf16_amx_tiles = {.variant = "bf16_amx",
+                              .layout = Layout::bf16_rows,
+                              .max_tokens = 32,
+                              .tile = {GENFAST_TILES_32(bf16_first)},
+                              .resume = {GENFAST_TILES_32(bf16_resume)},
+                              .near_columns = 2048,
+                              .begin = begin,
+                              .end = tile_release};
 
 }  // namespace genfast::GENFAST_ISA

@@ -31,15 +31,19 @@ GENFAST_INLINE void forget_loads() {
 }
 
 // Sixteen rows (two registers) a pass; of each four columns first 0 and 2, then 1 and 3.
-template <int MT>
+template <bool resume, int MT>
 __attribute__((noinline)) static void int8_tile(const std::byte* panel, const std::byte* x,
                                                 int64_t K, float* c) {
     for (int half = 0; half < 2; ++half) {
         const std::byte* w = panel + half * 64;
         const std::byte* quads = x;
+        float* sums = c + half * kLanes;
         __m256i acc[MT][2];
         GENFAST_UNROLL
-        for (int j = 0; j < MT; ++j) acc[j][0] = acc[j][1] = _mm256_setzero_si256();
+        for (int j = 0; j < MT; ++j) {
+            acc[j][0] = resume ? load(sums + j * kPanelRows) : _mm256_setzero_si256();
+            acc[j][1] = resume ? load(sums + j * kPanelRows + 8) : _mm256_setzero_si256();
+        }
         for (int64_t k = 0; k < K; k += 4, w += 128, quads += MT * 8) {
             __m256i even0 = _mm256_srai_epi16(_mm256_slli_epi16(load(w), 8), 8);
             __m256i even1 = _mm256_srai_epi16(_mm256_slli_epi16(load(w + 32), 8), 8);
@@ -60,8 +64,7 @@ __attribute__((noinline)) static void int8_tile(const std::byte* panel, const st
             }
         }
         GENFAST_UNROLL
-        for (int j = 0; j < MT; ++j)
-            vstore(c + j * kPanelRows + half * kLanes, vfromi({acc[j][0], acc[j][1]}));
+        for (int j = 0; j < MT; ++j) istore(sums + j * kPanelRows, {acc[j][0], acc[j][1]});
     }
 }
 
@@ -114,7 +117,18 @@ __attribute__((noinline)) static void int4_tile(const std::byte* panel, const st
     }
 }
 
-const Tiles int8_tiles = {"int8_madd", Layout::s16_pairs, 6, {GENFAST_TILES_6(int8_tile)}, {}};
+template <int MT>
+constexpr Tile int8_first = int8_tile<false, MT>;
+template <int MT>
+constexpr Tile int8_resume = int8_tile<true, MT>;
+
+const Tiles int8_tiles = {.variant = "int8_madd",
+                          .layout = Layout::s16_pairs,
+                          .max_tokens = 6,
+                          .tile = {GENFAST_TILES_6(int8_first)},
+                          .resume = {GENFAST_TILES_6(int8_resume)},
+                          .near_columns = 256,
+                          .near_panels = 8};
 const Tiles int4_tiles = {"int4_maddubs", Layout::s8_groups, 6, {GENFAST_TILES_6(int4_tile)}, {}};
 
 }  // namespace genfast::GENFAST_ISA

@@ -67,7 +67,7 @@ __attribute__((noinline)) static void int8_tile(const std::byte* panel, const st
             GENFAST_UNROLL
             for (int i = 1; i < CHAINS; ++i)
                 acc[0][j][v] = _mm512_add_epi32(acc[0][j][v], acc[i][j][v]);
-            vstore(c + j * kPanelRows + v * kLanes, vfromi({acc[0][j][v]}));
+            istore(c + j * kPanelRows + v * kLanes, {acc[0][j][v]});
         }
     }
 }

@@ -38,10 +38,11 @@ constexpr Tile dot_first = dot_tile<false, MT>;
 template <int MT>
 constexpr Tile dot_resume = dot_tile<true, MT>;
 
-const Tiles bf16_dot_tiles = {"bf16_dot",
-                              Layout::bf16_pairs,
-                              12,
-                              {GENFAST_TILES_12(dot_first)},
-                              {GENFAST_TILES_12(dot_resume)}};
+const Tiles bf16_dot_tiles = {.variant = "bf16_dot",
+                              .layout = Layout::bf16_pairs,
+                              .max_tokens = 12,
+                              .tile = {GENFAST_TILES_12(dot_first)},
+                              .resume = {GENFAST_TILES_12(dot_resume)},
+                              .near_columns = 2048};
 
 }  // namespace genfast::avx512

@@ -86,7 +86,8 @@ __attribute__((noinline)) static void int8_tile(const std::byte* panel, const st
         for (int j = 0; j < MT; ++j) {
             GENFAST_UNROLL
             for (int v = 0; v < VECS; ++v)
-                vst1q_f32(c + j * kPanelRows + (first + v) * 4, vcvtq_f32_s32(acc[j][v]));
+                vst1q_s32(reinterpret_cast<int32_t*>(c) + j * kPanelRows + (first + v) * 4,
+                          acc[j][v]);
         }
     }
 }

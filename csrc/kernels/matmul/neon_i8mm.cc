@@ -46,10 +46,9 @@ GENFAST_INLINE void multiply(RowPairs w, const std::byte* x, int v, Square (&acc
 }
 
 // One token's sums of four rows.
-GENFAST_INLINE float32x4_t sums(const Square& square, bool second) {
+GENFAST_INLINE int32x4_t sums(const Square& square, bool second) {
     int64x2_t low = vreinterpretq_s64_s32(square.low), high = vreinterpretq_s64_s32(square.high);
-    return vcvtq_f32_s32(
-        vreinterpretq_s32_s64(second ? vzip2q_s64(low, high) : vzip1q_s64(low, high)));
+    return vreinterpretq_s32_s64(second ? vzip2q_s64(low, high) : vzip1q_s64(low, high));
 }
 
 template <int MT>
@@ -84,7 +83,8 @@ __attribute__((noinline)) static void int8_tile(const std::byte* panel, const st
         for (int j = 0; j < MT; ++j) {
             GENFAST_UNROLL
             for (int v = 0; v < VECS; ++v)
-                vst1q_f32(c + j * kPanelRows + (first + v) * 4, sums(acc[j / 2][v], j % 2));
+                vst1q_s32(reinterpret_cast<int32_t*>(c) + j * kPanelRows + (first + v) * 4,
+                          sums(acc[j / 2][v], j % 2));
         }
     }
 }
@@ -126,8 +126,8 @@ __attribute__((noinline)) static void int4_tile(const std::byte* panel, const st
                 GENFAST_UNROLL
                 for (int j = 0; j < MT; ++j) {
                     float* total = c + j * kPanelRows + (first + v) * 4;
-                    vst1q_f32(total,
-                              vfmaq_f32(vld1q_f32(total), sums(acc[j / 2][v], j % 2), scale));
+                    float32x4_t sum = vcvtq_f32_s32(sums(acc[j / 2][v], j % 2));
+                    vst1q_f32(total, vfmaq_f32(vld1q_f32(total), sum, scale));
                 }
             }
         }

@@ -59,9 +59,11 @@ static void pack(const MatmulArgs& a, const Plan& p, Layout layout, int64_t firs
             }
             RowScale scale = is_quantised(layout) ? row_scale(x, K) : RowScale{1, 1};
             if (scales) scales[m] = scale.scale;
-            for (int64_t k = begin; k < end; k += kChunk)
-                pack_chunk(layout, x, k, K > k ? K : k, p.K, scale.inverse, j, p.MT,
-                           acts + size_t(t) * p.tile_bytes);
+            for (int64_t k = begin; k < end; k += kChunk) {
+                const int64_t first = k / p.k_block * p.k_block;  // of its block
+                pack_chunk(layout, x + first, k - first, (K > k ? K : k) - first, p.K - first,
+                           scale.inverse, j, p.MT, acts + p.part(k, t));
+            }
         }
 }
 
@@ -89,10 +91,10 @@ static void prefetch_outputs(const MatmulArgs& a, int64_t m, int rows, int64_t p
 
 struct Epilogue {
     Vec w_scale, bias;
-    bool scaled, biased;
+    bool integers, scaled, biased;
 
     GENFAST_MEMBER Vec operator()(const float* c, float x_scale) const {
-        Vec sum = vload(c);
+        Vec sum = integers ? vfromi(iload(c)) : vload(c);
         if (scaled) sum = vmul(sum, vmul(vset(x_scale), w_scale));
         return biased ? vadd(sum, bias) : sum;
     }
@@ -110,8 +112,8 @@ __attribute__((noinline)) static void finish(const Call& call, const float* c, i
         const int count = int(all - n < kLanes ? all - n : kLanes);
         const float* bias = a.bias ? a.bias + n + (a.w.gated && v ? all : 0) : nullptr;
         half[v] = {w_scales ? vload(w_scales + v * kLanes) : vset(1),
-                   bias && count > 0 ? vload_n(bias, count) : vzero(), call.x_scales != nullptr,
-                   bias != nullptr};
+                   bias && count > 0 ? vload_n(bias, count) : vzero(), a.w.format == Format::int8,
+                   call.x_scales != nullptr, bias != nullptr};
     }
     for (int v = 0; v < (a.w.gated ? 1 : 2); ++v) {
         const int64_t n = first + v * kLanes;
@@ -137,30 +139,33 @@ __attribute__((noinline)) static void finish(const Call& call, const float* c, i
     }
 }
 
-// A block of tokens and a panel: its sums tile by tile, K in blocks where it is long (dense).
-static void run_job(const Call& call, int64_t block, int64_t index) {
+// Some panels' sums of a block of tokens, tile by tile, over columns [k, k + columns).
+static void multiply(const Call& call, Range tiles, Range panels, int64_t k, int64_t columns) {
     const MatmulArgs& a = call.a;
     const Plan& p = call.p;
-    const Tiles& kernels = call.kernels;
-    const std::byte* panel = a.w.data + size_t(index) * panel_bytes(a.w.format, a.w.K);
-    const float* w_scales = a.w.format == Format::int8 ? int8::scales(panel, a.w.K) : nullptr;
-    const size_t column_bytes = panel_bytes(a.w.format, a.w.K) / size_t(p.K);  // of dense formats
-    const size_t x_bytes = tile_bytes(kernels.layout, p.k_block, p.MT);
-    const int64_t first = block * p.block;
-    const int64_t last = first + p.block < p.tiles ? first + p.block : p.tiles;
-    for (int64_t k = 0; k < p.K; k += p.k_block) {
-        const int64_t columns = p.K - k < p.k_block ? p.K - k : p.k_block;
-        const bool done = k + columns == p.K;
-        const Tile kernel = (k ? kernels.resume : kernels.tile)[p.MT];
-        for (int64_t t = first; t < last; ++t) {
+    const bool expand = call.kernels.expand && p.tiles > 1;
+    const Tiles& kernels = expand ? f32_tiles : call.kernels;
+    const Tile kernel = (k ? kernels.resume : kernels.tile)[p.MT];
+    alignas(64) float expanded[kMostExpanded * kPanelRows];
+    const size_t panel_size = panel_bytes(a.w.format, a.w.K);
+    const size_t column_bytes = panel_size / size_t(p.K);  // of formats whose K is cut
+    const bool whole = columns == p.K, done = k + columns == p.K;
+    for (int64_t n = panels.begin; n < panels.end; ++n) {
+        const std::byte* panel = a.w.data + size_t(n) * panel_size;
+        const float* w_scales = a.w.format == Format::int8 ? int8::scales(panel, a.w.K) : nullptr;
+        const std::byte* w = panel + size_t(k) * column_bytes;
+        if (expand) {
+            call.kernels.expand(w, columns, expanded);
+            w = reinterpret_cast<const std::byte*>(expanded);
+        }
+        for (int64_t t = tiles.begin; t < tiles.end; ++t) {
             const int64_t m = t * p.MT;
             const int rows = int(a.M - m < p.MT ? a.M - m : p.MT);
-            float* c = call.partial + (p.k_block < p.K ? (t - first) * p.MT * kPanelRows : 0);
-            if (done && p.tiles > 1) prefetch_outputs(a, m, rows, index);
-            kernel(panel + size_t(k) * column_bytes,
-                   call.acts + size_t(t) * p.tile_bytes + size_t(k / p.k_block) * x_bytes, columns,
-                   c);
-            if (done) finish(call, c, m, rows, index, w_scales);
+            const int64_t at = (n - panels.begin) * p.block + t - tiles.begin;
+            float* c = call.partial + (whole ? 0 : at * p.MT * kPanelRows);
+            if (done && p.tiles > 1) prefetch_outputs(a, m, rows, n);
+            kernel(w, call.acts + p.part(k, t), columns, c);
+            if (done) finish(call, c, m, rows, n, w_scales);
         }
     }
 }
@@ -192,14 +197,21 @@ void matmul(const MatmulArgs& a, Team& team) {
     }
 
     const Call call{a, p, kernels, acts, is_quantised(kernels.layout) ? scales : nullptr, partial};
-    const int64_t panels = panel_count(a.w), blocks = (p.tiles + p.block - 1) / p.block;
-    auto job = [&](int64_t i) { run_job(call, i / panels, i % panels); };
+    const int64_t panels = panel_count(a.w), groups = ceil_div(panels, p.panels);
+    const int64_t jobs = groups * ceil_div(p.tiles, p.block);
+    auto job = [&](int64_t i) {
+        const int64_t tile = i / groups * p.block, panel = i % groups * p.panels;
+        const Range tiles{tile, tile + p.block < p.tiles ? tile + p.block : p.tiles};
+        const Range of_panels{panel, panel + p.panels < panels ? panel + p.panels : panels};
+        for (int64_t k = 0; k < p.K; k += p.k_block)
+            multiply(call, tiles, of_panels, k, p.K - k < p.k_block ? p.K - k : p.k_block);
+    };
     if (kernels.begin) kernels.begin(p.MT);
     // Long jobs go to whoever is free; a few tokens' are over too soon for that to pay.
     if (p.tiles >= kDynamicTiles) {
-        team.each_job(blocks * panels, job);
+        team.each_job(jobs, job);
     } else {
-        Range mine = share(blocks * panels, team);
+        Range mine = share(jobs, team);
         for (int64_t i = mine.begin; i < mine.end; ++i) job(i);
     }
     if (kernels.end) kernels.end();

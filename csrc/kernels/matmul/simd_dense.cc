@@ -11,12 +11,16 @@ constexpr int vecs_for(int) {
     return 2;
 }
 #define GENFAST_DENSE_TILES(t) GENFAST_TILES_12(t)
+constexpr int64_t kNearColumns = 2048, kNearPanels = 1;
+constexpr bool kExpand = false;
 #else
 constexpr int kTokens = 6;  // x 1 Vec (half a panel a pass) = 12 of 16 registers, NEON 24 of 32
 constexpr int vecs_for(int tokens) {
     return tokens <= 2 ? 2 : 1;
 }
 #define GENFAST_DENSE_TILES(t) GENFAST_TILES_6(t)
+constexpr int64_t kNearColumns = kMostExpanded, kNearPanels = 8;
+constexpr bool kExpand = true;
 #endif
 
 // One column of VECS x 16 rows for MT tokens.
@@ -38,12 +42,12 @@ GENFAST_INLINE void columns(const std::byte* panel, const float* x, Vec (&acc)[M
         const uint16_t* pairs = reinterpret_cast<const uint16_t*>(panel);
         GENFAST_UNROLL
         for (int v = 0; v < VECS; ++v) vload_bf16_pairs(pairs + v * 32, w[v], second[v]);
-        step<MT, VECS>(second, x + MT, acc);
+        step<MT, VECS>(second, x, acc);
         // With sixteen registers it is cheaper to load the pairs again than to keep them.
         if constexpr (kTokens < 12) asm volatile("" ::: "memory");
         GENFAST_UNROLL
         for (int v = 0; v < VECS; ++v) vload_bf16_pairs(pairs + v * 32, w[v], second[v]);
-        step<MT, VECS>(w, x, acc);
+        step<MT, VECS>(w, x + MT, acc);
     } else {
         GENFAST_UNROLL
         for (int v = 0; v < VECS; ++v)
@@ -81,6 +85,22 @@ __attribute__((noinline)) static void dense_tile(const std::byte* panel, const s
     }
 }
 
+template <Format format>
+static void expand_columns(const std::byte* panel, int64_t K, float* out) {
+    const uint16_t* from = reinterpret_cast<const uint16_t*>(panel);
+    if constexpr (format == Format::bf16) {
+        for (int64_t k = 0; k < K; k += 2, from += 2 * kPanelRows, out += 2 * kPanelRows)
+            for (int v = 0; v < 2; ++v) {
+                Vec first, second;
+                vload_bf16_pairs(from + v * 32, first, second);
+                vstore(out + v * kLanes, second);
+                vstore(out + kPanelRows + v * kLanes, first);
+            }
+    } else {
+        for (int64_t i = 0; i < K * kPanelRows; i += kLanes) vstore(out + i, vload_f16(from + i));
+    }
+}
+
 template <int MT>
 constexpr Tile f32_first = dense_tile<Format::f32, false, MT>;
 template <int MT>
@@ -94,20 +114,28 @@ constexpr Tile bf16_first = dense_tile<Format::bf16, false, MT>;
 template <int MT>
 constexpr Tile bf16_resume = dense_tile<Format::bf16, true, MT>;
 
-const Tiles f32_tiles = {"f32",
-                         Layout::f32,
-                         kTokens,
-                         {GENFAST_DENSE_TILES(f32_first)},
-                         {GENFAST_DENSE_TILES(f32_resume)}};
-const Tiles f16_tiles = {"f16",
-                         Layout::f32,
-                         kTokens,
-                         {GENFAST_DENSE_TILES(f16_first)},
-                         {GENFAST_DENSE_TILES(f16_resume)}};
-const Tiles bf16_tiles = {"bf16",
-                          Layout::bf16_floats,
-                          kTokens,
-                          {GENFAST_DENSE_TILES(bf16_first)},
-                          {GENFAST_DENSE_TILES(bf16_resume)}};
+const Tiles f32_tiles = {.variant = "f32",
+                         .layout = Layout::f32,
+                         .max_tokens = kTokens,
+                         .tile = {GENFAST_DENSE_TILES(f32_first)},
+                         .resume = {GENFAST_DENSE_TILES(f32_resume)},
+                         .near_columns = kNearColumns,
+                         .near_panels = kNearPanels};
+const Tiles f16_tiles = {.variant = "f16",
+                         .layout = Layout::f32,
+                         .max_tokens = kTokens,
+                         .tile = {GENFAST_DENSE_TILES(f16_first)},
+                         .resume = {GENFAST_DENSE_TILES(f16_resume)},
+                         .near_columns = kNearColumns,
+                         .near_panels = kNearPanels,
+                         .expand = kExpand ? expand_columns<Format::f16> : nullptr};
+const Tiles bf16_tiles = {.variant = "bf16",
+                          .layout = Layout::bf16_floats,
+                          .max_tokens = kTokens,
+                          .tile = {GENFAST_DENSE_TILES(bf16_first)},
+                          .resume = {GENFAST_DENSE_TILES(bf16_resume)},
+                          .near_columns = kNearColumns,
+                          .near_panels = kNearPanels,
+                          .expand = kExpand ? expand_columns<Format::bf16> : nullptr};
 
 }  // namespace genfast::GENFAST_ISA

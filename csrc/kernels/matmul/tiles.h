@@ -3,7 +3,7 @@
 //
 // A tile's activations are packed so that the kernel reads them front to back (MT tokens a tile):
 //   f32         [K][MT] f32
-//   bf16_floats [K][MT] f32, rounded to bf16
+//   bf16_floats [K][MT] f32, rounded to bf16, k = 1, 0, 3, 2 ...: as they are added up
 //   bf16_pairs  [K/2][MT][2] bf16
 //   bf16_rows   [K/32][MT][32] bf16: rows of AMX tiles, the last ones filled up with zeros
 //   u8_quads    [K/4][MT][4] u8, 128 + q
@@ -45,18 +45,27 @@ static inline bool is_quantised(Layout layout) {
     return layout >= Layout::u8_quads;
 }
 
-// c [MT][32] = the sums over K columns of the panel, starting from c itself when `resume`.
+// c [MT][32] = the sums over K columns of the panel, int32 for int8, starting from c itself when
+// `resume`.
 // K counts columns as stored (padded_k).
 using Tile = void (*)(const std::byte* panel, const std::byte* x, int64_t K, float* c);
 
 constexpr int kMaxTokens = 32;
+constexpr int64_t kMostExpanded = 256;  // columns
 
 struct Tiles {
     const char* variant;
     Layout layout;
-    int max_tokens;               // the largest MT that stays in registers
-    Tile tile[kMaxTokens + 1];    // by MT
-    Tile resume[kMaxTokens + 1];  // dense formats: K in blocks
+    int max_tokens;                    // the largest MT that stays in registers
+    Tile tile[kMaxTokens + 1];         // by MT
+    Tile resume[kMaxTokens + 1] = {};  // K in blocks
+    // K is cut into blocks: of so many of a panel's columns that they stay near while all tiles of
+    // a block of tokens pass by (0: it is not cut). So many panels take their turns at such a block
+    // of activations that it is worth its way from the next cache.
+    int64_t near_columns = 0, near_panels = 1;
+    // out [K][32]: the columns as floats in the order of the packed activations. Several tiles use
+    // it instead of converting them each, and are f32_tiles' then.
+    void (*expand)(const std::byte* panel, int64_t K, float* out) = nullptr;
     // AMX: every thread configures its tile registers for tiles of MT tokens, and releases them.
     void (*begin)(int MT) = nullptr;
     void (*end)() = nullptr;

@@ -15,7 +15,11 @@ constexpr int kChains = 6;  // of four registers each
 double fma_chains(int64_t rounds);      // neon.cc
 double mm_int8_chains(int64_t rounds);  // neon_i8mm.cc
 #else
+#if defined(__AVX512F__)
 constexpr int kChains = 12;
+#else
+constexpr int kChains = 6;  // of two registers each: there are sixteen
+#endif
 
 static double fma_chains(int64_t rounds) {
     Vec acc[kChains], half = vset(0.5f);
