@@ -31,6 +31,8 @@ size_t head_matmul_scratch_bytes(const Matrix& w, int64_t M, int threads);
 const char* matmul_variant(Format format);
 void moe(const MoeArgs&, Team&);
 size_t moe_scratch_bytes(const MoeArgs& sizes, int threads);
+void winograd_conv2d(const WinogradConv2dArgs&, Team&);
+size_t winograd_conv2d_scratch_bytes(const WinogradConv2dArgs& sizes, int threads);
 }  // namespace amx
 #elif defined(GENFAST_ARM64)
 namespace neon {
@@ -59,6 +61,8 @@ const Kernels& amx_kernels() {
         kernels.conv_transpose2d_scratch_bytes = amx::conv_transpose2d_scratch_bytes;
         kernels.full_attention = amx::full_attention;
         kernels.full_attention_scratch_bytes = amx::full_attention_scratch_bytes;
+        kernels.winograd_conv2d = amx::winograd_conv2d;
+        kernels.winograd_conv2d_scratch_bytes = amx::winograd_conv2d_scratch_bytes;
         kernels.moe = amx::moe;
         kernels.moe_scratch_bytes = amx::moe_scratch_bytes;
         return kernels;

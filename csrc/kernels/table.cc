@@ -21,6 +21,7 @@ const Kernels kernels = {
     conv_transpose2d_scratch_bytes,
     full_attention_scratch_bytes,
     group_norm_scratch_bytes,
+    winograd_conv2d_scratch_bytes,
     matmul_variant,
     attention_variant,
 };

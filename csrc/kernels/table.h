@@ -37,6 +37,7 @@
 #include "kernels/softmax/softmax.h"
 #include "kernels/swiglu/swiglu.h"
 #include "kernels/truncate/truncate.h"
+#include "kernels/winograd_conv2d/winograd_conv2d.h"
 #include "kernels/wkv4/wkv4.h"
 #include "kernels/wkv6/wkv6.h"
 #include "kernels/wkv7/wkv7.h"
@@ -56,7 +57,8 @@
                                 row(modulate, ModulateArgs) row(pixel_shuffle, PixelShuffleArgs)  \
                                     row(place, PlaceArgs) row(upsample, UpsampleArgs)             \
                                         row(wkv4, Wkv4Args) row(wkv6, Wkv6Args)                   \
-                                            row(wkv7, Wkv7Args)
+                                            row(wkv7, Wkv7Args)                                   \
+                                                row(winograd_conv2d, WinogradConv2dArgs)
 
 namespace genfast {
 
@@ -77,6 +79,7 @@ struct Kernels {
     size_t (*conv_transpose2d_scratch_bytes)(const ConvTranspose2dArgs& sizes, int threads);
     size_t (*full_attention_scratch_bytes)(const FullAttentionArgs& sizes, int threads);
     size_t (*group_norm_scratch_bytes)(const GroupNormArgs& sizes, int threads);
+    size_t (*winograd_conv2d_scratch_bytes)(const WinogradConv2dArgs& sizes, int threads);
     // What a matmul and attention run as, for dump() and for tests that prove which kernel was
     // chosen.
     const char* (*matmul_variant)(Format format);
@@ -98,6 +101,7 @@ size_t conv2d_scratch_bytes(const Conv2dArgs& sizes, int threads);
 size_t conv_transpose2d_scratch_bytes(const ConvTranspose2dArgs& sizes, int threads);
 size_t full_attention_scratch_bytes(const FullAttentionArgs& sizes, int threads);
 size_t group_norm_scratch_bytes(const GroupNormArgs& sizes, int threads);
+size_t winograd_conv2d_scratch_bytes(const WinogradConv2dArgs& sizes, int threads);
 const char* matmul_variant(Format format);
 const char* attention_variant(KvType type);
 }  // namespace GENFAST_ISA

@@ -66,6 +66,51 @@ BoundOp bind_conv2d(const Binding& b) {
     return bound_call(b.kernels.conv2d, a);
 }
 
+// ---- winograd_conv2d(x, w, bias?, residual?)
+// -----------------------------------------------------
+WinogradConv2dArgs winograd_conv2d_sizes(const Program& p, const Instruction& i) {
+    const Value &x = fixed(p, i, 0, "x"), &w = matrix(p, i, 1, "w");
+    WinogradConv2dArgs a{};
+    a.w = w.matrix->view();
+    a.H = i.integer("height");
+    a.W = i.integer("width");
+    a.N = image_count(x, i);
+    a.C = x.cols;
+    a.O = i.integer("outputs");
+    a.activation = activation_named(i.text("activation", "none"));
+    return a;
+}
+
+Shape check_winograd_conv2d(const Program& p, const Instruction& i) {
+    const WinogradConv2dArgs a = winograd_conv2d_sizes(p, i);
+    require(a.w.panels && !a.w.gated, "w must be packed, and not gated");
+    require(a.w.K == a.C, "w ", p.shape_text(i.inputs[1]), " must have channels = ", a.C,
+            " columns");
+    require(a.C % 16 == 0 && a.O > 0 && a.O % 16 == 0, a.C, " channels and outputs=", a.O,
+            " must be multiples of 16");
+    require(a.w.N == kWinogradPlaces * round_up(a.O, kPanelRows), "w ", p.shape_text(i.inputs[1]),
+            " must have 16 * outputs rows, outputs=", a.O, " rounded up to a multiple of 32");
+    const Shape shape{a.N * a.H * a.W, a.O};
+    if (present(i, 2)) floats(p, i, 2, "bias", 1, shape.second);
+    if (present(i, 3)) floats(p, i, 3, "residual", shape.first, shape.second);
+    return shape;
+}
+
+size_t scratch_winograd_conv2d(const Program& p, const Instruction& i, const Kernels& kernels,
+                               const Limits& limits, const std::vector<LayerCache>&) {
+    return kernels.winograd_conv2d_scratch_bytes(winograd_conv2d_sizes(p, i), limits.threads);
+}
+
+BoundOp bind_winograd_conv2d(const Binding& b) {
+    WinogradConv2dArgs a = winograd_conv2d_sizes(b.program, b.instruction);
+    a.x = b.floats(0);
+    a.bias = b.floats(2);
+    a.residual = b.floats(3);
+    a.out = b.out();
+    a.scratch = b.scratch;
+    return bound_call(b.kernels.winograd_conv2d, a);
+}
+
 // ---- conv_transpose2d(x, w, bias?)
 // ---------------------------------------------------------------
 ConvTranspose2dArgs conv_transpose2d_sizes(const Program& p, const Instruction& i) {
@@ -258,6 +303,8 @@ const OpSpec kImageOps[] = {
     {"full_attention", false, check_full_attention, scratch_full_attention, bind_full_attention},
     {"group_norm", true, check_group_norm, scratch_group_norm, bind_group_norm},
     {"modulate", true, check_modulate, nullptr, bind_modulate},
+    {"winograd_conv2d", false, check_winograd_conv2d, scratch_winograd_conv2d,
+     bind_winograd_conv2d},
     {}};
 
 }  // namespace genfast

@@ -28,6 +28,7 @@ def load(
     progress: bool = True,
     cache_dir: str | os.PathLike | None = None,
     adapters: Sequence[str | os.PathLike | tuple[str | os.PathLike, float]] = (),
+    winograd: bool = False,
 ) -> Any:
     """Opens a Hugging Face model directory: a `Model` of text (config.json, *.safetensors,
     tokenizer files), or an `ImagePipeline` (diffusers' model_index.json, or an image model).
@@ -59,6 +60,9 @@ def load(
         adapter_model.safetensors), which are merged into the weights; several add up. Of a
         pipeline of images: a safetensors file, or a directory with pytorch_lora_weights.safetensors
         as diffusers saves it, or a pair of either and its strength (1 by default).
+    winograd: of a pipeline of images: 3 × 3 convolutions by Winograd's F(2 × 2, 3 × 3), with 16
+        products in place of 36. Their weights take 1.8 times the memory, and formats that round
+        (bfloat16, int8) round more: docs/images.md shows how much.
 
     Raises LoadError for anything wrong in the directory, naming the file, the tensor or field, what
     was found and what was expected; ValueError for a wrong argument; DeviceError where a GPU was
@@ -76,6 +80,7 @@ def load(
     kv_cache_bytes = _integer("kv_cache_bytes", kv_cache_bytes, 1, 1 << 46)
     queue_limit = _integer("queue_limit", queue_limit, 1, 1 << 40)
     _one_of("prefix_cache", prefix_cache, (True, False))
+    _one_of("winograd", winograd, (True, False))
     cache_dir = _directory("cache_dir", cache_dir)
     if path is None:
         path = importlib.resources.files("genfast") / "data" / "default"
@@ -87,7 +92,11 @@ def load(
         if device == "cuda":
             raise ValueError(f"device='cuda' is not allowed: {path} is an image model")
         loras = _loras(adapters)
-        return open_pipeline(path, LoadOptions(dtype, quantize, threads or 0, progress, loras))
+        return open_pipeline(
+            path, LoadOptions(dtype, quantize, threads or 0, progress, loras, winograd)
+        )
+    if winograd:
+        raise ValueError(f"winograd=True is not allowed: {path} is no image model")
     return Model(
         path,
         quantize=quantize,

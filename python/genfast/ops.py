@@ -24,36 +24,19 @@ from genfast.elementwise_ops import (
     silu,
     tanh,
 )
-from genfast.images.ops import (
-    add,
-    concat,
-    conv2d,
-    conv_transpose2d,
-    depthwise_conv2d,
-    full_attention,
-    group_norm,
-    max_pool2d,
-    modulate,
-    pixel_shuffle,
-    upsample,
-)
+from genfast.images import ops as _images
+from genfast.images.ops import *  # noqa: F403 - they are documented, and listed, there
 from genfast.latent_ops import latent_attention
 from genfast.state_ops import causal_conv1d, selective_scan, wkv4, wkv6, wkv7
 
 __all__ = [
-    "add",
+    *_images.__all__,
     "attention",
     "bound",
     "causal_conv1d",
     "certainty",
-    "concat",
-    "conv2d",
-    "conv_transpose2d",
-    "depthwise_conv2d",
     "embed",
-    "full_attention",
     "gelu",
-    "group_norm",
     "head_matmul",
     "latent_attention",
     "layer_norm",
@@ -61,10 +44,7 @@ __all__ = [
     "log_softmax",
     "logprobs",
     "matmul",
-    "max_pool2d",
-    "modulate",
     "moe",
-    "pixel_shuffle",
     "quick_gelu",
     "relu",
     "relu2",
@@ -80,7 +60,6 @@ __all__ = [
     "swiglu",
     "tanh",
     "truncate",
-    "upsample",
     "wkv4",
     "wkv6",
     "wkv7",

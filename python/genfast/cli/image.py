@@ -66,6 +66,7 @@ def register(commands: Any) -> None:
     group = parser.add_argument_group("model")
     group.add_argument("--quantize", choices=["int8", "int4"], help="pack the weights in less")
     group.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
+    group.add_argument("--winograd", action="store_true", help="faster convolutions, more memory")
     group.add_argument(
         "--adapter",
         metavar="FILE[:S]",
@@ -137,6 +138,7 @@ def _generate(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         threads=args.threads,
         adapters=[_adapter(text) for text in args.adapters],
+        winograd=args.winograd,
     ) as model:
         if isinstance(model, genfast.Model):
             raise Usage(f"{args.model} is a model of text; see genfast generate")

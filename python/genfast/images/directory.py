@@ -36,6 +36,7 @@ class LoadOptions:
     threads: int = 0
     progress: bool = False
     adapters: Sequence[tuple[Path, float]] = ()
+    winograd: bool = False
 
     def keywords(self) -> dict[str, Any]:
         return {
@@ -43,6 +44,7 @@ class LoadOptions:
             "quantize": self.quantize,
             "threads": self.threads,
             "progress": self.progress,
+            "winograd": self.winograd,
         }
 
 

@@ -77,6 +77,25 @@ class ImageGraph(Graph):
         )
         return self._append("conv2d", inputs, attributes, name, grid)
 
+    def winograd_conv2d(
+        self,
+        x: Tensor,
+        weight,
+        outputs: int,
+        bias: np.ndarray | None = None,
+        *,
+        activation: str = "none",
+        residual: Tensor | None = None,
+        name="winograd_conv2d",
+    ) -> Tensor:
+        """`conv2d` of 3 × 3 taps, stride 1 and padding 1, with 16 products for 36; it rounds more.
+        weight: `ImageWeights.winograd_conv`."""
+        count, height, width = self._grid(x)
+        attributes = {"height": height, "width": width, "outputs": outputs}
+        attributes["activation"] = activation
+        inputs = [x, self._matrix(weight), self._constant(bias), residual]
+        return self._append("winograd_conv2d", inputs, attributes, name, (count, height, width))
+
     def conv_transpose2d(
         self,
         x: Tensor,

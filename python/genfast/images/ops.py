@@ -27,6 +27,7 @@ __all__ = [
     "modulate",
     "pixel_shuffle",
     "upsample",
+    "winograd_conv2d",
 ]
 
 
@@ -60,6 +61,33 @@ def conv2d(
             activation=activation,
             residual=residual,
         )
+
+    return _run(record, [x, residual], isa, threads)
+
+
+def winograd_conv2d(
+    x,
+    weight,
+    outputs: int,
+    bias=None,
+    *,
+    activation: str = "none",
+    residual=None,
+    isa: str = "",
+    threads: int = 0,
+) -> np.ndarray:
+    """`conv2d` of 3 × 3 taps, stride 1 and padding 1, by Winograd's F(2 × 2, 3 × 3) (Lavin and
+    Gray 2015).
+
+    x [N, C, H, W]; weight packed: `genfast.images.weights.winograd_filters` of filters
+    [outputs, C, 3, 3]; bias [outputs] → [N, outputs, H, W] as residual. C and outputs are
+    multiples of 16.
+    """
+
+    def record(g: ImageGraph, x: Tensor, residual: Tensor | None) -> Tensor:
+        packed = PackedWeight("weight", weight)
+        options = {"activation": activation, "residual": residual}
+        return g.winograd_conv2d(x, packed, outputs, _vector(bias), **options)
 
     return _run(record, [x, residual], isa, threads)
 

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from genfast import _core
+from genfast.checkpoint import Checkpoint
 from genfast.errors import LoadError
 from genfast.weights import PackedWeight, Weights
 
 _KINDS = {"F32": np.uint32, "F16": np.uint16, "BF16": np.uint16}  # copied, not computed with
 
 
+# G of Winograd's F(2 × 2, 3 × 3): a filter g becomes G g Gᵀ.
+_WINOGRAD = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]], np.float32) / 2
+
+
+def winograd_filters(weight: np.ndarray) -> np.ndarray:
+    """[O, I, 3, 3] → float32 [16 · P, I] as `winograd_conv2d` takes it: P is O rounded up to a
+    multiple of 32, the rows between are zeros."""
+    outputs, inputs = weight.shape[:2]
+    places = np.zeros((4, 4, -(-outputs // 32) * 32, inputs), np.float32)
+    np.einsum(
+        "ra,oiab,sb->rsoi", _WINOGRAD, weight, _WINOGRAD, optimize=True, out=places[:, :, :outputs]
+    )
+    return places.reshape(-1, inputs)
+
+
 class ImageWeights(Weights):
-    """`Weights` that also knows convolutions."""
+    """`Weights` that also knows convolutions. winograd: as in `genfast.load`."""
+
+    def __init__(self, checkpoint: Checkpoint, *, winograd: bool = False, **options: Any) -> None:
+        super().__init__(checkpoint, **options)
+        self.winograd = winograd
 
     def conv(
         self,
@@ -48,6 +70,14 @@ class ImageWeights(Weights):
         rows = outputs if kept is None else kept
         return self._arranged(name, shape, rows, arrange, quantised)
 
+    def winograd_conv(self, name: str, outputs: int, inputs: int) -> PackedWeight:
+        """A tensor [O, I, 3, 3] as the matrix of `winograd_conv2d`, rounded once."""
+        key = ((name,), "winograd")
+        if key not in self._packed:
+            matrix = winograd_filters(self.array(name, outputs, inputs, 3, 3))
+            self._packed[key] = self._packed_floats(name, matrix, quantised=True)
+        return self._packed[key]
+
     def conv_transpose(
         self,
         name: str,
@@ -72,12 +102,16 @@ class ImageWeights(Weights):
         if scale is not None:
             taps = self.array(name, *shape) * scale[None, :, None, None]
             matrix = np.ascontiguousarray(taps.transpose(2, 3, 1, 0)).reshape(rows, inputs)
-            known = self.quantize if quantised else None
-            format = known or {"bfloat16": "bf16"}.get(self.dtype, "f32")
-            source = (matrix.view(np.uint8).reshape(-1), "F32", rows, inputs, False)
-            native = _core.Weight(format, [source], self.threads)
-            return PackedWeight(name.removesuffix(".weight"), native)
+            return self._packed_floats(name, matrix, quantised)
         return self._arranged(name, shape, rows, lambda data: data.transpose(2, 3, 1, 0), quantised)
+
+    def _packed_floats(self, name: str, matrix: np.ndarray, quantised: bool) -> PackedWeight:
+        """What was computed from a tensor: in float32 unless other weights are asked for."""
+        known = self.quantize if quantised else None
+        format = known or {"bfloat16": "bf16"}.get(self.dtype, "f32")
+        source = (matrix.view(np.uint8).reshape(-1), "F32", *matrix.shape, False)
+        native = _core.Weight(format, [source], self.threads)
+        return PackedWeight(name.removesuffix(".weight"), native)
 
     def _arranged(self, name: str, shape, rows: int, arrange, quantised: bool) -> PackedWeight:
         key = ((name,), False)

@@ -67,6 +67,40 @@ void check_conv2d(Check& c, Format format) {
     c.digest("conv2d", got[0]);
 }
 
+void check_winograd_conv2d(Check& c, Format format) {
+    WinogradConv2dArgs a{};
+    a.N = c.numbers.integer(1, 2);
+    a.H = c.numbers.integer(1, 30);
+    a.W = c.numbers.integer(1, 30);
+    a.C = 16 * c.numbers.integer(1, 3);
+    a.O = 16 * c.numbers.integer(1, 4);
+    const int64_t rows = kWinogradPlaces * round_up(a.O, kPanelRows);
+    const PackedMatrix w = random_weight(c, format, rows, a.C);
+    const Floats x = c.numbers.floats(a.N * a.H * a.W * a.C), bias = c.numbers.floats(a.O);
+    const Floats residual = c.numbers.floats(a.N * a.H * a.W * a.O);
+    a.x = x.data();
+    a.w = w.view();
+    a.bias = bias.data();
+    a.residual = residual.data();
+    a.activation = Activation::relu;
+    Floats got[2] = {Floats(residual.size()), Floats(residual.size())}, want(residual.size());
+    for (int threads : {1, 2}) {
+        Buffer scratch(c.fast.winograd_conv2d_scratch_bytes(a, threads));
+        a.scratch = scratch.data();
+        a.out = got[threads - 1].data();
+        run(c.fast.winograd_conv2d, a, threads);
+    }
+    a.out = want.data();
+    run(c.ref.winograd_conv2d, a);
+    const std::string what = cat("winograd_conv2d ", traits(format).name, " C ", a.C);
+    c.same(what + " on two threads", got[0], got[1]);
+    // A transformed pixel is a sum of four, the same in both; nine sums make one of the output.
+    const double sum = sum_bound(a.C, 4 * largest(x), 2 * (format == Format::int8 ? 8 : 1));
+    const double bound = 9 * sum * 1.5 + 8 * kEps * (1 + largest(want));
+    c.near(what, got[0], want, [&](size_t) { return bound; });
+    c.digest("winograd_conv2d", got[0]);
+}
+
 void check_conv_transpose2d(Check& c) {
     ConvTranspose2dArgs a{};
     a.N = c.numbers.integer(1, 2);
@@ -263,6 +297,7 @@ void check_rearrange(Check& c) {
 void check_images(Check& c) {
     for (Format format : {Format::f32, Format::int8})
         for (int i = 0; i < 6; ++i) check_conv2d(c, format);
+    for (int i = 0; i < 3; ++i) check_winograd_conv2d(c, format);
     for (int i = 0; i < 6; ++i) {
         check_conv_transpose2d(c);
         check_group_norm(c);

@@ -33,14 +33,14 @@ class Blocks:
     # --- layers -------------------------------------------------------------------------------
 
     def conv(self, name: str, x: Tensor, outputs: int, kernel: int = 3, **options) -> Tensor:
-        weight = self.w.conv(
-            f"{name}.weight",
-            outputs,
-            x.shape[1],
-            kernel,
-            quantised=options.pop("quantised", True),
-        )
+        inputs, tensor = x.shape[1], f"{name}.weight"
+        quantised = options.pop("quantised", True)
         bias = self.w.vector(f"{name}.bias", sizes=[outputs])
+        plain = kernel == 3 and quantised and not {"stride", "padding"} & options.keys()
+        if self.w.winograd and plain and inputs % 16 == outputs % 16 == 0:
+            weight = self.w.winograd_conv(tensor, outputs, inputs)
+            return self.g.winograd_conv2d(x, weight, outputs, bias, name=name, **options)
+        weight = self.w.conv(tensor, outputs, inputs, kernel, quantised=quantised)
         options.setdefault("padding", kernel // 2)
         return self.g.conv2d(x, weight, bias, kernel=kernel, name=name, **options)
 

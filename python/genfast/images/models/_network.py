@@ -23,8 +23,8 @@ _KEPT = 8  # sizes whose programs, and memory, are kept: those of an image's til
 class Network:
     """A directory of diffusers: config.json and the tensors of one class.
 
-    class_names: what the config may call it, the name it has now first. dtype, quantize: as in
-    `genfast.load`. threads: 0 for all. isa: as in `genfast.ops`.
+    class_names: what the config may call it, the name it has now first. dtype, quantize,
+    winograd: as in `genfast.load`. threads: 0 for all. isa: as in `genfast.ops`.
     loras: that are merged into the weights, each with the name that it knows this component by.
     opened: how the tensors are read.
     """
@@ -38,6 +38,7 @@ class Network:
         threads: int = 0,
         isa: str = "",
         progress: bool = False,
+        winograd: bool = False,
         loras: Sequence[tuple[str, Lora]] = (),
         opened: type[Checkpoint] = Checkpoint,
     ) -> None:
@@ -53,6 +54,7 @@ class Network:
             quantize=quantize,
             threads=threads,
             progress=progress,
+            winograd=winograd,
             adapters=Adapters((lora.of(n, checkpoint, layers) for n, lora in loras), checkpoint),
         )
         self._threads, self._isa = threads, isa
