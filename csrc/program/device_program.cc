@@ -40,6 +40,12 @@ bool decodes(const Step& step) {
                        [](const SequenceSpan& span) { return span.rows == 1; });
 }
 
+bool is_between_ranks(const Instruction& instruction) {
+    for (const OpSpec* op = kRankOps; op->name; ++op)
+        if (instruction.op == op) return true;
+    return false;
+}
+
 int64_t power_of_two(int64_t n) {
     int64_t power = 1;
     while (power < n) power *= 2;
@@ -84,7 +90,7 @@ DeviceProgram::~DeviceProgram() {
 
 void DeviceProgram::check_kernels(const std::vector<LayerCache>& caches) const {
     for (const Instruction& instruction : program_->instructions())
-        require((ranks_ && instruction.op == find_op("all_reduce")) ||
+        require((ranks_ && is_between_ranks(instruction)) ||
                     cuda_has_kernel(library_, instruction.op->name),
                 "device='cuda': the op ", instruction.op->name, ", recorded at ", instruction.where,
                 ", has no CUDA kernel yet; load this model with device='cpu'");

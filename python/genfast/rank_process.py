@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from genfast import _core, models
 from genfast.checkpoint import Checkpoint
@@ -15,7 +14,8 @@ from genfast.recorded import Formats, record
 from genfast.shard import Shard
 
 
-def main(told: dict[str, Any]) -> None:
+def main(text: str) -> None:
+    told = json.loads(text)
     rank, size, threads = told["rank"], told["size"], told["threads"]
     ranks = _core.HostCommunicator(rank, size, told["memory"], [told["socket"]], told["seconds"])
     path = Path(told["path"])
@@ -34,7 +34,3 @@ def main(told: dict[str, Any]) -> None:
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()
     _core.follow(recorded.program, recorded.layouts, ranks, threads, told["isa"])
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

@@ -16,6 +16,13 @@ from genfast.errors import DeviceError, LoadError
 
 _SECONDS = 300.0  # that a rank may let the others wait: reading weights from a slow disk, say
 _END_SECONDS = 5.0  # that a rank has to end by itself
+# With this process's import path, and not, as Python has it, the working directory first.
+_RANK = """
+import sys
+sys.path[:] = sys.argv[2:]
+from genfast.rank_process import main
+main(sys.argv[1])
+"""
 READY = b"ready\n"  # what a rank writes when it has its weights
 
 
@@ -60,7 +67,7 @@ class Ranks:
         self._errors.append(errors)
         self._processes.append(
             subprocess.Popen(
-                [sys.executable, "-m", "genfast.rank_process", json.dumps(told)],
+                [sys.executable, "-c", _RANK, json.dumps(told), *sys.path],
                 pass_fds=(told["memory"], told["socket"]),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -3,11 +3,13 @@
 Of each layer's first matrices (q, k, v; gate, up) a rank has a range of the outputs, whole heads
 and whole gates; of the matrix behind them (o; down) the same range of the inputs. So between the
 two nobody needs another's numbers, and what the ranks' products are behind the second adds up to
-the whole. Norms, embedding and head every rank has whole. Shoeybi et al., 2019 (arXiv 1909.08053).
+the whole. The head is cut by the vocabulary where that can be divided; norms, the embedding, and a
+head that is the embedding too, every rank has whole. Shoeybi et al., 2019 (arXiv 1909.08053).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -62,8 +64,13 @@ class PartialWeight(PackedWeight):
     """A matrix of some of the inputs: the ranks' products add up to what is wanted."""
 
 
+class VocabularyPart(PackedWeight):
+    """A matrix of some of the logits: the ranks' products, side by side, are all of them."""
+
+
 class ShardedGraph(Graph):
-    """Records one rank's program: where products are parts of a sum, an `all_reduce` follows."""
+    """Records one rank's program: where products are parts of a sum, an `all_reduce` follows, and
+    where they are parts of a row, an `all_gather`."""
 
     def __init__(self, shard: Shard, window: int = 0, sinks: int = 0) -> None:
         super().__init__(window, sinks)
@@ -79,15 +86,18 @@ class ShardedGraph(Graph):
         residual: Tensor | None = None,
         name="matmul",
     ) -> Tensor:
-        if not isinstance(weight, PartialWeight):
-            return super().matmul(
-                x, weight, bias, activation=activation, residual=residual, name=name
-            )
-        assert activation == "none", "of a sum, not of its parts"
-        if self._shard.rank > 0:  # what is added to the sum is added once
-            bias = residual = None
-        part = super().matmul(x, weight, bias, residual=residual, name=f"{name}_part")
-        return self._append("all_reduce", [part], {}, name)
+        options = {"activation": activation, "residual": residual}
+        if isinstance(weight, PartialWeight):
+            assert activation == "none", "of a sum, not of its parts"
+            if self._shard.rank > 0:  # what is added to the sum is added once
+                bias, options["residual"] = None, None
+            part = super().matmul(x, weight, bias, name=f"{name}_part", **options)
+            return self._append("all_reduce", [part], {}, name)
+        if isinstance(weight, VocabularyPart):
+            assert bias is None and residual is None, "no model that is cut has any"
+            part = super().matmul(x, weight, name=f"{name}_part", **options)
+            return self._append("all_gather", [part], {"ranks": self._shard.size}, name)
+        return super().matmul(x, weight, bias, name=name, **options)
 
 
 class ShardedWeights(Weights):
@@ -100,9 +110,14 @@ class ShardedWeights(Weights):
             kind = f"{self.quantize or self.dtype}, rank {shard.rank} of {shard.size}"
             self._cache = PackedCache(cache_dir, checkpoint, kind, self.threads)
 
-    def matrix(self, *names: str, **options: Any) -> PackedWeight:
-        weight = super().matrix(*names, **options)
-        if _module(names[0]) in _BY_INPUTS:
+    def matrix(self, *names: str, rows: Sequence[int], **options: Any) -> PackedWeight:
+        module = _module(names[0])
+        if module == "lm_head" and rows[0] % self._shard.size == 0:
+            part = self._shard.range_of(rows[0] // self._shard.size)
+            weight = super().matrix(*names, rows=rows, part=part, **options)
+            return VocabularyPart(weight.name, weight.native)
+        weight = super().matrix(*names, rows=rows, **options)
+        if module in _BY_INPUTS:
             return PartialWeight(weight.name, weight.native)
         return weight
 

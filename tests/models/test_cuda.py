@@ -14,7 +14,6 @@ import cuda_part
 import genfast
 import golden_checks
 import tiny_model
-import tolerance
 from genfast import _core
 from golden_cases import CASES
 
@@ -167,22 +166,26 @@ def test_more_layers_than_there_are(tiny, cuda):
         genfast.load(tiny, **cuda, gpu_layers=3)
 
 
-def test_two_ranks(tiny, rng, cuda):
-    """A GPU each: the same bits in any batch and chunking, and both together as good as one."""
+@pytest.fixture
+def two_gpus(cuda):
     if "GENFAST_CUDA_LIBRARY" not in os.environ and _core.cuda_info()["count"] < 2:
         pytest.skip("needs two GPUs")
+    return {**cuda, "tensor_parallel": 2, "threads": 1}
+
+
+def test_two_ranks(tmp_path, two_gpus):
+    golden_checks.check_logits(CASES["llama-base"], tmp_path, **two_gpus)
+
+
+def test_the_same_bits_of_two_ranks(tiny, rng, two_gpus):
     ids = rng.integers(97, size=11).tolist()
-    options = {**cuda, **FORMATS["f32"]}
-    with genfast.load(tiny, **options) as model:
-        one = model.logits(ids)
-    with genfast.load(tiny, **options, tensor_parallel=2, threads=1) as model:
-        both = model.logits(ids, reuse=False)
+    with genfast.load(tiny, **two_gpus, **FORMATS["bf16"]) as model:
+        whole = model.logits(ids, reuse=False)
         chunked = model.logits(ids, chunk=1, reuse=False)  # by the graph that decodes
-        assert chunked.tobytes() == both.tobytes()
+        assert chunked.tobytes() == whole.tobytes()
         together = model.generate([ids, ids[:3]], max_tokens=2, logprobs=1)
         for prompt, out in zip([ids, ids[:3]], together, strict=True):
             assert model.generate(prompt, max_tokens=2, logprobs=1).logprobs == out.logprobs
-    assert tolerance.relative_distance(both, one).max() <= tolerance.FLOAT32_LOGITS
 
 
 def test_what_has_no_kernel_is_refused(tiny, tmp_path_factory, cuda):
