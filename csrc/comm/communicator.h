@@ -34,6 +34,8 @@ class Communicator {
     virtual void finish() {}
     virtual bool lost() = 0;         // looks whether a rank is
     virtual void check() const = 0;  // throws std::runtime_error, which says who was lost
+    // Whatever this rank waits for breaks off, and the others lose it. Any thread may call it.
+    virtual void leave() = 0;
 };
 
 }  // namespace genfast

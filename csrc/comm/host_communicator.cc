@@ -78,17 +78,19 @@ void HostCommunicator::lose(int rank, const char* how) {
 
 // Not all ranks have a socket to each other.
 bool HostCommunicator::told_of_loss() {
+    if (left_.load()) lose(rank_, "left");
     if (const int lost = shared_->lost.load()) lose(lost - 1, "was lost");
     return lost_;
 }
 
 // Whether one ended, and so closed its side.
 bool HostCommunicator::lost() {
+    if (told_of_loss()) return true;
     for (size_t i = 0; i < sockets_.size(); ++i) {
         pollfd side{sockets_[i], 0, 0};  // of a side that is closed poll tells unasked
         if (poll(&side, 1, 0) > 0) lose(rank_ == 0 ? int(i) + 1 : 0, "ended");
     }
-    return told_of_loss();
+    return lost_;
 }
 
 // All have come here as often as this rank.
@@ -156,6 +158,7 @@ void HostCommunicator::move_all(int socket, int other, std::byte* data, size_t b
 }
 
 void HostCommunicator::broadcast(void* data, size_t bytes) {
+    if (told_of_loss()) return;
     auto* begin = static_cast<std::byte*>(data);
     if (rank_ > 0) {
         move_all(sockets_[0], 0, begin, bytes, [](int socket, std::byte* to, size_t count) {
@@ -171,8 +174,8 @@ void HostCommunicator::broadcast(void* data, size_t bytes) {
 }
 
 void HostCommunicator::leave() {
+    left_.store(true);
     for (int socket : sockets_) shutdown(socket, SHUT_RDWR);
-    lose(rank_, "left");
 }
 
 void HostCommunicator::check() const {

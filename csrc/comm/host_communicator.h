@@ -30,7 +30,7 @@ class HostCommunicator : public Communicator {
     void broadcast(void* data, size_t bytes) override;
     bool lost() override;
     void check() const override;
-    void leave();  // the others see this rank as ended
+    void leave() override;
 
   private:
     struct Shared;
@@ -49,6 +49,7 @@ class HostCommunicator : public Communicator {
     Shared* shared_ = nullptr;
     uint32_t meetings_ = 0;
     bool lost_ = false;
+    std::atomic<bool> left_{false};
     std::string how_;  // it was lost
 };
 

@@ -61,6 +61,7 @@ class DeviceCommunicator : public Communicator {
                 aborted_ = failed_ = true;
             }
     }
+    void leave() override { host_.leave(); }
     bool lost() override { return failed_ || host_.lost(); }
     void check() const override {
         host_.check();

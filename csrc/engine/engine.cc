@@ -151,6 +151,7 @@ void Engine::close() {
         closing_ = true;
         abort_step_.store(true);
         for (const auto& request : scheduler_.all()) request->cancel();
+        if (options_.ranks) options_.ranks->leave();  // or a step would wait for one that hangs
         work_.notify_one();
     }
     if (thread_.joinable()) thread_.join();
@@ -196,7 +197,9 @@ void Engine::loop() {
             run_step();
         } catch (const std::exception& error) {
             std::lock_guard lock(mutex_);
-            for (Share& share : shares_) finish(share.request, FinishReason::error, error.what());
+            const FinishReason reason = closing_ ? FinishReason::cancelled : FinishReason::error;
+            for (Share& share : shares_)
+                finish(share.request, reason, closing_ ? "" : error.what());
         }
     }
 }

@@ -14,6 +14,7 @@ import pytest
 import genfast
 import tiny_model
 import tolerance
+from genfast import ranks
 
 PAIR = {"tensor_parallel": 2, "threads": 1, "kv_cache_bytes": 1 << 22}
 FLOAT32 = {"dtype": "float32", "kv_dtype": "float32"}
@@ -93,6 +94,19 @@ def test_close_ends_the_other_rank(tiny_dir, prompt):
         assert len(set(children()) - before) == 1
         model.stream(prompt, max_tokens=900, ignore_eos=True)
     assert set(children()) <= before
+
+
+def test_close_does_not_wait_for_a_rank_that_hangs(tiny_dir, prompt, monkeypatch):
+    monkeypatch.setattr(ranks, "_END_SECONDS", 0.1)
+    before = set(children())
+    model = genfast.load(tiny_dir, **PAIR)
+    (rank,) = set(children()) - before
+    stream = model.stream(prompt, max_tokens=900, ignore_eos=True)
+    next(stream)
+    os.kill(rank, signal.SIGSTOP)
+    model.close()
+    assert list(stream)[-1].finish_reason == "cancelled"
+    assert rank not in children()
 
 
 CTRL_C = """
