@@ -23,7 +23,7 @@ def build(directory: Path) -> Path:
         [
             *(compiler, "-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared"),
             *(f"-I{ROOT / 'csrc'}", f"-I{sources.parent}", "-Wno-unknown-pragmas"),
-            *(str(sources / f"{name}.cc") for name in ("kernels", "emulation", "device")),
+            *(str(sources / f"{name}.cc") for name in ("kernels", "emulation", "device", "nccl")),
             *("-o", str(library)),
         ],
         check=True,

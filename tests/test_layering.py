@@ -12,13 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 MAY_INCLUDE = {
     "core": {"core"},
     "simd": {"simd", "core", "kernels/activation/activation.h"},
-    "cuda": {"cuda", "core", "kernels/activation/activation.h"},
+    "cuda": {"cuda", "comm", "core", "kernels/activation/activation.h"},
     "quant": {"quant", "core"},
-    "kernels": {"kernels", "quant", "simd", "cuda", "core"},
+    "kernels": {"kernels", "quant", "simd", "cuda", "comm", "core"},
     "io": {"io", "core"},
-    "program": {"program", "kernels", "quant", "core", "io"},
-    "engine": {"engine", "program", "kernels", "quant", "core", "io"},
-    "bindings": {"bindings", "engine", "program", "kernels", "quant", "core", "io"},
+    "comm": {"comm", "core"},
+    "program": {"program", "kernels", "quant", "comm", "core", "io"},
+    "engine": {"engine", "program", "kernels", "quant", "comm", "core", "io"},
+    "bindings": {"bindings", "engine", "program", "kernels", "quant", "comm", "core", "io"},
 }
 SOURCES = sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in (".h", ".cc", ".cu"))
 

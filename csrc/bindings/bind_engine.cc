@@ -164,21 +164,24 @@ void bind_engine(py::module_& m) {
 
     py::class_<Engine, std::unique_ptr<Engine, EngineDeleter>>(m, "Engine")
         .def(py::init([](std::shared_ptr<Program> program, const std::vector<KvLayout>& layouts,
-                         int threads, const std::string& isa, int64_t kv_pages, int64_t state_slots,
-                         int64_t step_tokens, int64_t sequences, int64_t context,
-                         int64_t vocabulary, bool check, int64_t queue, bool prefix_cache) {
-                 EngineOptions options{threads,     isa,       kv_pages,    state_slots,
-                                       step_tokens, sequences, context,     vocabulary,
-                                       check,       queue,     prefix_cache};
+                         int threads, const std::string& isa, size_t on_device, int64_t kv_pages,
+                         int64_t state_slots, int64_t step_tokens, int64_t sequences,
+                         int64_t context, int64_t vocabulary, bool check, int64_t queue,
+                         bool prefix_cache, std::shared_ptr<Communicator> ranks) {
+                 EngineOptions options{threads,         isa,         on_device, kv_pages,
+                                       state_slots,     step_tokens, sequences, context,
+                                       vocabulary,      check,       queue,     prefix_cache,
+                                       std::move(ranks)};
                  py::gil_scoped_release release;
                  return std::unique_ptr<Engine, EngineDeleter>(
                      new Engine(std::move(program), layouts, options));
              }),
              py::kw_only(), py::arg("program"), py::arg("layouts"), py::arg("threads"),
-             py::arg("isa"), py::arg("kv_pages"), py::arg("state_slots") = 0,
-             py::arg("step_tokens"), py::arg("sequences"), py::arg("context"),
-             py::arg("vocabulary"), py::arg("check"), py::arg("queue") = INT64_MAX,
-             py::arg("prefix_cache") = true)
+             py::arg("isa"), py::arg("on_device") = SIZE_MAX, py::arg("kv_pages"),
+             py::arg("state_slots") = 0, py::arg("step_tokens"), py::arg("sequences"),
+             py::arg("context"), py::arg("vocabulary"), py::arg("check"),
+             py::arg("queue") = INT64_MAX, py::arg("prefix_cache") = true,
+             py::arg("ranks") = nullptr)
         .def(
             "submit",
             [](Engine& engine, std::vector<int32_t> prompt, int64_t max_tokens,

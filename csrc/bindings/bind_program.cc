@@ -30,11 +30,12 @@ static ValueId add_constant(Program& program, const std::string& name, const Flo
 // Runs the prompt in one step with every intermediate kept -> {name: float32 [rows, cols]}.
 static py::dict tap(std::shared_ptr<const Program> program, const std::vector<KvLayout>& layouts,
                     const std::vector<int32_t>& token_ids, const std::vector<std::string>& names,
-                    int threads, const std::string& isa) {
+                    int threads, const std::string& isa, size_t on_device) {
     std::vector<Tapped> tapped;
     {
         py::gil_scoped_release release;
-        tapped = tap_program(program, layouts, token_ids, names, threads, isa);
+        tapped = tap_program(program, layouts, token_ids, names, threads,
+                             {isa, true, false, nullptr, on_device});
     }
     py::dict result;
     for (size_t i = 0; i < names.size(); ++i) {
@@ -88,6 +89,12 @@ void bind_program(py::module_& m) {
                  return std::pair(v.rows, v.cols);
              })
         .def_property_readonly("weight_bytes", &Program::weight_bytes)
+        .def(
+            "weight_bytes_of",
+            [](const Program& p, size_t instructions) {
+                return p.part(0, instructions)->weight_bytes();
+            },
+            py::arg("instructions"))
         .def_property_readonly("state_bytes",
                                [](const Program& p) { return p.state_floats() * sizeof(float); })
         .def_property_readonly("weight_formats",
@@ -106,7 +113,8 @@ void bind_program(py::module_& m) {
         });
 
     m.def("tap", &tap, py::arg("program"), py::arg("layouts"), py::arg("token_ids"),
-          py::arg("names"), py::arg("threads") = 0, py::arg("isa") = "");
+          py::arg("names"), py::arg("threads") = 0, py::arg("isa") = "",
+          py::arg("on_device") = SIZE_MAX);
 }
 
 }  // namespace genfast

@@ -16,6 +16,7 @@ void bind_matmul(py::module_&);
 void bind_moe(py::module_&);
 void bind_probe(py::module_&);
 void bind_program(py::module_&);
+void bind_ranks(py::module_&);
 void bind_rms_norm(py::module_&);
 void bind_rope(py::module_&);
 void bind_route(py::module_&);
@@ -52,6 +53,7 @@ static py::dict cuda_info() {
     const Device& device = cuda_library().device;
     py::dict info;
     info["name"] = device.name;
+    info["count"] = device.count;
     info["free_bytes"] = device.free_bytes();
     return info;
 }
@@ -62,6 +64,7 @@ PYBIND11_MODULE(_core, m) {
     m.def("cuda_info", &cuda_info);
     bind_weight(m);
     bind_program(m);
+    bind_ranks(m);
     bind_static_program(m);
     bind_masks(m);
     bind_sampler(m);

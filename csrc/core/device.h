@@ -16,6 +16,7 @@ struct DeviceGraph;  // work that was captured
 
 struct Device {
     const char* name;
+    int count;  // of such devices; this is the first
     size_t (*free_bytes)();
     std::byte* (*allocate)(size_t bytes);  // zeroed
     void (*release)(std::byte* memory);
@@ -27,6 +28,7 @@ struct Device {
     void (*download)(void* to, const std::byte* from, size_t bytes);
     void (*copy)(std::byte* to, const std::byte* from, size_t bytes);
     void (*wait)();
+    bool (*idle)();  // whether all that was queued is done
     // What is queued in between is not done but kept, to be queued as a whole by replay.
     void (*begin_capture)();
     DeviceGraph* (*end_capture)();
@@ -95,6 +97,36 @@ class Memory {
     std::byte* data_ = nullptr;  // the device's
     size_t size_ = 0;
     Buffer buffer_;
+};
+
+// The CPU's, from and to which a device copies while both work.
+class PinnedMemory {
+  public:
+    PinnedMemory() = default;
+    PinnedMemory(size_t bytes, const Device& device)
+        : release_(device.release_host), data_(device.allocate_host(bytes)), size_(bytes) {}
+    ~PinnedMemory() {
+        if (data_) release_(data_);
+    }
+    PinnedMemory(PinnedMemory&& other) noexcept { swap(other); }
+    PinnedMemory& operator=(PinnedMemory&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+
+    std::byte* data() const { return data_; }
+    size_t size() const { return size_; }
+
+  private:
+    void swap(PinnedMemory& other) noexcept {
+        std::swap(release_, other.release_);
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+    }
+
+    void (*release_)(std::byte*) = nullptr;
+    std::byte* data_ = nullptr;
+    size_t size_ = 0;
 };
 
 }  // namespace genfast

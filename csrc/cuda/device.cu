@@ -58,6 +58,12 @@ void wait() {
     check(cudaStreamSynchronize(kStream), "the device's work");
 }
 
+bool idle() {
+    const cudaError_t status = cudaStreamQuery(kStream);
+    if (status != cudaErrorNotReady) check(status, "the device's work");
+    return status == cudaSuccess;
+}
+
 void begin_capture() {
     check(cudaStreamBeginCapture(kStream, cudaStreamCaptureModeThreadLocal), "a capture");
 }
@@ -99,9 +105,25 @@ cudaDeviceProp first_device() {
 }  // namespace
 
 Device open_device() {
-    static const cudaDeviceProp device = first_device();
-    return {device.name, free_bytes, allocate, release,       allocate_host, release_host, upload,
-            download,    copy,       wait,     begin_capture, end_capture,   replay,       destroy};
+    static const cudaDeviceProp properties = first_device();
+    Device device{};
+    device.name = properties.name;
+    check(cudaGetDeviceCount(&device.count), "the number of devices");
+    device.free_bytes = free_bytes;
+    device.allocate = allocate;
+    device.release = release;
+    device.allocate_host = allocate_host;
+    device.release_host = release_host;
+    device.upload = upload;
+    device.download = download;
+    device.copy = copy;
+    device.wait = wait;
+    device.idle = idle;
+    device.begin_capture = begin_capture;
+    device.end_capture = end_capture;
+    device.replay = replay;
+    device.destroy = destroy;
+    return device;
 }
 
 }  // namespace genfast::cuda

@@ -29,7 +29,7 @@ DraftModel::DraftModel(std::shared_ptr<const Program> program, const std::vector
                        int64_t kv_pages, const Limits& limits, int64_t vocabulary, ThreadPool& pool,
                        const ExecutorOptions& options)
     : vocabulary_(vocabulary),
-      cache_(layouts, kv_pages, true, 0, 0, device_of(options.isa)),
+      cache_(layouts, kv_pages, true, 0, 0, kv_place(*program, options)),
       executor_(std::move(program), cache_.layers(), {}, limits, pool, options),
       scratch_(sample_scratch_bytes(vocabulary)) {}
 

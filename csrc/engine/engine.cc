@@ -19,6 +19,15 @@ Limits limits_of(const EngineOptions& options) {
     return limits;
 }
 
+ExecutorOptions executor_options(const EngineOptions& options) {
+    return {options.isa, false, options.check, options.ranks.get(), options.on_device};
+}
+
+std::unique_ptr<Leader> leader_of(const EngineOptions& options, const KvCache& cache) {
+    if (!options.ranks) return nullptr;
+    return std::make_unique<Leader>(*options.ranks, cache.pages(), limits_of(options));
+}
+
 Sight sight_of(const Program& program) {
     Sight sight;
     for (const Instruction& instruction : program.instructions()) {
@@ -47,13 +56,17 @@ Engine::Engine(std::shared_ptr<const Program> program, const std::vector<KvLayou
     : options_(std::move(options)),
       pool_(options_.threads > 0 ? options_.threads : default_threads(), true),
       cache_(layouts, options_.kv_pages, options_.prefix_cache, program->state_floats(),
-             options_.state_slots, device_of(options_.isa)),
+             options_.state_slots, kv_place(*program, executor_options(options_))),
+      leader_(leader_of(options_, cache_)),
       executor_(program, cache_.layers(), cache_.states().slots(), limits_of(options_), pool_,
-                {options_.isa, false, options_.check}),
+                executor_options(options_)),
       decoder_(pool_, executor_.kernels(), cache_, options_.vocabulary, options_.context),
       scheduler_(cache_, executor_.limits(), cost_, sight_of(*program)),
       meter_(*program, cache_, pool_),
       owner_process_(getpid()) {
+    if (leader_) {
+        cache_.on_copy([this](int32_t from, int32_t to) { leader_->copy_page(from, to); });
+    }
     thread_ = std::thread([this] { loop(); });
 }
 
@@ -138,6 +151,7 @@ void Engine::close() {
         closing_ = true;
         abort_step_.store(true);
         for (const auto& request : scheduler_.all()) request->cancel();
+        if (options_.ranks) options_.ranks->leave();  // or a step would wait for one that hangs
         work_.notify_one();
     }
     if (thread_.joinable()) thread_.join();
@@ -145,49 +159,6 @@ void Engine::close() {
 
 bool Engine::forked() const {
     return getpid() != owner_process_;
-}
-
-Engine::Prefix Engine::export_kv(const std::vector<int32_t>& tokens) {
-    KvSequence known;
-    {
-        std::lock_guard lock(mutex_);
-        cache_.attach(known, tokens, int64_t(tokens.size()) / kPageTokens * kPageTokens);
-    }
-    // Complete pages and snapshots are never written again, so they are read without the mutex.
-    size_t page = size_t(cache_.page_bytes());
-    Prefix prefix{known.entered * kPageTokens, {}, {}};
-    prefix.pages.resize(size_t(known.entered) * page);
-    for (size_t i = 0; i < size_t(known.entered); ++i)
-        cache_.read_page(known.pages[i], prefix.pages.data() + i * page);
-    if (known.state >= 0) prefix.state = cache_.states().read(known.state);
-    std::lock_guard lock(mutex_);
-    cache_.release(known);
-    return prefix;
-}
-
-int64_t Engine::import_kv(const std::vector<int32_t>& tokens, std::span<const std::byte> pages,
-                          std::span<const std::byte> state) {
-    size_t page = size_t(cache_.page_bytes()), slot = size_t(cache_.states().slot_bytes());
-    int64_t count = int64_t(tokens.size());
-    require(count % kPageTokens == 0 && pages.size() == page * size_t(count / kPageTokens) &&
-                state.size() == slot,
-            "found ", pages.size(), " bytes of keys and values and ", state.size(),
-            " of state, expected ", page, " for each ", kPageTokens, " of ", count, " tokens, and ",
-            slot);
-    KvSequence sequence;
-    {
-        std::lock_guard lock(mutex_);
-        if (!cache_.own(sequence, 0)) return 0;
-        while (count > 0 && !cache_.grow(sequence, count)) count -= slot > 0 ? count : kPageTokens;
-    }
-    for (size_t i = 0; i < sequence.pages.size(); ++i)
-        cache_.write_page(sequence.pages[i], pages.data() + i * page);
-    if (slot > 0) cache_.states().write(sequence.state_out(), state);
-    std::lock_guard lock(mutex_);
-    cache_.settle(sequence);
-    cache_.remember(sequence, tokens, count);
-    cache_.release(sequence);
-    return count;
 }
 
 std::shared_ptr<DraftModel> Engine::draft_model(std::shared_ptr<const Program> program,
@@ -226,7 +197,9 @@ void Engine::loop() {
             run_step();
         } catch (const std::exception& error) {
             std::lock_guard lock(mutex_);
-            for (Share& share : shares_) finish(share.request, FinishReason::error, error.what());
+            const FinishReason reason = closing_ ? FinishReason::cancelled : FinishReason::error;
+            for (Share& share : shares_)
+                finish(share.request, reason, closing_ ? "" : error.what());
         }
     }
 }
@@ -306,6 +279,7 @@ void Engine::run_step() {
               int64_t(output_rows_.size()), output_rows_.data(), spans_.data(),
               int64_t(spans_.size())};
     Clock::time_point begin = Clock::now();
+    if (leader_) leader_->step(step);
     if (executor_.run(step, &abort_step_)) collect(seconds_between(begin, Clock::now()), drafting);
 }
 

@@ -17,6 +17,7 @@
 #include "engine/decoder.h"
 #include "engine/kv_cache.h"
 #include "engine/meter.h"
+#include "engine/ranks.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
 #include "program/executor.h"
@@ -24,17 +25,19 @@
 namespace genfast {
 
 struct EngineOptions {
-    int threads = 0;            // 0: default_threads()
-    std::string isa;            // "": the default; "cuda": on a GPU
-    int64_t kv_pages = 64;      // of 32 tokens, shared by all requests
-    int64_t state_slots = 0;    // of recurrent state, where the program has any
-    int64_t step_tokens = 512;  // most tokens a step
-    int64_t sequences = 64;     // most requests that run at once
-    int64_t context = 2048;     // most tokens of one request
-    int64_t vocabulary = 0;     // V; the program's output columns
-    bool check = false;         // GENFAST_CHECK
-    int64_t queue = INT64_MAX;  // most requests that wait
-    bool prefix_cache = true;   // keep pages of finished requests for prompts that begin alike
+    int threads = 0;              // 0: default_threads()
+    std::string isa;              // "": the default; "cuda": on a GPU
+    size_t on_device = SIZE_MAX;  // with "cuda": how many of the first instructions run there
+    int64_t kv_pages = 64;        // of 32 tokens, shared by all requests
+    int64_t state_slots = 0;      // of recurrent state, where the program has any
+    int64_t step_tokens = 512;    // most tokens a step
+    int64_t sequences = 64;       // most requests that run at once
+    int64_t context = 2048;       // most tokens of one request
+    int64_t vocabulary = 0;       // V; the program's output columns
+    bool check = false;           // GENFAST_CHECK
+    int64_t queue = INT64_MAX;    // most requests that wait
+    bool prefix_cache = true;     // keep pages of finished requests for prompts that begin alike
+    std::shared_ptr<Communicator> ranks;  // that run the program together; this is rank 0
 };
 
 class Engine {
@@ -67,10 +70,11 @@ class Engine {
 
     std::map<std::string, double> stats() const;
     std::string dump() const { return executor_.dump(); }
-    const char* isa() const { return executor_.isa(); }
+    const std::string& isa() const { return executor_.isa(); }
 
   private:
     void check_beams(const RequestSpec& spec) const;
+    void check_one_rank() const;
     void loop();
     bool plan_step();  // false when the engine closes
     void end_overdue(Clock::time_point now);
@@ -84,6 +88,7 @@ class Engine {
     EngineOptions options_;
     ThreadPool pool_;
     KvCache cache_;
+    std::unique_ptr<Leader> leader_;  // null: no other ranks
     Executor executor_;
     Decoder decoder_;
     CostModel cost_;

@@ -13,8 +13,12 @@ int64_t whole_runs(int64_t pages) {
 
 }  // namespace
 
+KvPlace kv_place(const Program& program, const ExecutorOptions& options) {
+    return {device_of(options.isa), device_layers(program, options)};
+}
+
 KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
-                 int64_t state_floats, int64_t slots, const Device* device)
+                 int64_t state_floats, int64_t slots, KvPlace place)
     : references_(size_t(whole_runs(pages)) * kRunPages, 0),
       run_used_(size_t(whole_runs(pages)), 0),
       free_(int64_t(references_.size())),
@@ -22,13 +26,19 @@ KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
       tree_(free_),
       states_(state_floats, slots, free_),
       kept_at_(references_.size()) {
-    size_t runs = run_used_.size(), bytes = 0;
+    const size_t runs = run_used_.size();
     require(runs > 0, "a KV cache needs at least one page");
+    std::vector<size_t> begins;  // of the layers, where each lies
+    size_t there = 0, here = 0;
     for (const KvLayout& layout : layouts) {
+        const bool on_device = int64_t(begins.size()) < place.layers;
+        Memory* memory = on_device ? &on_device_ : &here_;
+        size_t& bytes = on_device ? there : here;
+        begins.push_back(bytes);
         size_t run = layout.run_bytes();
         for (int head = 0; head < layout.heads; ++head) {
             auto piece = [&](auto offset, size_t size) {
-                pieces_.push_back({bytes + offset(0), run, offset(1) - offset(0), size});
+                pieces_.push_back({memory, bytes + offset(0), run, offset(1) - offset(0), size});
             };
             piece([&](int32_t page) { return layout.keys(page, head); }, layout.page_bytes());
             for (int64_t panel = 0; panel < layout.panels(); ++panel)
@@ -42,11 +52,11 @@ KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
         }
         bytes += run * runs;
     }
-    memory_ = Memory(bytes, device);
-    std::byte* at = memory_.data();
-    for (const KvLayout& layout : layouts) {
-        layers_.push_back({at, layout});
-        at += layout.run_bytes() * runs;
+    if (there > 0) on_device_ = Memory(there, place.device);
+    here_ = Memory(here, nullptr);
+    for (size_t i = 0; i < layouts.size(); ++i) {
+        const Memory& memory = int64_t(i) < place.layers ? on_device_ : here_;
+        layers_.push_back({memory.data() + begins[i], layouts[i]});
     }
 }
 
@@ -206,14 +216,14 @@ double KvCache::bytes_of(const KvSequence& sequence) const {
 
 void KvCache::read_page(int32_t page, std::byte* to) const {
     for (const Piece& piece : pieces_) {
-        memory_.read(piece.at(page), to, piece.bytes);
+        piece.memory->read(piece.at(page), to, piece.bytes);
         to += piece.bytes;
     }
 }
 
 void KvCache::write_page(int32_t page, const std::byte* from) {
     for (const Piece& piece : pieces_) {
-        memory_.write(piece.at(page), from, piece.bytes);
+        piece.memory->write(piece.at(page), from, piece.bytes);
         from += piece.bytes;
     }
 }
@@ -232,8 +242,10 @@ int32_t KvCache::append_page(KvSequence& sequence) {
 }
 
 void KvCache::copy_page(int32_t from, int32_t to) {
-    for (const Piece& piece : pieces_) memory_.copy(piece.at(to), piece.at(from), piece.bytes);
-    memory_.finish();
+    for (const Piece& piece : pieces_)
+        piece.memory->copy(piece.at(to), piece.at(from), piece.bytes);
+    on_device_.finish();
+    if (on_copy_) on_copy_(from, to);
 }
 
 int32_t KvCache::take_page(int64_t index, int32_t before) {

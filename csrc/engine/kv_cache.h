@@ -14,15 +14,23 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <vector>
 
 #include "core/device.h"
 #include "engine/prefix_tree.h"
 #include "engine/state_cache.h"
-#include "program/ops.h"
+#include "program/executor.h"
 
 namespace genfast {
+
+// Where pages lie: of the first `layers` layers in the device's memory, of the others in the CPU's.
+struct KvPlace {
+    const Device* device = nullptr;
+    int64_t layers = 0;
+};
+KvPlace kv_place(const Program& program, const ExecutorOptions& options);
 
 // The pages of one sequence, and how many of them the prefix tree knows.
 struct KvSequence {
@@ -45,10 +53,9 @@ static inline int64_t pages_for(int64_t tokens) {
 class KvCache {
   public:
     // layouts: one a layer. pages is rounded up to whole runs. keep: whether pages stay when their
-    // sequence ends, for prompts that begin alike. state_floats, slots: of recurrent state. device:
-    // whose memory holds the pages; null: the CPU's.
+    // sequence ends, for prompts that begin alike. state_floats, slots: of recurrent state.
     KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
-            int64_t state_floats = 0, int64_t slots = 0, const Device* device = nullptr);
+            int64_t state_floats = 0, int64_t slots = 0, KvPlace place = {});
 
     const std::vector<LayerCache>& layers() const { return layers_; }
     const StateCache& states() const { return states_; }
@@ -57,7 +64,7 @@ class KvCache {
     int64_t kept() const { return int64_t(kept_.size()); }
     int64_t in_use() const { return pages() - available(); }
     bool keeps() const { return keep_; }
-    int64_t bytes() const { return int64_t(memory_.size()); }
+    int64_t bytes() const { return int64_t(on_device_.size() + here_.size()); }
     int64_t page_bytes() const { return bytes() / pages(); }
 
     // Of the tokens, how many need not be computed: a whole number of pages, and what one more page
@@ -101,9 +108,13 @@ class KvCache {
     // What a page holds, in every layer; the bytes of one depend on the layouts alone.
     void read_page(int32_t page, std::byte* to) const;
     void write_page(int32_t page, const std::byte* from);
+    void copy_page(int32_t from, int32_t to);
+    // Called with what copy_page is: other ranks have the same pages.
+    void on_copy(std::function<void(int32_t from, int32_t to)> call) { on_copy_ = std::move(call); }
 
   private:
     struct Piece {
+        Memory* memory;
         size_t first, step_run, step_page;  // bytes: of page 0, from run to run, from page to page
         size_t bytes;
         size_t at(int32_t page) const {
@@ -118,13 +129,12 @@ class KvCache {
     int32_t append_page(KvSequence& sequence);  // its number; -1: none is left
     // For place `index` of a sequence, after the page `before` (-1: none).
     int32_t take_page(int64_t index, int32_t before);
-    void copy_page(int32_t from, int32_t to);
     int32_t empty_run() const;
     void reference(int32_t page);
     void unreference(int32_t page);
     void drop_oldest();
 
-    Memory memory_;
+    Memory on_device_, here_;
     std::vector<LayerCache> layers_;
     std::vector<Piece> pieces_;        // of a page, wherever they lie
     std::vector<int32_t> references_;  // by page
@@ -133,6 +143,7 @@ class KvCache {
     bool keep_;
     PrefixTree tree_;
     StateCache states_;
+    std::function<void(int32_t, int32_t)> on_copy_;
     std::list<int32_t> kept_;  // the one unused for longest first
     std::vector<std::list<int32_t>::iterator> kept_at_;
 };

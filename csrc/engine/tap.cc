@@ -12,17 +12,17 @@ std::vector<Tapped> tap_program(std::shared_ptr<const Program> program,
                                 const std::vector<KvLayout>& layouts,
                                 const std::vector<int32_t>& token_ids,
                                 const std::vector<std::string>& names, int threads,
-                                const std::string& isa) {
+                                const ExecutorOptions& options) {
     int64_t tokens = int64_t(token_ids.size());
     require(tokens > 0, "token_ids is empty: a tap needs at least one token");
     std::vector<ValueId> ids;
     for (const std::string& name : names) ids.push_back(program->find(name));
 
     ThreadPool pool(threads > 0 ? threads : default_threads());
-    KvCache cache(layouts, pages_for(tokens), false, program->state_floats(), 2, device_of(isa));
+    KvCache cache(layouts, pages_for(tokens), false, program->state_floats(), 2,
+                  kv_place(*program, options));
     Limits limits{tokens, tokens, 1, tokens, pool.size()};
-    Executor executor(program, cache.layers(), cache.states().slots(), limits, pool,
-                      {isa, true, false});
+    Executor executor(program, cache.layers(), cache.states().slots(), limits, pool, options);
     KvSequence sequence;
     std::vector<int32_t> rows(token_ids.size());
     cache.own(sequence, 0);

@@ -14,11 +14,12 @@ struct Tapped {
     std::vector<float> data;
 };
 
-// One entry a name; throws std::out_of_range for a name the program does not have.
+// One entry a name, with options.keep_all; throws std::out_of_range for a name the program does not
+// have.
 std::vector<Tapped> tap_program(std::shared_ptr<const Program> program,
                                 const std::vector<KvLayout>& layouts,
                                 const std::vector<int32_t>& token_ids,
                                 const std::vector<std::string>& names, int threads,
-                                const std::string& isa);
+                                const ExecutorOptions& options);
 
 }  // namespace genfast

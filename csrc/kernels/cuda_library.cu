@@ -1,6 +1,7 @@
 #include "kernels/cuda_library.h"
 
 #include "cuda/device.h"
+#include "cuda/ranks.h"
 
 namespace genfast {
 namespace cuda {
@@ -32,5 +33,6 @@ GENFAST_EXPORT const size_t genfast_cuda_interface;
 const size_t genfast_cuda_interface = genfast::kCudaInterface;
 
 GENFAST_EXPORT void genfast_cuda_open(genfast::CudaLibrary* library) {
-    *library = {genfast::cuda::open_device(), genfast::cuda::kernel_table()};
+    *library = {genfast::cuda::open_device(), genfast::cuda::kernel_table(),
+                genfast::cuda::open_ranks};
 }

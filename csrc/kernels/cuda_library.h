@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "comm/communicator.h"
 #include "core/device.h"
 #include "kernels/table.h"
 
@@ -14,6 +15,9 @@ namespace genfast {
 struct CudaLibrary {
     Device device;
     Kernels kernels;
+    // Collectives between the GPUs of these ranks, which all call this at once; the caller deletes
+    // it. Throws DeviceError where they cannot be had.
+    Communicator* (*open_ranks)(Communicator& host);
 };
 
 // What the shared object exports, by these names: the size of what it fills, and a function that

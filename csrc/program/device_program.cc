@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "program/pinned_stream.h"
 
 namespace genfast {
 namespace {
@@ -39,6 +40,12 @@ bool decodes(const Step& step) {
                        [](const SequenceSpan& span) { return span.rows == 1; });
 }
 
+bool is_between_ranks(const Instruction& instruction) {
+    for (const OpSpec* op = kRankOps; op->name; ++op)
+        if (instruction.op == op) return true;
+    return false;
+}
+
 int64_t power_of_two(int64_t n) {
     int64_t power = 1;
     while (power < n) power *= 2;
@@ -47,50 +54,58 @@ int64_t power_of_two(int64_t n) {
 
 }  // namespace
 
-DeviceProgram::DeviceProgram(const Program& program, const std::vector<LayerCache>& caches,
-                             Limits limits, bool keep_all, const CudaLibrary& library)
-    : program_(program), library_(library), device_(library.device), limits_(limits) {
+DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program,
+                             const std::vector<LayerCache>& caches, Limits limits, bool keep_all,
+                             const CudaLibrary& library, ThreadPool& pool, Communicator* ranks)
+    : program_(std::move(program)),
+      library_(library),
+      device_(library.device),
+      ranks_(ranks),
+      limits_(limits) {
     check_kernels(caches);
     limits_.threads = 1;
-    plan_ = plan_memory(program_, limits_, keep_all);
+    plan_ = plan_memory(*program_, limits_, keep_all);
     arena_ = Memory(plan_.bytes, &device_);
     size_t scratch = kAlignment;
-    for (const Instruction& instruction : program_.instructions())
+    for (const Instruction& instruction : program_->instructions())
         if (instruction.op->scratch)
-            scratch = std::max(scratch, instruction.op->scratch(program_, instruction, kernels(),
+            scratch = std::max(scratch, instruction.op->scratch(*program_, instruction, kernels(),
                                                                 limits_, caches));
     scratch_ = Memory(scratch, &device_);
     const StepPlaces places(limits_);
     step_ = Memory(places.end, &device_);
-    place_values();
+    place_values(pool);
     bind(caches);
-    staging_ = device_.allocate_host(places.end);
-    const Value& output = program_.values()[size_t(program_.output())];
-    output_ = device_.allocate_host(size_t(limits_.outputs * output.cols) * sizeof(float));
+    staging_ = PinnedMemory(places.end, device_);
+    for (ValueId id : program_->outputs()) {
+        const Value& output = program_->values()[size_t(id)];
+        const int64_t rows = output.rows == kTokens ? limits_.tokens : limits_.outputs;
+        outputs_.emplace_back(size_t(rows * output.cols) * sizeof(float), device_);
+    }
 }
 
 DeviceProgram::~DeviceProgram() {
     for (auto [rows, graph] : graphs_) device_.destroy(graph);
-    if (staging_) device_.release_host(staging_);
-    if (output_) device_.release_host(output_);
 }
 
 void DeviceProgram::check_kernels(const std::vector<LayerCache>& caches) const {
-    for (const Instruction& instruction : program_.instructions())
-        require(cuda_has_kernel(library_, instruction.op->name), "device='cuda': the op ",
-                instruction.op->name, ", recorded at ", instruction.where,
+    for (const Instruction& instruction : program_->instructions())
+        require((ranks_ && is_between_ranks(instruction)) ||
+                    cuda_has_kernel(library_, instruction.op->name),
+                "device='cuda': the op ", instruction.op->name, ", recorded at ", instruction.where,
                 ", has no CUDA kernel yet; load this model with device='cpu'");
     for (const LayerCache& cache : caches)
         require(kernels().attention_variant(cache.layout.type) != std::string("none"),
                 "device='cuda': this kv_dtype has no CUDA kernel yet; use 'float32', 'bfloat16' or "
                 "'int8'");
-    const Value& output = program_.values()[size_t(program_.output())];
-    require(output.rows == kOutputs, "device='cuda' runs programs of tokens alone");
+    for (ValueId id : program_->outputs())
+        require(program_->values()[size_t(id)].rows < 0,
+                "device='cuda' runs programs of tokens alone");
 }
 
 // Where each value lies: constants and weights are sent once.
-void DeviceProgram::place_values() {
-    const std::vector<Value>& values = program_.values();
+void DeviceProgram::place_values(ThreadPool& pool) {
+    const std::vector<Value>& values = program_->values();
     buffers_.assign(values.size(), nullptr);
     matrices_.resize(values.size());
     std::vector<size_t> at(values.size());
@@ -100,6 +115,10 @@ void DeviceProgram::place_values() {
         bytes += aligned(values[id].constant.size() * sizeof(float));
     }
     constants_ = Memory(bytes, &device_);
+    size_t largest = bytes;
+    for (const Value& value : values)
+        if (value.matrix) largest = std::max(largest, value.matrix->nbytes());
+    PinnedStream stream(device_, pool, largest);
     std::map<const std::byte*, const std::byte*> sent;  // a tied matrix once
     for (size_t id = 0; id < values.size(); ++id) {
         const Value& value = values[id];
@@ -107,7 +126,9 @@ void DeviceProgram::place_values() {
             buffers_[id] =
                 reinterpret_cast<float*>(arena_.data() + plan_.offset[size_t(plan_.slot[id])]);
         if (!value.constant.empty()) {
-            constants_.write(at[id], value.constant.data(), value.constant.size() * sizeof(float));
+            stream.send(constants_.data() + at[id],
+                        reinterpret_cast<const std::byte*>(value.constant.data()),
+                        value.constant.size() * sizeof(float));
             buffers_[id] = reinterpret_cast<float*>(constants_.data() + at[id]);
         }
         if (!value.matrix) continue;
@@ -115,16 +136,17 @@ void DeviceProgram::place_values() {
         const std::byte*& there = sent[matrices_[id].data];
         if (!there) {
             weights_.emplace_back(value.matrix->nbytes(), &device_);
-            weights_.back().write(0, matrices_[id].data, value.matrix->nbytes());
+            stream.send(weights_.back().data(), matrices_[id].data, value.matrix->nbytes());
             there = weights_.back().data();
         }
         matrices_[id].data = there;
     }
+    stream.finish();
 }
 
 void DeviceProgram::bind(const std::vector<LayerCache>& caches) {
-    for (const Instruction& instruction : program_.instructions())
-        bound_.push_back(instruction.op->bind({program_,
+    for (const Instruction& instruction : program_->instructions())
+        bound_.push_back(instruction.op->bind({*program_,
                                                instruction,
                                                kernels(),
                                                buffers_,
@@ -132,14 +154,15 @@ void DeviceProgram::bind(const std::vector<LayerCache>& caches) {
                                                caches,
                                                {},
                                                scratch_.data(),
-                                               limits_}));
+                                               limits_,
+                                               ranks_}));
 }
 
 // The step as the device sees it: its data there, its sizes as they are here.
 Step DeviceProgram::send(const Step& step) {
     const StepPlaces places(limits_);
     auto put = [&](size_t place, const int32_t* from, int64_t count) {
-        std::copy_n(from, count, reinterpret_cast<int32_t*>(staging_ + place));
+        std::copy_n(from, count, reinterpret_cast<int32_t*>(staging_.data() + place));
         return reinterpret_cast<int32_t*>(step_.data() + place);
     };
     Step there = step;
@@ -147,7 +170,7 @@ Step DeviceProgram::send(const Step& step) {
     there.positions = put(places.positions, step.positions, step.tokens);
     there.output_rows = put(places.output_rows, step.output_rows, step.outputs);
     there.spans = reinterpret_cast<const SequenceSpan*>(step_.data() + places.spans);
-    auto* spans = reinterpret_cast<SequenceSpan*>(staging_ + places.spans);
+    auto* spans = reinterpret_cast<SequenceSpan*>(staging_.data() + places.spans);
     size_t pages = places.pages;
     for (int64_t i = 0; i < step.span_count; ++i) {
         spans[i] = step.spans[i];
@@ -155,14 +178,14 @@ Step DeviceProgram::send(const Step& step) {
         spans[i].pages = put(pages, step.spans[i].pages, pages_of(step.spans[i]));
         pages += size_t(pages_of(step.spans[i])) * sizeof(int32_t);
     }
-    device_.upload(step_.data(), staging_, pages);
+    device_.upload(step_.data(), staging_.data(), pages);
     return there;
 }
 
 void DeviceProgram::queue(const Step& step) {
     Team alone;
     for (size_t i = 0; i < bound_.size(); ++i) {
-        const Value& out = program_.values()[size_t(program_.instructions()[i].output)];
+        const Value& out = program_->values()[size_t(program_->instructions()[i].output)];
         if (row_count(out.rows, step) > 0) bound_[i](step, alone);
     }
 }
@@ -197,11 +220,22 @@ void DeviceProgram::run(const Step& step) {
     } else {
         queue(send(step));
     }
-    const ValueId id = program_.output();
-    const size_t bytes = size_t(step.outputs * program_.values()[size_t(id)].cols) * sizeof(float);
-    if (bytes > 0)
-        device_.download(output_, reinterpret_cast<const std::byte*>(buffers_[size_t(id)]), bytes);
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+        const ValueId id = program_->outputs()[i];
+        const Value& output = program_->values()[size_t(id)];
+        const size_t bytes = size_t(row_count(output.rows, step) * output.cols) * sizeof(float);
+        if (bytes > 0)
+            device_.download(outputs_[i].data(),
+                             reinterpret_cast<const std::byte*>(buffers_[size_t(id)]), bytes);
+    }
+    if (ranks_) ranks_->finish();
     device_.wait();
+}
+
+const float* DeviceProgram::output(ValueId id) const {
+    const std::vector<ValueId>& ids = program_->outputs();
+    const auto found = std::find(ids.begin(), ids.end(), id);
+    return reinterpret_cast<const float*>(outputs_.at(size_t(found - ids.begin())).data());
 }
 
 std::vector<float> DeviceProgram::value(ValueId id, int64_t count) const {

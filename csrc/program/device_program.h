@@ -1,4 +1,5 @@
-// A program on a device: weights and values in its memory, and each step's work queued there.
+// A program, or the first part of one, on a device: weights and values in its memory, and each
+// step's work queued there.
 //
 // A step that decodes (one token of each sequence, the outputs of all) is a graph, captured when
 // such a step first comes: its rows are filled up to a power of two, and everything that varies is
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/thread_pool.h"
 #include "kernels/cuda_library.h"
 #include "program/ops.h"
 #include "program/plan.h"
@@ -21,28 +23,31 @@ class DeviceProgram {
   public:
     // caches: in the device's memory. Throws std::invalid_argument for an op or a type of cache
     // without a kernel there.
-    DeviceProgram(const Program& program, const std::vector<LayerCache>& caches, Limits limits,
-                  bool keep_all, const CudaLibrary& library);
+    DeviceProgram(std::shared_ptr<const Program> program, const std::vector<LayerCache>& caches,
+                  Limits limits, bool keep_all, const CudaLibrary& library, ThreadPool& pool,
+                  Communicator* ranks);
     ~DeviceProgram();
 
-    void run(const Step& step);  // returns when its outputs are here
-    const float* output() const { return reinterpret_cast<const float*>(output_); }
+    void run(const Step& step);                                 // returns when its outputs are here
+    const float* output(ValueId id) const;                      // of those that the program has
     std::vector<float> value(ValueId id, int64_t count) const;  // its first numbers
 
+    const Program& program() const { return *program_; }
     const Plan& plan() const { return plan_; }
     const Kernels& kernels() const { return library_.kernels; }
 
   private:
     void check_kernels(const std::vector<LayerCache>& caches) const;
-    void place_values();
+    void place_values(ThreadPool& pool);
     void bind(const std::vector<LayerCache>& caches);
     Step send(const Step& step);
     void queue(const Step& step);
     DeviceGraph* graph_of(const Step& step);
 
-    const Program& program_;
+    const std::shared_ptr<const Program> program_;
     const CudaLibrary& library_;
     const Device& device_;
+    Communicator* const ranks_;  // of GPUs that run the program together; null: one runs it
     Limits limits_;
     Plan plan_;
     Memory arena_, constants_, scratch_, step_;
@@ -50,8 +55,8 @@ class DeviceProgram {
     std::vector<float*> buffers_;   // by value
     std::vector<Matrix> matrices_;  // by value
     std::vector<BoundOp> bound_;
-    std::byte* staging_ = nullptr;  // the CPU's: what a step sends, and what it gives
-    std::byte* output_ = nullptr;
+    PinnedMemory staging_;                    // what a step sends
+    std::vector<PinnedMemory> outputs_;       // what it gives
     std::map<int64_t, DeviceGraph*> graphs_;  // by rows
 };
 

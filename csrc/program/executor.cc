@@ -53,38 +53,58 @@ double check_tolerance(const Program& program, const Instruction& instruction) {
 
 }  // namespace
 
+int64_t device_layers(const Program& program, const ExecutorOptions& options) {
+    if (options.isa != "cuda") return 0;
+    const std::vector<Instruction>& all = program.instructions();
+    const size_t count = std::min(options.on_device, all.size());
+    return std::count_if(all.begin(), all.begin() + std::ptrdiff_t(count), attends);
+}
+
 Executor::Executor(std::shared_ptr<const Program> program, std::vector<LayerCache> caches,
                    StateSlots states, Limits limits, ThreadPool& pool, ExecutorOptions options)
     : program_(std::move(program)),
+      host_(program_),
       caches_(std::move(caches)),
       states_(states),
       state_offsets_(program_->state_offsets()),
       limits_(limits),
       pool_(pool),
       options_(std::move(options)),
-      kernels_(kernels_for(options_.isa == "cuda" ? "" : options_.isa)) {
+      kernels_(kernels_for(options_.isa == "cuda" ? "" : options_.isa)),
+      isa_(kernels_.isa) {
     require(program_->output() >= 0, "the program has no output");
+    require(!options_.check || !options_.communicator,
+            "GENFAST_CHECK=1 repeats each op, which a rank cannot do alone: use tensor_parallel=1");
     if (options_.isa == "cuda") {
         require(!options_.check, "GENFAST_CHECK=1 compares kernels of the CPU: use device='cpu'");
-        device_ = std::make_unique<DeviceProgram>(*program_, caches_, limits_, options_.keep_all,
-                                                  cuda_library());
-        return;
+        const size_t all = program_->instructions().size();
+        const size_t cut = std::min(options_.on_device, all);
+        if (options_.communicator)
+            device_ranks_.reset(cuda_library().open_ranks(*options_.communicator));
+        device_ = std::make_unique<DeviceProgram>(program_->part(0, cut), caches_, limits_,
+                                                  options_.keep_all, cuda_library(), pool_,
+                                                  device_ranks_.get());
+        isa_ = "cuda";
+        if (cut == all) return;
+        isa_ = cat("cuda:", device_layers(*program_, options_), "+", kernels_.isa);
+        host_ = program_->part(cut, all);
+        state_offsets_ = host_->state_offsets();
     }
     limits_.threads = pool.size();
-    plan_ = plan_memory(*program_, limits_, options_.keep_all || options_.check);
+    plan_ = plan_memory(*host_, limits_, options_.keep_all || options_.check);
     arena_ = Buffer(plan_.bytes);
-    buffers_ = slots(*program_, plan_, arena_);
-    matrices_ = views(*program_);
+    buffers_ = slots(*host_, plan_, arena_);
+    matrices_ = views(*host_);
     const Kernels& ref = kernels_for("ref");
-    size_t scratch = most_scratch(*program_, kernels_, limits_, caches_);
-    if (options_.check) scratch = std::max(scratch, most_scratch(*program_, ref, limits_, caches_));
+    size_t scratch = most_scratch(*host_, kernels_, limits_, caches_);
+    if (options_.check) scratch = std::max(scratch, most_scratch(*host_, ref, limits_, caches_));
     scratch_ = Buffer(scratch);
     bound_ = bind_all(kernels_, buffers_, false);
-    for (const Instruction& instruction : program_->instructions())
+    for (const Instruction& instruction : host_->instructions())
         attends_.push_back(attends(instruction));
     if (options_.check) {
         shadow_arena_ = Buffer(plan_.bytes);
-        shadows_ = slots(*program_, plan_, shadow_arena_);
+        shadows_ = slots(*host_, plan_, shadow_arena_);
         shadow_states_ = Buffer(size_t(state_offsets_.back() * limits_.sequences) * sizeof(float));
         reference_ = bind_all(ref, shadows_, true);
     }
@@ -93,14 +113,14 @@ Executor::Executor(std::shared_ptr<const Program> program, std::vector<LayerCach
 std::vector<BoundOp> Executor::bind_all(const Kernels& kernels, const std::vector<float*>& outputs,
                                         bool shadow) const {
     std::vector<BoundOp> bound;
-    for (size_t i = 0; i < program_->instructions().size(); ++i) {
-        const Instruction& instruction = program_->instructions()[i];
+    for (size_t i = 0; i < host_->instructions().size(); ++i) {
+        const Instruction& instruction = host_->instructions()[i];
         // Inputs always come from the real run; only the output goes elsewhere in a check.
         std::vector<float*> buffers = buffers_;
         buffers[instruction.output] = outputs[instruction.output];
-        bound.push_back(
-            instruction.op->bind({*program_, instruction, kernels, buffers, matrices_, caches_,
-                                  state_of(i, shadow), scratch_.data(), limits_}));
+        bound.push_back(instruction.op->bind({*host_, instruction, kernels, buffers, matrices_,
+                                              caches_, state_of(i, shadow), scratch_.data(),
+                                              limits_, options_.communicator}));
     }
     return bound;
 }
@@ -130,8 +150,8 @@ Step Executor::with_shadow_states(size_t instruction, Step step) {
 
 // A step in the middle of a prompt wants no outputs: kernels need not know of zero rows.
 bool Executor::nothing_to_do(size_t instruction, const Step& step) const {
-    ValueId out = program_->instructions()[instruction].output;
-    return row_count(program_->values()[size_t(out)].rows, step) == 0;
+    ValueId out = host_->instructions()[instruction].output;
+    return row_count(host_->values()[size_t(out)].rows, step) == 0;
 }
 
 bool Executor::run(const Step& step, const std::atomic<bool>* cancel) {
@@ -140,9 +160,12 @@ bool Executor::run(const Step& step, const std::atomic<bool>* cancel) {
             "a step of ", step.tokens, " tokens, ", step.outputs, " outputs and ", step.span_count,
             " sequences exceeds the plan");
     if (options_.check) return run_checked(step, cancel);
+    if (options_.communicator) cancel = nullptr;  // the other ranks do not know of it
     if (device_) {
         device_->run(step);
-        return true;
+        if (device_ranks_) device_ranks_->check();
+        if (bound_.empty()) return true;
+        take_from_device(step);
     }
     // Thread 0 decides whether to stop and the others read its decision after the barrier. Two
     // slots, used in turn, keep it from overwriting a decision that a slow thread has yet to read.
@@ -162,19 +185,26 @@ bool Executor::run(const Step& step, const std::atomic<bool>* cancel) {
             turn ^= 1;
         }
     });
+    if (options_.communicator) options_.communicator->check();
     attention_seconds_ = std::chrono::duration<double>(attention).count();
     return !(stop[0] || stop[1]);
+}
+
+void Executor::take_from_device(const Step& step) {
+    for (ValueId id : host_->inputs()) {
+        const Value& value = host_->values()[size_t(id)];
+        std::copy_n(device_->output(id), row_count(value.rows, step) * value.cols, buffers_[id]);
+    }
 }
 
 bool Executor::run_checked(const Step& step, const std::atomic<bool>* cancel) {
     for (size_t i = 0; i < bound_.size(); ++i) {
         if (cancel && cancel->load()) return false;
         if (nothing_to_do(i, step)) continue;
-        const Step again =
-            program_->instructions()[i].op->state ? with_shadow_states(i, step) : step;
+        const Step again = host_->instructions()[i].op->state ? with_shadow_states(i, step) : step;
         pool_.run([&](Team& team) { bound_[i](step, team); });
         pool_.run([&](Team& team) { reference_[i](again, team); });
-        compare(program_->instructions()[i], step);
+        compare(host_->instructions()[i], step);
     }
     return true;
 }
@@ -199,31 +229,34 @@ void Executor::compare(const Instruction& instruction, const Step& step) const {
 
 std::vector<float> Executor::value(ValueId id, int64_t count) const {
     require(options_.keep_all || options_.check, "intermediates are not kept in this executor");
-    const Plan& plan = device_ ? device_->plan() : plan_;
-    require(plan.slot.at(id) >= 0, "value ", program_->values()[id].name, " is not computed");
-    if (device_) return device_->value(id, count);
+    if (device_ && device_->plan().slot.at(id) >= 0) return device_->value(id, count);
+    require(!plan_.slot.empty() && plan_.slot.at(id) >= 0, "value ", program_->values()[id].name,
+            " is not computed");
     return {buffers_[id], buffers_[id] + count};
 }
 
 // The op, or which of its kernels runs where that depends on a format.
-std::string Executor::kernel_name(const Instruction& instruction) const {
+std::string Executor::kernel_name(const Instruction& instruction, const Kernels& kernels) const {
     const std::string op = instruction.op->name;
     if (op == "attention")
-        return run_kernels().attention_variant(
-            caches_.at(instruction.integer("layer")).layout.type);
+        return kernels.attention_variant(caches_.at(instruction.integer("layer")).layout.type);
     if (op != "matmul") return op;
     const Matrix w = program_->values()[instruction.inputs[1]].matrix->view();
-    return cat(run_kernels().matmul_variant(w.format), w.gated ? " gated" : "");
+    return cat(kernels.matmul_variant(w.format), w.gated ? " gated" : "");
 }
 
 std::string Executor::dump() const {
     std::ostringstream text;
-    const Plan& plan = device_ ? device_->plan() : plan_;
+    const size_t on_device = device_ ? device_->program().instructions().size() : 0;
+    const size_t arena = plan_.bytes + (device_ ? device_->plan().bytes : 0);
     text << program_->instructions().size() << " instructions, " << isa() << ", arena "
-         << (plan.bytes + 1023) / 1024 << " KiB for " << limits_.tokens << " tokens, weights "
+         << (arena + 1023) / 1024 << " KiB for " << limits_.tokens << " tokens, weights "
          << program_->weight_bytes() / 1024 << " KiB\n";
-    int index = 0;
+    size_t index = 0;
     for (const Instruction& instruction : program_->instructions()) {
+        const bool there = index < on_device;
+        const Kernels& kernels = there ? device_->kernels() : kernels_;
+        const Plan& plan = there ? device_->plan() : plan_;
         std::string call = cat(instruction.op->name, "(");
         for (size_t i = 0; i < instruction.inputs.size(); ++i) {
             ValueId id = instruction.inputs[i];
@@ -240,8 +273,10 @@ std::string Executor::dump() const {
         }
         const Value& out = program_->values()[instruction.output];
         text << std::setw(4) << index++ << "  " << out.name << " = " << call << ")  "
-             << program_->shape_text(instruction.output) << "  kernel " << kernel_name(instruction)
-             << "  slot " << plan.slot[instruction.output] << "  " << instruction.where << "\n";
+             << program_->shape_text(instruction.output)
+             << (on_device ? there ? "  gpu" : "  cpu" : "") << "  kernel "
+             << kernel_name(instruction, kernels) << "  slot " << plan.slot[instruction.output]
+             << "  " << instruction.where << "\n";
     }
     return text.str();
 }

@@ -9,7 +9,7 @@ namespace genfast {
 const OpSpec* find_op(const std::string& name) {
     std::string known;
     for (const OpSpec* table : {kAttentionOps, kFilterOps, kImageOps, kLatentOps, kMatrixOps,
-                                kRearrangeOps, kRowOps, kStateOps})
+                                kRankOps, kRearrangeOps, kRowOps, kStateOps})
         for (const OpSpec* op = table; op->name; ++op) {
             if (name == op->name) return op;
             known += cat(known.empty() ? "" : ", ", op->name);

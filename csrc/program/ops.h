@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "comm/communicator.h"
 #include "kernels/table.h"
 #include "program/program.h"
 
@@ -48,6 +49,7 @@ struct Binding {
     StateSlots state;                       // of this instruction, if it keeps any
     std::byte* scratch;
     Limits limits;
+    Communicator* communicator = nullptr;  // of the ranks that run this program, if several do
 
     const Value& value(int input) const { return program.values()[instruction.inputs[input]]; }
     bool has(int input) const {
@@ -75,7 +77,7 @@ struct OpSpec {
 
 // Each ends with a row without a name.
 extern const OpSpec kAttentionOps[], kFilterOps[], kImageOps[], kLatentOps[], kMatrixOps[],
-    kRearrangeOps[], kRowOps[], kStateOps[];
+    kRankOps[], kRearrangeOps[], kRowOps[], kStateOps[];
 
 const OpSpec* find_op(const std::string& name);  // throws std::invalid_argument
 

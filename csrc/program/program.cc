@@ -109,6 +109,36 @@ int64_t Program::weight_bytes() const {
     return bytes;
 }
 
+std::shared_ptr<const Program> Program::part(size_t first, size_t last) const {
+    require(first <= last && last <= instructions_.size(), "instructions ", first, " to ", last,
+            " are no part of a program of ", instructions_.size());
+    auto part = std::make_shared<Program>(*this);
+    part->instructions_ = {instructions_.begin() + std::ptrdiff_t(first),
+                           instructions_.begin() + std::ptrdiff_t(last)};
+    std::set<ValueId> own, read, wanted(outputs_.begin(), outputs_.end());
+    for (size_t i = 0; i < instructions_.size(); ++i) {
+        const Instruction& instruction = instructions_[i];
+        const bool inside = first <= i && i < last;
+        if (inside) own.insert(instruction.output);
+        if (inside) read.insert(instruction.inputs.begin(), instruction.inputs.end());
+        if (i >= last) wanted.insert(instruction.inputs.begin(), instruction.inputs.end());
+    }
+    part->outputs_.clear();
+    for (ValueId id : wanted)
+        if (own.count(id)) part->outputs_.push_back(id);
+    for (ValueId id = 0; id < ValueId(values_.size()); ++id) {
+        Value& value = part->values_[size_t(id)];
+        if (!read.count(id)) {  // weights and constants of the rest are not held on to
+            value.constant.clear();
+            value.matrix.reset();
+        } else if (value.kind == Value::Kind::computed && !own.count(id)) {
+            value.kind = Value::Kind::input;
+            part->inputs_.push_back(id);
+        }
+    }
+    return part;
+}
+
 std::vector<int64_t> Program::state_offsets() const {
     constexpr int64_t kLine = 16;  // floats: no two instructions share a cache line
     std::vector<int64_t> offsets = {0};

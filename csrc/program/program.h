@@ -77,6 +77,9 @@ class Program {
     ValueId output() const { return outputs_.empty() ? -1 : outputs_.front(); }
     ValueId find(const std::string& name) const;  // throws std::out_of_range with close names
     int64_t weight_bytes() const;                 // of all matrices, each counted once
+    // The instructions [first, last) as a program of its own, by the same ids: what they read of
+    // earlier ones is its inputs, what is read of them later its outputs.
+    std::shared_ptr<const Program> part(size_t first, size_t last) const;
     // Recurrent state: where in a sequence's slot each instruction's floats begin, and behind the
     // last how many there are in all.
     std::vector<int64_t> state_offsets() const;

@@ -1,7 +1,7 @@
 """The compiled part. Private: use the genfast package, whose docstrings say what things mean."""
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ def tap(
     names: list[str],
     threads: int = 0,
     isa: str = "",
+    on_device: int = ...,
 ) -> dict[str, F32]: ...
 
 LAYOUT_VERSION: int
@@ -68,9 +69,29 @@ class Program:
         self, op: str, inputs: list[int], attributes: dict[str, Any], name: str, where: str
     ) -> int: ...
     def input(self, name: str, rows: int, cols: int) -> int: ...
+    def weight_bytes_of(self, instructions: int) -> int: ...
     def set_output(self, value: int) -> None: ...
     def add_output(self, value: int) -> None: ...
     def shape(self, value: int) -> tuple[int, int]: ...
+
+class Communicator:
+    rank: int
+    size: int
+    def all_reduce_sum(self, array: F32) -> F32: ...
+    def all_gather(self, array: F32) -> F32: ...
+    def broadcast(self, data: bytes) -> bytes: ...
+
+class HostCommunicator(Communicator):
+    def __init__(
+        self, rank: int, size: int, memory: int, sockets: list[int], seconds: float
+    ) -> None: ...
+    def leave(self) -> None: ...
+    @staticmethod
+    def shared_bytes(size: int) -> int: ...
+
+def follow(
+    program: Program, layouts: list[KvLayout], ranks: Communicator, threads: int, isa: str
+) -> NoReturn: ...
 
 class StaticProgram:
     arena_bytes: int
@@ -167,6 +188,7 @@ class Engine:
         layouts: list[KvLayout],
         threads: int,
         isa: str,
+        on_device: int = ...,
         kv_pages: int,
         step_tokens: int,
         sequences: int,
@@ -175,6 +197,7 @@ class Engine:
         check: bool,
         queue: int = ...,
         prefix_cache: bool = True,
+        ranks: Communicator | None = None,
         state_slots: int = 0,
     ) -> None: ...
     def submit(

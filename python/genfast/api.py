@@ -21,6 +21,7 @@ def load(
     window: int | None = None,
     sinks: int = 0,
     device: str = "auto",
+    gpu_layers: int | None = None,
     threads: int | None = None,
     kv_cache_bytes: int | None = None,
     prefix_cache: bool = True,
@@ -29,6 +30,7 @@ def load(
     cache_dir: str | os.PathLike | None = None,
     adapters: Sequence[str | os.PathLike | tuple[str | os.PathLike, float]] = (),
     winograd: bool = False,
+    tensor_parallel: int = 1,
 ) -> Any:
     """Opens a Hugging Face model directory: a `Model` of text (config.json, *.safetensors,
     tokenizer files), or an `ImagePipeline` (diffusers' model_index.json, or an image model).
@@ -45,6 +47,9 @@ def load(
         models lose the thread once these leave the window (StreamingLLM); 4 is usual.
     device: "auto" (the CPU), "cpu", or "cuda": the first GPU, for models of the Llama family so far
         (docs/cuda.md).
+    gpu_layers: with device="cuda", so many of the model's first layers run on the GPU and keep
+        their weights, keys and values there; the others run on the CPU. None: all, or as many as
+        fit its free memory.
     threads: None for all CPUs this process may use (affinity and cgroup quota).
     kv_cache_bytes: memory for keys and values of all requests; None takes a share of what is free.
         It is reserved at once and used page by page.
@@ -63,6 +68,11 @@ def load(
     winograd: of a pipeline of images: 3 × 3 convolutions by Winograd's F(2 × 2, 3 × 3), with 16
         products in place of 36. Their weights take 1.8 times the memory, and formats that round
         (bfloat16, int8) round more: docs/images.md shows how much.
+    tensor_parallel: so many processes of this machine compute the model together, each with a part
+        of every layer's matrices, heads, keys and values, and with device="cuda" on a GPU of its
+        own; for models of the Llama family (docs/engine.md). It must divide the numbers of KV heads
+        and of feed-forward columns. `threads` and `kv_cache_bytes` are each process's; with None
+        they share what one would take.
 
     Raises LoadError for anything wrong in the directory, naming the file, the tensor or field, what
     was found and what was expected; ValueError for a wrong argument; DeviceError where a GPU was
@@ -76,6 +86,9 @@ def load(
     if sinks and window is None:
         raise ValueError(f"sinks={sinks} needs a window: with window=None all tokens are seen")
     _one_of("device", device, ("auto", "cpu", "cuda"))
+    gpu_layers = _integer("gpu_layers", gpu_layers, 1, 1 << 10)
+    if gpu_layers is not None and device != "cuda":
+        raise ValueError(f"gpu_layers={gpu_layers} needs device='cuda'; found device={device!r}")
     threads = _integer("threads", threads, 1, 1024)
     kv_cache_bytes = _integer("kv_cache_bytes", kv_cache_bytes, 1, 1 << 46)
     queue_limit = _integer("queue_limit", queue_limit, 1, 1 << 40)
@@ -85,8 +98,16 @@ def load(
     if path is None:
         path = importlib.resources.files("genfast") / "data" / "default"
     path = Path(os.fspath(path))
+    tensor_parallel = _integer("tensor_parallel", tensor_parallel, 1, 64) or 1
+    if tensor_parallel > 1:
+        _one_rank_only(tensor_parallel, gpu_layers=gpu_layers, adapters=adapters)
     if is_image_directory(path):
-        for name, value in (("window", window), ("kv_cache_bytes", kv_cache_bytes)):
+        ranks = tensor_parallel if tensor_parallel > 1 else None
+        for name, value in (
+            ("window", window),
+            ("kv_cache_bytes", kv_cache_bytes),
+            ("tensor_parallel", ranks),
+        ):
             if value is not None:
                 raise ValueError(f"{name}={value!r} is not allowed: {path} is an image model")
         if device == "cuda":
@@ -112,6 +133,8 @@ def load(
         progress=progress,
         cache_dir=cache_dir,
         adapters=_directories("adapters", adapters),
+        gpu_layers=gpu_layers,
+        tensor_parallel=tensor_parallel,
     )
 
 
@@ -130,6 +153,13 @@ def _integer(name: str, value: Any, low: int, high: int) -> int | None:
             f"{name}={value!r} is not allowed; allowed: None or an int {low} to {high}"
         )
     return value
+
+
+def _one_rank_only(ranks: int, **given: Any) -> None:
+    """What several ranks cannot do yet."""
+    for name, value in given.items():
+        if value:
+            raise ValueError(f"tensor_parallel={ranks} goes without {name} so far")
 
 
 def _directories(name: str, value: Any) -> list[Path]:

@@ -23,6 +23,7 @@ class Inspected:
     _layouts: list[_core.KvLayout]
     _threads: int
     _asked_isa: str
+    _on_device: dict[str, int]
 
     def logits(
         self, token_ids: Prompt, *, start: int = 0, chunk: int = 0, reuse: bool = True
@@ -83,6 +84,7 @@ class Inspected:
             list(names),
             threads=self._threads,
             isa=self._asked_isa,
+            **self._on_device,
         )
 
     def dump(self) -> str:

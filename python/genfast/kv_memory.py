@@ -8,7 +8,7 @@ from genfast.errors import LoadError
 from genfast.kv_file import PAGE_TOKENS
 
 _SHARE = 0.3  # of the free memory, unless kv_cache_bytes says otherwise
-_DEVICE_SHARE = 0.8  # of what the weights leave of a GPU's, which nothing else needs much of
+DEVICE_SHARE = 0.8  # of what the weights leave of a GPU's, which nothing else needs much of
 _STATES = 4  # slots for each request that may run: its own, one while it parts, and snapshots
 _MOST_EMPTY_PAGES = 1 << 16  # of models without attention: they only count tokens
 
@@ -39,10 +39,8 @@ def state_slots(state_bytes: int, page_bytes: int, sequences: int, budget: int) 
     return int(slots)
 
 
-def budget_bytes(given: int | None, device_free: int | None = None) -> int:
-    """kv_cache_bytes, else a share of what is free: of a GPU's memory, where that is told."""
+def budget_bytes(given: int | None) -> int:
+    """kv_cache_bytes, else a share of what is free."""
     if given is not None:
         return given
-    if device_free is not None:
-        return int(max(device_free, 0) * _DEVICE_SHARE)
     return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") * _SHARE)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from genfast import _core, conformance, guidance, kv_file, models
-from genfast.adapters import Adapter, Adapters
 from genfast.async_stream import AsyncStream
 from genfast.chat_tools import ChatTools
 from genfast.chat_turn import Chats
@@ -23,19 +22,21 @@ from genfast.config import Fields, read_config, read_object
 from genfast.drafts import Drafts, refuse_guesses
 from genfast.fingerprint import Fingerprint
 from genfast.generation import Run, finish_all, gather, start, stream_all
+from genfast.gpu_layers import GpuLayers
 from genfast.grammar import grammar_of
-from genfast.graph import Graph
 from genfast.guided import Grammars
 from genfast.infill import Infills
 from genfast.inspected import Inspected
 from genfast.kv_file import PAGE_TOKENS
 from genfast.kv_memory import budget_bytes, kv_pages, state_slots
 from genfast.prompts import Prompt, PromptReader
+from genfast.ranks import Ranks
 from genfast.receipt import Receipt, receipt_of
+from genfast.recorded import Formats, Recorded, record
 from genfast.results import Chunk, Generation
 from genfast.sampling import Sampling
+from genfast.shard import Shard
 from genfast.tokenizer import load_tokenizer
-from genfast.weights import Weights
 
 log = logging.getLogger("genfast")
 
@@ -70,6 +71,8 @@ class Model(Calibrated, Chats, Infills, Inspected):
         progress: bool,
         cache_dir: Path | None,
         adapters: Sequence[Path] = (),
+        gpu_layers: int | None = None,
+        tensor_parallel: int = 1,
     ) -> None:
         self.path = path
         self._asked_isa = "cuda" if device == "cuda" else ""
@@ -93,69 +96,84 @@ class Model(Calibrated, Chats, Infills, Inspected):
         conformance.warn(path, self.config, self.generation_config, self.tokenizer, self.vocab_size)
         self._sampling_defaults()  # a bad generation_config.json is found now, not at first use
         self._drafts = Drafts(self.vocab_size, self.tokenizer)
+        formats = Formats(quantize, dtype, kv_dtype, window, sinks)
+        self._threads = threads
+        self._ranks: Ranks | None = None
         self._checkpoint = Checkpoint(path)
         try:
-            graph = Graph(window or 0, sinks)
-            self._record(graph, module, quantize, dtype, threads, progress, cache_dir, adapters)
-            free = gpu["free_bytes"] - self.weight_bytes if gpu else None
-            budget = budget_bytes(kv_cache_bytes, free)
-            self._start(graph, kv_dtype, threads, budget, prefix_cache, queue_limit)
+            shard = None
+            if tensor_parallel > 1:
+                shard = Shard(0, tensor_parallel)
+                shard.check(module, self._hparams)
+                self._start_ranks(tensor_parallel, formats, cache_dir, gpu)
+            recorded = record(
+                self._checkpoint,
+                module,
+                self._hparams,
+                formats,
+                threads=self._threads,
+                progress=progress,
+                cache_dir=cache_dir,
+                adapters=adapters,
+                shard=shard,
+            )
+            self._place(recorded, gpu, gpu_layers, kv_cache_bytes)
+            self._start(kv_cache_bytes, prefix_cache, queue_limit)
         except BaseException:
-            self._checkpoint.close()
+            self.close()
             raise
-        self.settings = {
-            "quantize": quantize,
-            "dtype": dtype,
-            "kv_dtype": self.kv_dtype,
-            "window": window,
-            "sinks": sinks,
-        }
+        self.settings = vars(formats) | {"kv_dtype": self.kv_dtype}
+        if tensor_parallel > 1:
+            self.settings["tensor_parallel"] = tensor_parallel
         if adapters:
             self.settings["adapters"] = [str(path) for path in adapters]
         self.fingerprint = Fingerprint(path, self.tokenizer, adapters)
         _open_models.add(self)
 
-    def _record(
-        self, graph: Graph, module, quantize, dtype, threads, progress, cache_dir, adapters
-    ) -> None:
-        with Adapters(map(Adapter, adapters), self._checkpoint) as merged:
-            weights = Weights(
-                self._checkpoint,
-                dtype=dtype,
-                quantize=quantize,
-                threads=threads,
-                progress=progress,
-                cache_dir=cache_dir,
-                adapters=merged,
-            )
-            try:
-                logits = module.forward(graph, self._hparams, weights)
-                weights.save()
-            finally:
-                weights.close()
-        graph.program.set_output(logits.id)
-        graph.check_window(self.config["model_type"])
-        self._native_program = graph.program
-        self.weight_bytes: int = graph.program.weight_bytes
+    def _start_ranks(self, size: int, formats: Formats, cache_dir: Path | None, gpu) -> None:
+        """The other ranks load while this one does; all together have the CPUs of one."""
+        self._threads = self._threads or max(1, _core.cpu_info()["threads"] // size)
+        told = {
+            "path": str(self.path),
+            "formats": vars(formats),
+            "threads": self._threads,
+            "cache_dir": str(cache_dir) if cache_dir else None,
+            "isa": self._asked_isa,
+        }
+        self._ranks = Ranks(size, told, gpu["count"] if gpu else 0)
 
-    def _start(self, graph: Graph, kv_dtype, threads, budget, prefix_cache, queue_limit) -> None:
-        if kv_dtype == "auto":
-            full = graph.program.weight_formats == ["f32"]
-            kv_dtype = "float32" if full else "bfloat16"
-        self.kv_dtype: str = kv_dtype
-        self._layouts = [layer.layout(kv_dtype) for layer in graph.attention_layers]
+    def _place(self, recorded: Recorded, gpu, gpu_layers, kv_cache_bytes) -> None:
+        """Where the layers run, and what their keys and values look like."""
+        program = self._native_program = recorded.program
+        self._layouts, self.kv_dtype = recorded.layouts, recorded.kv_dtype
+        self.weight_bytes: int = program.weight_bytes
         self.kv_page_bytes: int = sum(layout.page_bytes for layout in self._layouts)
         self.kv_bytes_per_token: int = self.kv_page_bytes // PAGE_TOKENS
-        self.state_bytes: int = graph.program.state_bytes
+        self.state_bytes: int = program.state_bytes
+        self._gpu: GpuLayers | None = None
+        if gpu:
+            layers = len(self._layouts) if self._ranks else gpu_layers  # all ranks alike
+            where = (gpu["free_bytes"], layers, kv_cache_bytes)
+            self._gpu = GpuLayers(program, self._layouts, *where)
+        self._on_device: dict[str, int] = {"on_device": self._gpu.instructions} if self._gpu else {}
+
+    def _start(self, kv_cache_bytes, prefix_cache, queue_limit) -> None:
+        budget = budget_bytes(kv_cache_bytes)
+        if self._ranks and kv_cache_bytes is None:
+            budget //= self._ranks.size  # as each takes so much
         slots = state_slots(self.state_bytes, self.kv_page_bytes, _SEQUENCES, budget)
         budget -= slots * self.state_bytes
-        self._threads = threads
+        budgets = self._gpu.kv_budgets() if self._gpu else [(self.kv_page_bytes, budget)]
+        pages = [kv_pages(size, self.context_length, _SEQUENCES, room) for size, room in budgets]
+        if self._ranks:
+            self._ranks.wait_ready()
         self._engine = _core.Engine(
-            program=graph.program,
+            program=self._native_program,
             layouts=self._layouts,
-            threads=threads,
+            threads=self._threads,
             isa=self._asked_isa,
-            kv_pages=kv_pages(self.kv_page_bytes, self.context_length, _SEQUENCES, budget),
+            **self._on_device,
+            kv_pages=min(pages),
             state_slots=slots,
             step_tokens=_STEP_TOKENS,
             sequences=_SEQUENCES,
@@ -163,6 +181,7 @@ class Model(Calibrated, Chats, Infills, Inspected):
             vocabulary=self.vocab_size,
             check=os.environ.get("GENFAST_CHECK", "") not in ("", "0"),
             prefix_cache=prefix_cache,
+            ranks=self._ranks.communicator if self._ranks else None,
             **({} if queue_limit is None else {"queue": queue_limit}),
         )
         self.isa: str = self._engine.isa
@@ -245,6 +264,8 @@ class Model(Calibrated, Chats, Infills, Inspected):
         if engine is not None:
             engine.close()
             self._grammars.close()
+        if self._ranks:
+            self._ranks.close()
         self.__dict__.pop("_native_program", None)
         self._drafts.close()
         self._checkpoint.close()

@@ -159,7 +159,7 @@ class Weights:
 
         def whole() -> list[TensorView]:
             merged = [self.adapters.merged(view_of(each), transposed) for each in stored]
-            return merged if order is None else [_rows_of(merged[0], rows) for rows in order]
+            return merged if order is None else [rows_of(merged[0], rows) for rows in order]
 
         native = self._native(whole_name, shape, whole, transposed)
         self._loaded(nbytes)
@@ -229,7 +229,7 @@ class Weights:
         for head in range(heads):
             own = range(head * rows + part.start, head * rows + part.stop)
             key = f"{stored.name}[{own.start}:{own.stop}]{'T' if transposed else ''}"
-            native = self._native(key, shape, lambda own=own: [_rows_of(whole(), own)], transposed)
+            native = self._native(key, shape, lambda own=own: [rows_of(whole(), own)], transposed)
             packed.append(PackedWeight(key.removeprefix(self.prefix), native))
         self._loaded(bytes_of(stored) // rows * len(part))
         return packed
@@ -265,7 +265,7 @@ class Weights:
             return self.matrix(name, rows=[rows], cols=cols, gives_logits=True)
         view = self._tensor(name, (rows, cols))
         self._loaded(view.data.nbytes)
-        view = _rows_of(self.adapters.merged(view), range(first, rows))
+        view = rows_of(self.adapters.merged(view), range(first, rows))
         native = _core.Weight.rows(view.data, view.dtype, rows - first, cols)
         return PackedWeight(name.removesuffix(".weight"), native)
 
@@ -309,7 +309,7 @@ def _progress_bar(nbytes: int):
     )
 
 
-def _rows_of(view: TensorView, rows: range) -> TensorView:
+def rows_of(view: TensorView, rows: range) -> TensorView:
     size = view.data.nbytes // view.shape[0]
     data = view.data[rows.start * size : rows.stop * size]
     return replace(view, shape=(len(rows), *view.shape[1:]), data=data)

@@ -40,6 +40,8 @@ def test_generate_options_reach_load_and_generate(model, capsys):
                 "window": 64,
                 "sinks": 4,
                 "device": "auto",
+                "gpu_layers": None,
+                "tensor_parallel": 1,
                 "adapters": ["one", "two"],
                 "threads": 2,
                 "cache_dir": "kept",

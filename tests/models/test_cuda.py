@@ -57,6 +57,8 @@ FORMATS = {
     "bf16": {"dtype": "bfloat16", "kv_dtype": "bfloat16"},
     "int8": {"quantize": "int8", "kv_dtype": "int8"},
     "int4": {"quantize": "int4", "kv_dtype": "bfloat16"},
+    # The first of two layers on the GPU, the second on the CPU.
+    "parted": {"quantize": "int8", "kv_dtype": "int8", "gpu_layers": 1},
 }
 
 
@@ -72,6 +74,11 @@ SHAPES = ["base", "biases", "head-dim", "one-kv-head", "odd-sizes", "tied", "dyn
 @pytest.mark.parametrize("name", SHAPES)
 def test_logits(name, tmp_path, cuda):
     golden_checks.check_logits(CASES[f"llama-{name}"], tmp_path, **cuda)
+
+
+@pytest.mark.parametrize("name", ["llama-base", "llama-dynamic", "llama-tied"])
+def test_logits_of_layers_on_the_gpu_and_layers_on_the_cpu(name, tmp_path, cuda):
+    golden_checks.check_logits(CASES[name], tmp_path, **cuda, gpu_layers=1)
 
 
 @pytest.mark.parametrize("name", ["llama-base", "llama-one-kv-head"])
@@ -94,7 +101,7 @@ def test_the_same_bits_in_any_batch_and_chunking(tiny, rng, cuda, format):
     prompts = [rng.integers(97, size=n).tolist() for n in (3, 35, 18)]
     options = {"max_tokens": 3, "temperature": 0.9, "seed": 5, "logprobs": 3}
     with genfast.load(tiny, **cuda, **FORMATS[format]) as model:
-        assert model.isa == "cuda"
+        assert model.isa.partition("+")[0] == ("cuda:1" if format == "parted" else "cuda")
         together = model.generate(prompts, **options)
         for ids, out in zip(prompts, together, strict=True):
             alone = model.generate(ids, **options)
@@ -123,16 +130,62 @@ def test_every_value_is_the_reference_s(tiny, rng, cuda, format):
         assert np.abs(got[name] - want[name]).max() <= allowed * scale, name
 
 
-def test_beams_and_guesses(tiny, cuda):
+@pytest.mark.parametrize("layers", [None, 1])
+def test_beams_and_guesses(tiny, cuda, layers):
     """Pages that several share are copied on the device; guesses are verified several a step."""
     ids = [3, 14, 15, 92, 65, 35, 89, 79, 32]
     with genfast.load(tiny, dtype="float32") as cpu:
         want = cpu.generate(ids, max_tokens=8, num_beams=3)
-    with genfast.load(tiny, dtype="float32", **cuda) as model:
+    with genfast.load(tiny, dtype="float32", **cuda, gpu_layers=layers) as model:
         assert model.generate(ids, max_tokens=8, num_beams=3).token_ids == want.token_ids
         plain = model.generate(ids * 3, max_tokens=12, speculate=False)
         guessed = model.generate(ids * 3, max_tokens=12, speculate=True)
     assert guessed.token_ids == plain.token_ids
+
+
+def test_saved_keys_and_values_of_both_parts(tiny, rng, tmp_path, cuda):
+    ids = rng.integers(97, size=70).tolist()
+    file = tmp_path / "prefix.kv"
+    with genfast.load(tiny, **cuda, gpu_layers=1) as model:
+        assert model.save_kv(ids, file) == 64
+        whole = model.logits(ids, reuse=False)
+    with genfast.load(tiny, **cuda, gpu_layers=1) as model:
+        assert model.load_kv(file) == 64
+        tail = model.logits(ids, start=64)
+        assert tail.tobytes() == whole[64:].tobytes()
+        assert model.stats()["cached_tokens"] == 64
+    with (
+        genfast.load(tiny, **cuda) as model,
+        pytest.raises(genfast.LoadError, match="isa: found 'cuda:1\\+"),
+    ):
+        model.load_kv(file)
+
+
+def test_more_layers_than_there_are(tiny, cuda):
+    with pytest.raises(ValueError, match=r"gpu_layers=3 .* the model has 2 layers"):
+        genfast.load(tiny, **cuda, gpu_layers=3)
+
+
+@pytest.fixture
+def two_gpus(cuda):
+    if "GENFAST_CUDA_LIBRARY" not in os.environ and _core.cuda_info()["count"] < 2:
+        pytest.skip("needs two GPUs")
+    return {**cuda, "tensor_parallel": 2, "threads": 1}
+
+
+def test_two_ranks(tmp_path, two_gpus):
+    golden_checks.check_logits(CASES["llama-base"], tmp_path, **two_gpus)
+
+
+def test_the_same_bits_of_two_ranks(tiny, rng, two_gpus):
+    ids = rng.integers(97, size=11).tolist()
+    with genfast.load(tiny, **two_gpus, **FORMATS["bf16"]) as model:
+        whole = model.logits(ids, reuse=False)
+        chunked = model.logits(ids, chunk=1, reuse=False)  # by the graph that decodes
+        assert chunked.tobytes() == whole.tobytes()
+        together = model.generate([ids, ids[:3]], max_tokens=2, logprobs=1)
+        for prompt, out in zip([ids, ids[:3]], together, strict=True):
+            assert model.generate(prompt, max_tokens=2, logprobs=1).logprobs == out.logprobs
 
 
 def test_what_has_no_kernel_is_refused(tiny, tmp_path_factory, cuda):

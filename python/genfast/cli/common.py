@@ -86,6 +86,10 @@ def add_model(
         help="merge a LoRA adapter, a directory of PEFT, into the weights (may be repeated)",
     )
     group.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    text = "with --device cuda: so many first layers on the GPU; default: as many as fit"
+    group.add_argument("--gpu-layers", type=int, metavar="N", help=text)
+    text = "so many processes, or GPUs, compute the model together (default 1)"
+    group.add_argument("--tensor-parallel", type=int, metavar="N", default=1, help=text)
     if threads:
         text = "default: all this process may use"
         group.add_argument("--threads", type=int, metavar="N", help=text)
@@ -116,7 +120,8 @@ def open_text_model(args: argparse.Namespace, **more: Any) -> Any:
 
 def load_options(args: argparse.Namespace) -> dict[str, Any]:
     """Keywords for `genfast.load` but for the directory and the threads."""
-    names = ("quantize", "dtype", "kv_dtype", "window", "sinks", "device", "adapters")
+    names = ("quantize", "dtype", "kv_dtype", "window", "sinks", "device", "gpu_layers")
+    names += ("tensor_parallel", "adapters")
     return {name: getattr(args, name) for name in names}
 
 

@@ -1,5 +1,7 @@
-// A device that is this CPU: what is captured are the launches and copies themselves, so that a
-// graph which depends on what it should read from the device's memory does not pass.
+// A device that is this CPU. Copies happen when they must, before the next launch or in wait(), so
+// that memory which changes while its copy is queued is found. What is captured are the launches
+// and copies themselves, so that a graph which depends on what it should read from the device's
+// memory does not pass.
 #include "cuda/device.h"
 
 #include <cstdlib>
@@ -16,18 +18,28 @@ struct DeviceGraph {
 };
 
 static thread_local DeviceGraph* capturing = nullptr;
+static thread_local std::vector<std::function<void()>> copies;  // queued
+
+static void finish_copies() {
+    for (const auto& copy : std::exchange(copies, {})) copy();
+}
 
 void emulation::queue(std::function<void()> work) {
-    if (capturing)
+    if (capturing) {
         capturing->work.push_back(std::move(work));
-    else
-        work();
+        return;
+    }
+    finish_copies();
+    work();
 }
 
 namespace cuda {
 namespace {
 
-using emulation::queue;
+void queue_copy(void* to, const void* from, size_t bytes) {
+    auto& queue = capturing ? capturing->work : copies;
+    queue.push_back([=] { std::memcpy(to, from, bytes); });
+}
 
 std::byte* allocate(size_t bytes) {
     void* memory = std::calloc(bytes, 1);
@@ -38,16 +50,17 @@ void release(std::byte* memory) {
     std::free(memory);
 }
 void upload(std::byte* to, const void* from, size_t bytes) {
-    queue([=] { std::memcpy(to, from, bytes); });
+    queue_copy(to, from, bytes);
 }
 void download(void* to, const std::byte* from, size_t bytes) {
-    queue([=] { std::memcpy(to, from, bytes); });
+    queue_copy(to, from, bytes);
 }
 void copy(std::byte* to, const std::byte* from, size_t bytes) {
-    queue([=] { std::memcpy(to, from, bytes); });
+    queue_copy(to, from, bytes);
 }
 
 void replay(DeviceGraph* graph) {
+    finish_copies();
     for (const auto& work : graph->work) work();
 }
 
@@ -56,13 +69,18 @@ void replay(DeviceGraph* graph) {
 Device open_device() {
     Device device{};
     device.name = "emulation";
+    device.count = 2;
     device.free_bytes = [] { return size_t(1) << 30; };
     device.allocate = device.allocate_host = allocate;
     device.release = device.release_host = release;
     device.upload = upload;
     device.download = download;
     device.copy = copy;
-    device.wait = [] {};
+    device.wait = finish_copies;
+    device.idle = [] {
+        finish_copies();
+        return true;
+    };
     device.begin_capture = [] { capturing = new DeviceGraph; };
     device.end_capture = [] { return std::exchange(capturing, nullptr); };
     device.replay = replay;

@@ -2,6 +2,7 @@
 #define GENFAST_ISA cuda
 #define GENFAST_CUDA_EMULATION "cuda/emulation.h"
 
+#include "cuda/ranks.cu"
 #include "kernels/activation/cuda.cu"
 #include "kernels/attention/cuda.cu"
 #include "kernels/cuda_library.cu"
