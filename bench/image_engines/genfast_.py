@@ -14,10 +14,11 @@ _OPTIONS = {
     "bf16": {"dtype": "bfloat16"},
     "int8": {"dtype": "bfloat16", "quantize": "int8"},
 }
+_OPTIONS |= {f"{fmt}-winograd": options | {"winograd": True} for fmt, options in _OPTIONS.items()}
 
 
 class Engine(Timed):
-    FORMATS: ClassVar = {"f32": "f32", "bf16": "bf16", "int8": "int8, rotated rows"}
+    FORMATS: ClassVar = dict.fromkeys(_OPTIONS)
 
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
         from genfast.images.models.unet2d_condition import UNet2DConditionModel
