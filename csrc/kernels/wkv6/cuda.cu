@@ -1,4 +1,4 @@
-#include "cuda/wkv_head.h"
+#include "kernels/cuda_wkv_head.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {

@@ -1,5 +1,5 @@
 #include "cuda/activation.h"
-#include "cuda/wkv_head.h"
+#include "kernels/cuda_wkv_head.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {
