@@ -67,7 +67,7 @@ class Memory {
         device_->download(to, data_ + at, bytes);
         device_->wait();
     }
-    void write(size_t at, const void* from, size_t bytes) {
+    void write(size_t at, const void* from, size_t bytes) const {
         if (!device_) {
             std::memcpy(data() + at, from, bytes);
             return;

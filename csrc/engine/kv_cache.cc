@@ -24,7 +24,7 @@ KvCache::KvCache(const std::vector<KvLayout>& layouts, int64_t pages, bool keep,
       free_(int64_t(references_.size())),
       keep_(keep),
       tree_(free_),
-      states_(state_floats, slots, free_),
+      states_(state_floats, slots, free_, place.device),
       kept_at_(references_.size()) {
     const size_t runs = run_used_.size();
     require(runs > 0, "a KV cache needs at least one page");

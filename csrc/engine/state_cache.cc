@@ -6,8 +6,8 @@
 
 namespace genfast {
 
-StateCache::StateCache(int64_t floats, int64_t slots, int64_t pages)
-    : floats_(floats), memory_(floats > 0 ? size_t(floats * slots) * sizeof(float) : 0) {
+StateCache::StateCache(int64_t floats, int64_t slots, int64_t pages, const Device* device)
+    : floats_(floats), memory_(floats > 0 ? size_t(floats * slots) * sizeof(float) : 0, device) {
     if (!any()) return;
     require(slots >= 2, slots, " slots for recurrent state: a step may need a second one");
     references_.assign(size_t(slots), 0);
@@ -17,12 +17,13 @@ StateCache::StateCache(int64_t floats, int64_t slots, int64_t pages)
 }
 
 std::vector<std::byte> StateCache::read(int32_t slot) const {
-    const std::byte* from = memory_.data() + slot * slot_bytes();
-    return {from, from + slot_bytes()};
+    std::vector<std::byte> state(static_cast<size_t>(slot_bytes()));
+    memory_.read(size_t(slot * slot_bytes()), state.data(), state.size());
+    return state;
 }
 
 void StateCache::write(int32_t slot, std::span<const std::byte> state) const {
-    std::copy(state.begin(), state.end(), memory_.data() + slot * slot_bytes());
+    memory_.write(size_t(slot * slot_bytes()), state.data(), state.size());
 }
 
 int32_t StateCache::take() {

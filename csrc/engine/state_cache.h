@@ -13,18 +13,18 @@
 #include <span>
 #include <vector>
 
-#include "core/buffer.h"
+#include "core/device.h"
 #include "kernels/sequence_span.h"
 
 namespace genfast {
 
 class StateCache {
   public:
-    // floats: of a slot; 0: no state at all. pages: of the prefix tree.
-    StateCache(int64_t floats, int64_t slots, int64_t pages);
+    // floats: of a slot; 0: no state at all. pages: of the prefix tree. device: where it lies.
+    StateCache(int64_t floats, int64_t slots, int64_t pages, const Device* device = nullptr);
 
     bool any() const { return floats_ > 0; }
-    StateSlots slots() const { return {memory_.as<float>(), floats_}; }
+    StateSlots slots() const { return {reinterpret_cast<float*>(memory_.data()), floats_}; }
     int64_t slot_bytes() const { return floats_ * int64_t(sizeof(float)); }
     int64_t count() const { return int64_t(references_.size()); }
     int64_t snapshots() const { return int64_t(snapshots_.size()); }
@@ -53,7 +53,7 @@ class StateCache {
     using Snapshots = std::list<Snapshot>;
 
     const int64_t floats_;
-    Buffer memory_;
+    Memory memory_;
     std::vector<int32_t> references_;          // by slot: sequences, and one for a snapshot
     std::vector<int32_t> page_of_;             // by slot: whose snapshot it is; -1: none's
     std::vector<int32_t> free_;                // the last one goes next

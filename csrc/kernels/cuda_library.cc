@@ -54,7 +54,13 @@ const CudaLibrary& cuda_library() {
 }
 
 bool cuda_has_kernel(const CudaLibrary& library, const char* op) {
-    const std::string name = op == std::string("output_rows") ? "embed" : op;
+    // Ops that are other kernels' (program/ops_*.cc).
+    static const std::map<std::string, std::string> others = {{"output_rows", "embed"},
+                                                              {"multiply", "modulate"},
+                                                              {"concat", "place"},
+                                                              {"slice", "place"}};
+    const auto other = others.find(op);
+    const std::string name = other == others.end() ? op : other->second;
 #define GENFAST_ROW(row, Args) \
     if (name == #row) return library.kernels.row != nullptr;
     GENFAST_KERNELS(GENFAST_ROW)

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "core/anywhere.h"
+
 namespace genfast {
 
 struct SequenceSpan {
@@ -20,11 +22,11 @@ struct StateSlots {
     float* data = nullptr;
     int64_t stride = 0;
 
-    // Null: zeros. Inlined always, as this is compiled for several instruction sets.
-    [[gnu::always_inline]] inline const float* before(const SequenceSpan& span) const {
+    // Null: zeros.
+    GENFAST_MEMBER_ANYWHERE const float* before(const SequenceSpan& span) const {
         return span.state_in < 0 ? nullptr : data + span.state_in * stride;
     }
-    [[gnu::always_inline]] inline float* after(const SequenceSpan& span) const {
+    GENFAST_MEMBER_ANYWHERE float* after(const SequenceSpan& span) const {
         return data + span.state_out * stride;
     }
 };

@@ -55,8 +55,9 @@ int64_t power_of_two(int64_t n) {
 }  // namespace
 
 DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program,
-                             const std::vector<LayerCache>& caches, Limits limits, bool keep_all,
-                             const CudaLibrary& library, ThreadPool& pool, Communicator* ranks)
+                             const std::vector<LayerCache>& caches, StateSlots states,
+                             Limits limits, bool keep_all, const CudaLibrary& library,
+                             ThreadPool& pool, Communicator* ranks)
     : program_(std::move(program)),
       library_(library),
       device_(library.device),
@@ -75,7 +76,7 @@ DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program,
     const StepPlaces places(limits_);
     step_ = Memory(places.end, &device_);
     place_values(pool);
-    bind(caches);
+    bind(caches, states);
     staging_ = PinnedMemory(places.end, device_);
     for (ValueId id : program_->outputs()) {
         const Value& output = program_->values()[size_t(id)];
@@ -144,18 +145,25 @@ void DeviceProgram::place_values(ThreadPool& pool) {
     stream.finish();
 }
 
-void DeviceProgram::bind(const std::vector<LayerCache>& caches) {
+// Kernels that choose among matrices read them in the device's memory too.
+void DeviceProgram::bind(const std::vector<LayerCache>& caches, StateSlots states) {
+    std::vector<Matrix> operands;
     for (const Instruction& instruction : program_->instructions())
-        bound_.push_back(instruction.op->bind({*program_,
-                                               instruction,
-                                               kernels(),
-                                               buffers_,
-                                               matrices_,
-                                               caches,
-                                               {},
-                                               scratch_.data(),
-                                               limits_,
-                                               ranks_}));
+        for (ValueId id : instruction.inputs)
+            operands.push_back(id < 0 ? Matrix{} : matrices_[size_t(id)]);
+    operands_ = Memory(operands.size() * sizeof(Matrix), &device_);
+    operands_.write(0, operands.data(), operands_.size());
+    const Matrix* on_device = reinterpret_cast<const Matrix*>(operands_.data());
+    const std::vector<int64_t> state_offsets = program_->state_offsets();
+    for (size_t i = 0; i < program_->instructions().size(); ++i) {
+        const Instruction& instruction = program_->instructions()[i];
+        StateSlots own = states;
+        if (own.data) own.data += state_offsets[i];
+        bound_.push_back(
+            instruction.op->bind({*program_, instruction, kernels(), buffers_, matrices_, caches,
+                                  own, scratch_.data(), limits_, ranks_, on_device}));
+        on_device += instruction.inputs.size();
+    }
 }
 
 // The step as the device sees it: its data there, its sizes as they are here.
@@ -190,15 +198,20 @@ void DeviceProgram::queue(const Step& step) {
     }
 }
 
-DeviceGraph* DeviceProgram::graph_of(const Step& step) {
-    DeviceGraph*& graph = graphs_[step.tokens];
+DeviceGraph* DeviceProgram::graph_of(int64_t rows) {
+    DeviceGraph*& graph = graphs_[rows];
     if (!graph) {
-        // Done once as it is: a driver loads kernels when first used, and not within a capture.
-        // That it is done again changes nothing, what it writes being the same.
+        // Queued once before: a driver loads kernels when first used, and not within a capture. Its
+        // rows belong to nobody, so that no sequence's state goes on.
+        const std::vector<int32_t> zeros(size_t(rows), 0);
+        const std::vector<SequenceSpan> nobody(size_t(rows), SequenceSpan{});
+        const int32_t* none = zeros.data();
+        const Step step = send({rows, none, none, rows, none, nobody.data(), rows});
         queue(step);
         device_.begin_capture();
         queue(step);
         graph = device_.end_capture();
+        device_.wait();  // what it sent may be written over
     }
     return graph;
 }
@@ -214,9 +227,9 @@ void DeviceProgram::run(const Step& step) {
         std::vector<SequenceSpan> spans(step.spans, step.spans + step.span_count);
         for (auto* numbers : {&ids, &positions, &outputs}) numbers->resize(size_t(rows), 0);
         spans.resize(size_t(rows), SequenceSpan{});
-        const Step there =
-            send({rows, ids.data(), positions.data(), rows, outputs.data(), spans.data(), rows});
-        device_.replay(graph_of(there));
+        DeviceGraph* graph = graph_of(rows);
+        send({rows, ids.data(), positions.data(), rows, outputs.data(), spans.data(), rows});
+        device_.replay(graph);
     } else {
         queue(send(step));
     }

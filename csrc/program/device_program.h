@@ -21,11 +21,11 @@ namespace genfast {
 
 class DeviceProgram {
   public:
-    // caches: in the device's memory. Throws std::invalid_argument for an op or a type of cache
-    // without a kernel there.
+    // caches, states: in the device's memory. Throws std::invalid_argument for an op or a type of
+    // cache without a kernel there.
     DeviceProgram(std::shared_ptr<const Program> program, const std::vector<LayerCache>& caches,
-                  Limits limits, bool keep_all, const CudaLibrary& library, ThreadPool& pool,
-                  Communicator* ranks);
+                  StateSlots states, Limits limits, bool keep_all, const CudaLibrary& library,
+                  ThreadPool& pool, Communicator* ranks);
     ~DeviceProgram();
 
     void run(const Step& step);                                 // returns when its outputs are here
@@ -39,10 +39,10 @@ class DeviceProgram {
   private:
     void check_kernels(const std::vector<LayerCache>& caches) const;
     void place_values(ThreadPool& pool);
-    void bind(const std::vector<LayerCache>& caches);
+    void bind(const std::vector<LayerCache>& caches, StateSlots states);
     Step send(const Step& step);
     void queue(const Step& step);
-    DeviceGraph* graph_of(const Step& step);
+    DeviceGraph* graph_of(int64_t rows);
 
     const std::shared_ptr<const Program> program_;
     const CudaLibrary& library_;
@@ -50,7 +50,7 @@ class DeviceProgram {
     Communicator* const ranks_;  // of GPUs that run the program together; null: one runs it
     Limits limits_;
     Plan plan_;
-    Memory arena_, constants_, scratch_, step_;
+    Memory arena_, constants_, scratch_, step_, operands_;
     std::vector<Memory> weights_;
     std::vector<float*> buffers_;   // by value
     std::vector<Matrix> matrices_;  // by value

@@ -79,9 +79,11 @@ Executor::Executor(std::shared_ptr<const Program> program, std::vector<LayerCach
         require(!options_.check, "GENFAST_CHECK=1 compares kernels of the CPU: use device='cpu'");
         const size_t all = program_->instructions().size();
         const size_t cut = std::min(options_.on_device, all);
+        require(cut == all || program_->state_floats() == 0,
+                "gpu_layers: recurrent state lies on the GPU as a whole: leave gpu_layers out");
         if (options_.communicator)
             device_ranks_.reset(cuda_library().open_ranks(*options_.communicator));
-        device_ = std::make_unique<DeviceProgram>(program_->part(0, cut), caches_, limits_,
+        device_ = std::make_unique<DeviceProgram>(program_->part(0, cut), caches_, states_, limits_,
                                                   options_.keep_all, cuda_library(), pool_,
                                                   device_ranks_.get());
         isa_ = "cuda";

@@ -50,6 +50,8 @@ struct Binding {
     std::byte* scratch;
     Limits limits;
     Communicator* communicator = nullptr;  // of the ranks that run this program, if several do
+    // By input, where kernels can read it: matrices in the device's memory; the CPU's: null.
+    const Matrix* on_device = nullptr;
 
     const Value& value(int input) const { return program.values()[instruction.inputs[input]]; }
     bool has(int input) const {

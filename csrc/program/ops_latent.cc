@@ -50,7 +50,8 @@ BoundOp bind_head_matmul(const Binding& b) {
                          0,
                          int64_t(matrices->size()),
                          b.value(0).cols,
-                         b.instruction.integer("first")};
+                         b.instruction.integer("first"),
+                         b.on_device ? b.on_device + kFirstHead : nullptr};
     return [=](const Step& step, Team& team) {
         HeadMatmulArgs args = fixed;
         args.matrices = matrices->data();
@@ -106,6 +107,7 @@ BoundOp bind_latent_attention(const Binding& b) {
     fixed.scale = float(i.number("scale"));
     fixed.window = i.integer("window");
     fixed.sinks = i.integer("sinks");
+    fixed.context = b.limits.context;
     return [=](const Step& step, Team& team) {
         LatentArgs args = fixed;
         args.spans = step.spans;

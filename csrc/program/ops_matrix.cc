@@ -174,6 +174,7 @@ BoundOp bind_moe(const Binding& b) {
     fixed.residual = b.floats(2);
     fixed.up_bias = b.floats(3);
     fixed.down_bias = b.floats(4);
+    fixed.on_device = b.on_device ? b.on_device + kFirstExpert : nullptr;
     fixed.out = b.out();
     fixed.scratch = b.scratch;
     fixed.activation = activation_named(b.instruction.text("activation"));

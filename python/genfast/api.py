@@ -45,7 +45,7 @@ def load(
         model's context). This changes the model's answers. None: as the model was made.
     sinks: with a window, the first `sinks` tokens (0 to 32) stay in sight, without which most
         models lose the thread once these leave the window (StreamingLLM); 4 is usual.
-    device: "auto" (the CPU), "cpu", or "cuda": the first GPU, for models of the Llama family so far
+    device: "auto" (the CPU), "cpu", or "cuda": the first GPU, for models of text so far
         (docs/cuda.md).
     gpu_layers: with device="cuda", so many of the model's first layers run on the GPU and keep
         their weights, keys and values there; the others run on the CPU. None: all, or as many as

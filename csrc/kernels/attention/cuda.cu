@@ -13,12 +13,6 @@
 namespace genfast::cuda {
 namespace {
 
-constexpr int64_t kMostSplitRows = 16;
-
-int64_t most_blocks(int64_t context) {
-    return (context + kRunTokens - 1) / kRunTokens + 1;  // and the sinks
-}
-
 // ---- the step's keys and values
 // -----------------------------------------------------------------
 __global__ void append_float(AttentionArgs a) {
@@ -36,20 +30,6 @@ __global__ void append_float(AttentionArgs a) {
                          a.layout.value_element(s, d),
                      a.layout.type, v[d]);
     }
-}
-
-// As append.h: a row that is not finite makes every score and value of its token NaN.
-__device__ Int8Scale int8_scale(const float* x, int64_t n) {
-    float largest = 0, poison = 0;
-    for (int64_t d = threadIdx.x; d < n; d += kThreads) {
-        largest = fmaxf(largest, fabsf(x[d]));
-        poison += x[d] - x[d];
-    }
-    largest = block_max(largest);
-    poison = block_sum(poison);
-    if (poison != 0) return {bits_to_f32(0x7fc00000u), 0};
-    if (largest < 1e-30f) return {0, 0};
-    return {largest / 127, 127 / largest};
 }
 
 __global__ void append_int8(AttentionArgs a) {
@@ -119,13 +99,8 @@ __global__ void merge_records(AttentionArgs a, int64_t blocks) {
     if (!row.span) return;
     const Visible visible(a, row.position);
     Merged merged;
-    for (int64_t b = 0; b < visible.blocks(); ++b) {
-        const float* record = record_of(a, t, head, b, blocks);
-        float value[kOwned];
-        for (int j = 0; j < kOwned; ++j)
-            value[j] = owned(j) < a.layout.head_dim ? record[2 + owned(j)] : 0;
-        merged.add(record[0], record[1], value);
-    }
+    for (int64_t b = 0; b < visible.blocks(); ++b)
+        merged.take(record_of(a, t, head, b, blocks), a.layout.head_dim);
     merged.write(a, t, head);
 }
 

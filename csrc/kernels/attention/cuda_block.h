@@ -7,12 +7,19 @@
 
 namespace genfast::cuda {
 
+constexpr int64_t kMostSplitRows = 16;
+
+inline int64_t most_blocks(int64_t context) {
+    return (context + kRunTokens - 1) / kRunTokens + 1;  // and the sinks
+}
+
 struct RowPosition {
     const SequenceSpan* span;  // null: the row pads the step
     int64_t position;
 };
 
-__device__ inline RowPosition find_row(const AttentionArgs& a, int64_t t) {
+template <class Args>
+__device__ inline RowPosition find_row(const Args& a, int64_t t) {
     for (int64_t i = 0; i < a.span_count; ++i) {
         const SequenceSpan& span = a.spans[i];
         if (t >= span.row && t < span.row + span.rows) return {&span, span.start + t - span.row};
@@ -44,6 +51,21 @@ struct Int8Scale {
     }
 };
 
+// Of a row, by a block. As append.h: one that is not finite makes every score and value of its
+// token NaN.
+__device__ inline Int8Scale int8_scale(const float* x, int64_t n) {
+    float largest = 0, poison = 0;
+    for (int64_t d = threadIdx.x; d < n; d += kThreads) {
+        largest = fmaxf(largest, fabsf(x[d]));
+        poison += x[d] - x[d];
+    }
+    largest = block_max(largest);
+    poison = block_sum(poison);
+    if (poison != 0) return {bits_to_f32(0x7fc00000u), 0};
+    if (largest < 1e-30f) return {0, 0};
+    return {largest / 127, 127 / largest};
+}
+
 struct Tokens {
     int64_t begin, end;  // all in one block of kRunTokens
     __device__ bool has(int64_t token) const { return token >= begin && token < end; }
@@ -53,7 +75,8 @@ struct Tokens {
 struct Visible {
     int64_t sinks, from, end;
 
-    __device__ Visible(const AttentionArgs& a, int64_t position) : sinks(a.sinks), from(0) {
+    template <class Args>
+    __device__ Visible(const Args& a, int64_t position) : sinks(a.sinks), from(0) {
         end = position + 1;
         if (sinks > end) sinks = end;
         if (a.window > 0 && end > a.window) from = end - a.window;
@@ -81,15 +104,16 @@ __device__ inline int64_t owned(int j) {
     return threadIdx.x + j * kThreads;
 }
 
-// The running result: e^(score - largest) summed, and times the values.
-struct Merged {
-    float largest = -INFINITY, sum = 0, value[kOwned] = {};
+// The running result: e^(score - largest) summed, and times the values, of which a thread owns n.
+template <int n>
+struct MergedBlocks {
+    float largest = -INFINITY, sum = 0, value[n] = {};
 
     __device__ void add(float other_largest, float other_sum, const float* other) {
         const float most = fmaxf(largest, other_largest);
         const float mine = expf(largest - most), its = expf(other_largest - most);
         sum = fmaf(sum, mine, other_sum * its);
-        for (int j = 0; j < kOwned; ++j) value[j] = fmaf(value[j], mine, other[j] * its);
+        for (int j = 0; j < n; ++j) value[j] = fmaf(value[j], mine, other[j] * its);
         largest = most;
     }
     // As a record, of one block: exactly what that gave.
@@ -98,9 +122,18 @@ struct Merged {
             record[0] = largest;
             record[1] = sum;
         }
-        for (int j = 0; j < kOwned; ++j)
+        for (int j = 0; j < n; ++j)
             if (owned(j) < D) record[2 + owned(j)] = value[j];
     }
+    // Adds a record.
+    __device__ void take(const float* record, int64_t D) {
+        float other[n];
+        for (int j = 0; j < n; ++j) other[j] = owned(j) < D ? record[2 + owned(j)] : 0;
+        add(record[0], record[1], other);
+    }
+};
+
+struct Merged : MergedBlocks<kOwned> {
     __device__ void write(const AttentionArgs& a, int64_t t, int64_t head) {
         const float nothing[kOwned] = {};
         if (a.sink_logits) add(a.sink_logits[head], 1, nothing);

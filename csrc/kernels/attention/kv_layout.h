@@ -49,89 +49,83 @@ constexpr int kRunTokens = kPageTokens * kRunPages;
 constexpr int kMaxHeadDim = 256;
 constexpr int kMaxLatentDim = 640;
 
-// Inlined always: this header is compiled for several instruction sets, and the linker must not
-// keep one set's copy for all.
-#if defined(__CUDACC__)
-#define KV_INLINE __host__ __device__ __forceinline__
-#else
-#define KV_INLINE [[gnu::always_inline]] inline
-#endif
-
 struct KvLayout {
     KvType type = KvType::f32;
     int heads = 0;     // Hkv
     int head_dim = 0;  // D, 1 .. kMaxHeadDim; where latent, R + P, to kMaxLatentDim
     int latent = 0;    // R, where rows are both keys and values (latent_attention.h); else 0
 
-    KV_INLINE int64_t stored_dim() const { return round_up(head_dim, 16); }
+    GENFAST_MEMBER_ANYWHERE int64_t stored_dim() const { return round_up(head_dim, 16); }
     // A dword holds 1 << interleave_bits() neighbours.
-    KV_INLINE int interleave_bits() const { return int(type); }
-    KV_INLINE int interleave() const { return 1 << interleave_bits(); }
-    KV_INLINE size_t bytes_of(int64_t elements) const {
+    GENFAST_MEMBER_ANYWHERE int interleave_bits() const { return int(type); }
+    GENFAST_MEMBER_ANYWHERE int interleave() const { return 1 << interleave_bits(); }
+    GENFAST_MEMBER_ANYWHERE size_t bytes_of(int64_t elements) const {
         return size_t(elements * 4) >> interleave_bits();
     }
     // Bytes of the K (or of the V) of one head: of a page, of a run.
-    KV_INLINE size_t page_bytes() const { return bytes_of(kPageTokens * stored_dim()); }
-    KV_INLINE size_t plane_bytes() const { return kRunPages * page_bytes(); }
+    GENFAST_MEMBER_ANYWHERE size_t page_bytes() const {
+        return bytes_of(kPageTokens * stored_dim());
+    }
+    GENFAST_MEMBER_ANYWHERE size_t plane_bytes() const { return kRunPages * page_bytes(); }
     // Bytes of the scales of the K (or of the V) of one head in a page.
-    KV_INLINE size_t page_scale_bytes() const {
+    GENFAST_MEMBER_ANYWHERE size_t page_scale_bytes() const {
         return type == KvType::int8   ? kPageTokens * sizeof(float)
                : type == KvType::int4 ? size_t(kPageTokens) * 2 * size_t(panels())
                                       : 0;
     }
-    KV_INLINE int64_t planes() const { return latent ? 1 : 2; }
-    KV_INLINE size_t head_bytes() const {
+    GENFAST_MEMBER_ANYWHERE int64_t planes() const { return latent ? 1 : 2; }
+    GENFAST_MEMBER_ANYWHERE size_t head_bytes() const {
         return planes() * plane_bytes() + 2 * kRunPages * page_scale_bytes();
     }
-    KV_INLINE size_t run_bytes() const { return head_bytes() * heads; }
+    GENFAST_MEMBER_ANYWHERE size_t run_bytes() const { return head_bytes() * heads; }
 
     // V lies in panels of this many d: what a few rows' accumulators can hold at once. int4: also
     // the group of d that shares a scale, in K and V.
-    KV_INLINE int64_t panel() const {
+    GENFAST_MEMBER_ANYWHERE int64_t panel() const {
         return type == KvType::int8 || type == KvType::int4 ? 32 : 64;
     }
-    KV_INLINE int64_t panels() const { return latent ? 0 : (stored_dim() + panel() - 1) / panel(); }
-    KV_INLINE int64_t panel_width(int64_t index) const {
+    GENFAST_MEMBER_ANYWHERE int64_t panels() const {
+        return latent ? 0 : (stored_dim() + panel() - 1) / panel();
+    }
+    GENFAST_MEMBER_ANYWHERE int64_t panel_width(int64_t index) const {
         int64_t left = stored_dim() - index * panel();
         return left < panel() ? left : panel();
     }
 
     // Byte offsets from the layer's storage: of a page's keys, of its part of a value panel, and of
     // its key or value scales.
-    KV_INLINE size_t head_offset(int32_t page, int head) const {
+    GENFAST_MEMBER_ANYWHERE size_t head_offset(int32_t page, int head) const {
         return size_t(page / kRunPages) * run_bytes() + head * head_bytes();
     }
-    KV_INLINE size_t keys(int32_t page, int head) const {
+    GENFAST_MEMBER_ANYWHERE size_t keys(int32_t page, int head) const {
         return head_offset(page, head) + page % kRunPages * page_bytes();
     }
-    KV_INLINE size_t values(int32_t page, int head, int64_t index) const {
+    GENFAST_MEMBER_ANYWHERE size_t values(int32_t page, int head, int64_t index) const {
         return head_offset(page, head) + plane_bytes() +
                bytes_of(index * panel() * kRunTokens +
                         page % kRunPages * kPageTokens * panel_width(index));
     }
-    KV_INLINE size_t key_scales(int32_t page, int head) const {
+    GENFAST_MEMBER_ANYWHERE size_t key_scales(int32_t page, int head) const {
         return head_offset(page, head) + planes() * plane_bytes() +
                page % kRunPages * page_scale_bytes();
     }
-    KV_INLINE size_t value_scales(int32_t page, int head) const {
+    GENFAST_MEMBER_ANYWHERE size_t value_scales(int32_t page, int head) const {
         return key_scales(page, head) + kRunPages * page_scale_bytes();
     }
     // The byte where element d of token s (0 .. 31) begins, from keys(page, head) and from
     // values(page, head, d / panel()).
-    KV_INLINE int64_t key_element(int64_t s, int64_t d) const {
+    GENFAST_MEMBER_ANYWHERE int64_t key_element(int64_t s, int64_t d) const {
         return ((d >> interleave_bits()) * kPageTokens + s) * 4 + neighbour(d);
     }
-    KV_INLINE int64_t value_element(int64_t s, int64_t d) const {
+    GENFAST_MEMBER_ANYWHERE int64_t value_element(int64_t s, int64_t d) const {
         return ((s >> interleave_bits()) * panel_width(d / panel()) + d % panel()) * 4 +
                neighbour(s);
     }
 
   private:
-    KV_INLINE int64_t neighbour(int64_t i) const {
+    GENFAST_MEMBER_ANYWHERE int64_t neighbour(int64_t i) const {
         return type == KvType::int4 ? i & 3 : int64_t(bytes_of(i & (interleave() - 1)));
     }
 };
-
-#undef KV_INLINE
 
 }  // namespace genfast

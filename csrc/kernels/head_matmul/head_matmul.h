@@ -15,7 +15,8 @@ struct HeadMatmulArgs {
     float* out;
     std::byte* scratch;  // head_matmul_scratch_bytes, 64-byte aligned
     int64_t T, heads;
-    int64_t columns, first;  // of x, and where its heads begin
+    int64_t columns, first;             // of x, and where its heads begin
+    const Matrix* on_device = nullptr;  // of CUDA's kernels: the same matrices where they read them
 };
 
 }  // namespace genfast

@@ -31,11 +31,12 @@ struct LatentArgs {
     std::byte* scratch;  // latent_attention_scratch_bytes, 64-byte aligned
     int64_t span_count;
     int64_t T;
-    int64_t columns;  // of turned, at least H P
-    int heads;        // H
-    float scale;      // > 0
-    int64_t window;   // 0: all; else only the last `window` positions, the own one included
-    int64_t sinks;    // with a window: the first positions, at most kPageTokens, seen by all
+    int64_t columns;      // of turned, at least H P
+    int heads;            // H
+    float scale;          // > 0
+    int64_t window;       // 0: all; else only the last `window` positions, the own one included
+    int64_t sinks;        // with a window: the first positions, at most kPageTokens, seen by all
+    int64_t context = 0;  // most tokens of a sequence: a GPU's blocks are counted before the step
 };
 
 }  // namespace genfast

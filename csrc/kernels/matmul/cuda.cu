@@ -11,6 +11,7 @@
 #include "kernels/matmul/cuda_rows.h"
 
 #include "cuda/activation.h"
+#include "kernels/matmul/cuda_each.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {
@@ -76,13 +77,13 @@ __device__ void finish(const MatmulArgs& a, const Rows& rows, int64_t panel, int
     a.out[at] = a.residual ? y + a.residual[at] : y;
 }
 
-// Block (p, b, t): panel p, the b-th part of K, rows [t * M, t * M + M).
+// Block (p, b): panel p, the b-th part of K, rows [tile * M, tile * M + M).
 template <Format format, int M>
-__global__ void multiply(MatmulArgs a) {
+__device__ void multiply_tile(const MatmulArgs& a, int64_t tile) {
     using Sum = typename Step<format>::Sum;
     __shared__ uint32_t of_warps[kWarps][M][kWarp];
     __shared__ bool last;
-    const int64_t panel = blockIdx.x, first = int64_t(blockIdx.z) * M;
+    const int64_t panel = blockIdx.x, first = tile * M, tiles = (a.M + M - 1) / M;
     const int64_t part = blockIdx.y, parts = gridDim.y;
     const Rows rows = rows_in(a);
 
@@ -97,7 +98,7 @@ __global__ void multiply(MatmulArgs a) {
     const Sums sums = sums_in(a, parts);
     const int64_t columns = int64_t(gridDim.x) * kWarp, column = panel * kWarp + lane();
     auto place = [&](int64_t of, int m) {
-        return sums.parts + (of * int64_t(gridDim.z) * M + first + m) * columns + column;
+        return sums.parts + (of * tiles * M + first + m) * columns + column;
     };
     for (int m = warp(); m < M; m += kWarps) {
         Sum total = {};
@@ -112,7 +113,7 @@ __global__ void multiply(MatmulArgs a) {
     __threadfence();  // the sums are there before the counter says so
     __syncthreads();
     if (threadIdx.x == 0) {
-        unsigned* counter = sums.counters + panel * int64_t(gridDim.z) + blockIdx.z;
+        unsigned* counter = sums.counters + panel * tiles + tile;
         last = atomicAdd(counter, 1u) + 1 == unsigned(parts);
     }
     __syncthreads();
@@ -125,12 +126,31 @@ __global__ void multiply(MatmulArgs a) {
     }
 }
 
-__global__ void prepare(MatmulArgs a, int64_t blocks) {
+// Block m: row m; that of the first row also clears the counters.
+__device__ void prepare_block(const MatmulArgs& a, int64_t blocks) {
+    if (blockIdx.x >= a.M) return;
     prepare_row(a, rows_in(a), blockIdx.x);
     if (blockIdx.x > 0) return;
     unsigned* counters = sums_in(a, blocks).counters;
     const int64_t tiles = panel_count(a.w) * tiles_of(a.M);
     for (int64_t i = threadIdx.x; i < tiles; i += kThreads) counters[i] = 0;
+}
+
+__global__ void prepare(MatmulArgs a, int64_t blocks) {
+    prepare_block(a, blocks);
+}
+__global__ void prepare_each(const MatmulArgs* each, int64_t blocks) {
+    prepare_block(each[blockIdx.y], blocks);
+}
+
+template <Format format, int M>
+__global__ void multiply(MatmulArgs a) {
+    multiply_tile<format, M>(a, blockIdx.z);
+}
+template <Format format, int M>
+__global__ void multiply_each(const MatmulArgs* each) {
+    const MatmulArgs a = each[blockIdx.z];
+    if (a.M > 0) multiply_tile<format, M>(a, 0);
 }
 
 template <Format format>
@@ -144,22 +164,48 @@ void multiply_all(const MatmulArgs& a) {
     launch(multiply<format, kMostRows>, grid, kThreads, a);
 }
 
+template <Format format>
+void multiply_all(const MatmulArgs* each, dim3 grid, int64_t M) {
+    if (M == 1) return launch(multiply_each<format, 1>, grid, kThreads, each);
+    launch(multiply_each<format, kMostRows>, grid, kThreads, each);
+}
+static_assert(kEachRows == kMostRows);
+
+// fn<format>() of the format at hand.
+template <class Fn>
+void with_format(Format format, Fn fn) {
+    switch (format) {
+        case Format::f32:
+            return fn.template operator()<Format::f32>();
+        case Format::f16:
+            return fn.template operator()<Format::f16>();
+        case Format::bf16:
+            return fn.template operator()<Format::bf16>();
+        case Format::int8:
+            return fn.template operator()<Format::int8>();
+        case Format::int4:
+            return fn.template operator()<Format::int4>();
+    }
+}
+
 }  // namespace
 
 void matmul(const MatmulArgs& a, Team& team) {
-    if (team.index != 0) return;
-    switch (a.w.format) {
-        case Format::f32:
-            return multiply_all<Format::f32>(a);
-        case Format::f16:
-            return multiply_all<Format::f16>(a);
-        case Format::bf16:
-            return multiply_all<Format::bf16>(a);
-        case Format::int8:
-            return multiply_all<Format::int8>(a);
-        case Format::int4:
-            return multiply_all<Format::int4>(a);
+    if (team.index == 0) with_format(a.w.format, [&]<Format format>() { multiply_all<format>(a); });
+}
+
+void matmul_each(const Matrix& w, const MatmulArgs* each, int64_t count, int64_t M) {
+    const int64_t blocks = blocks_of_a_panel(w);
+    for (; count > 0; count -= kEachAtOnce, each += kEachAtOnce) {
+        const unsigned now = unsigned(count < kEachAtOnce ? count : kEachAtOnce);
+        launch(prepare_each, dim3(unsigned(M), now), kThreads, each, blocks);
+        const dim3 grid(unsigned(panel_count(w)), unsigned(blocks), now);
+        with_format(w.format, [&]<Format format>() { multiply_all<format>(each, grid, M); });
     }
+}
+
+size_t each_scratch_bytes(const Matrix& w, int64_t M) {
+    return size_t(round_up(int64_t(matmul_scratch_bytes(w, M, 1)), 64));
 }
 
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int) {

@@ -21,19 +21,20 @@ struct MoeArgs {
     const Matrix* matrices;  // of expert e: 2e gate and up, 2e + 1 down
     int64_t T, experts, k;
     Activation activation;
-    const float* up_bias = nullptr;    // [experts, 2F]; null: none
-    const float* down_bias = nullptr;  // [experts, E]; null: none
+    const float* up_bias = nullptr;     // [experts, 2F]; null: none
+    const float* down_bias = nullptr;   // [experts, E]; null: none
+    const Matrix* on_device = nullptr;  // of CUDA's kernels: the same matrices where they read them
 };
 
 // The two products of expert e on M tokens.
-static inline MatmulArgs up_product(const MoeArgs& a, int64_t e, const float* x, int64_t M,
-                                    float* hidden, std::byte* scratch) {
+GENFAST_ANYWHERE MatmulArgs up_product(const MoeArgs& a, int64_t e, const float* x, int64_t M,
+                                       float* hidden, std::byte* scratch) {
     const Matrix& w = a.matrices[2 * e];
     const float* bias = a.up_bias ? a.up_bias + e * w.N : nullptr;
     return {x, w, bias, nullptr, hidden, scratch, M, a.activation};
 }
-static inline MatmulArgs down_product(const MoeArgs& a, int64_t e, const float* hidden, int64_t M,
-                                      float* result, std::byte* scratch) {
+GENFAST_ANYWHERE MatmulArgs down_product(const MoeArgs& a, int64_t e, const float* hidden,
+                                         int64_t M, float* result, std::byte* scratch) {
     const Matrix& w = a.matrices[2 * e + 1];
     const float* bias = a.down_bias ? a.down_bias + e * w.N : nullptr;
     return {hidden, w, bias, nullptr, result, scratch, M, Activation::none};

@@ -23,7 +23,7 @@ struct Columns {
     const float* data;
     int64_t columns;
 
-    [[gnu::always_inline]] inline const float* row(int64_t t) const { return data + t * columns; }
+    GENFAST_MEMBER_ANYWHERE const float* row(int64_t t) const { return data + t * columns; }
 };
 
 struct SelectiveScanArgs {

@@ -22,6 +22,9 @@ Kernels filled_up(const Kernels& kernels) {
 #undef GENFAST_ROW
     table.matmul_scratch_bytes = kernels.matmul_scratch_bytes;
     table.attention_scratch_bytes = kernels.attention_scratch_bytes;
+    table.head_matmul_scratch_bytes = kernels.head_matmul_scratch_bytes;
+    table.latent_attention_scratch_bytes = kernels.latent_attention_scratch_bytes;
+    table.moe_scratch_bytes = kernels.moe_scratch_bytes;
     table.matmul_variant = kernels.matmul_variant;
     table.attention_variant = kernels.attention_variant;
     return table;
@@ -57,6 +60,10 @@ int main() {
     check_matmul(check);
     check_attention(check);
     check_rows(check);
+    check_state(check);
+    check_experts(check);
+    check_images(check);
+    check_latent(check);
     std::fprintf(stderr, "%d failures\n", check.failures);
     return check.failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -53,10 +53,13 @@ void check_moe(Check& c, const Floats& routes, Format format) {
     Floats got(x.size()), want = residual;
     Floats up_bias = c.numbers.floats(kExperts * 2 * F);
     Floats down_bias = c.numbers.floats(kExperts * E);
-    MoeArgs args{
-        x.data(),        routes.data(),   residual.data(), got.data(), nullptr,
-        matrices.data(), kRows,           kExperts,        kChosen,    Activation::clamped_silu,
-        up_bias.data(),  down_bias.data()};
+    MoeArgs args{x.data(),        routes.data(),
+                 residual.data(), got.data(),
+                 nullptr,         matrices.data(),
+                 kRows,           kExperts,
+                 kChosen,         Activation::clamped_silu,
+                 up_bias.data(),  down_bias.data(),
+                 matrices.data()};
     for (int threads : {1, 3}) {
         Buffer scratch(c.fast.moe_scratch_bytes(args, threads));
         args.scratch = scratch.data();
