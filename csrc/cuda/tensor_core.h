@@ -13,6 +13,7 @@
 // choose, if it is the same in both operands.
 #pragma once
 
+#include "core/dtype.h"
 #include "cuda/launch.h"
 
 namespace genfast::cuda {
@@ -26,6 +27,26 @@ __device__ inline int lane_row() {
 }
 __device__ inline int lane_word() {
     return lane() % 4;
+}
+
+__device__ inline uint32_t bf16_pair(float low, float high) {
+    return uint32_t(f32_to_bf16(low)) | uint32_t(f32_to_bf16(high)) << 16;
+}
+
+// 32 rows whose dwords lie side by side, as two tiles: lane 4 g + t takes rows 4 g ... 4 g + 3, 16
+// bytes, of words 2 t (`low`) and 2 t + 1 (`high`). So does the other operand: 8 bytes a lane.
+struct TwoTiles {
+    uint32_t a[2][4];
+
+    __device__ TwoTiles() {}
+    __device__ TwoTiles(uint4 low, uint4 high)
+        : a{{low.x, low.y, high.x, high.y}, {low.z, low.w, high.z, high.w}} {}
+    // The row that sum[e] of tile i is of.
+    __device__ static int row(int i, int e) { return 4 * lane_row() + 2 * i + e / 2; }
+};
+// The column that sum[e] is of.
+__device__ inline int lane_column(int e) {
+    return 2 * lane_word() + e % 2;
 }
 
 #if !defined(GENFAST_CUDA_EMULATION)

@@ -1,9 +1,8 @@
-// A step of a panel on tensor cores: bf16, int8 and int4. The panel's 32 rows are two tiles of 16
-// of operand `a`, rows of x are the columns of `b` (cuda/tensor_core.h).
+// A step of a panel on tensor cores: bf16, int8 and int4. The panel's 32 rows are two tiles of
+// operand `a`, rows of x are the columns of `b` (cuda/tensor_core.h).
 //
-// Lane 4 g + t takes rows 4 g ... 4 g + 3 of the panel, which lie side by side: a load is 16 bytes
-// a lane and 512 a warp. Of the step's 8 words it takes 2 t and 2 t + 1, which in int4 are the low
-// and the high nibbles of one dword, and in x one load of 8 bytes.
+// Of the step's 8 words lane 4 g + t takes 2 t and 2 t + 1, which in int4 are the low and the high
+// nibbles of one dword.
 #pragma once
 
 #include <type_traits>
@@ -46,7 +45,7 @@ __device__ inline float half_at(uint32_t bits) {
 // The lane's words of a step of a panel. line(i): its 16 bytes of line i. head: the scales.
 template <Format format>
 struct Weights {
-    uint32_t a[2][4];
+    TwoTiles tiles;
     float scale[4];  // of its rows: int4
 
     template <class Line>
@@ -58,8 +57,8 @@ struct Weights {
             for (int i = 0; i < 4; ++i) {
                 // A nibble is its weight plus 8. With its highest bit turned and at the top of a
                 // byte it is the signed byte 16 times the weight, and 16 leaves with the scale.
-                a[i / 2][i % 2] = (words[i] << 4 ^ 0x80808080u) & 0xf0f0f0f0u;
-                a[i / 2][i % 2 + 2] = (words[i] ^ 0x80808080u) & 0xf0f0f0f0u;
+                tiles.a[i / 2][i % 2] = (words[i] << 4 ^ 0x80808080u) & 0xf0f0f0f0u;
+                tiles.a[i / 2][i % 2 + 2] = (words[i] ^ 0x80808080u) & 0xf0f0f0f0u;
             }
             const uint2 halves = reinterpret_cast<const uint2*>(head)[lane_row()];
             scale[0] = half_at(halves.x) * 0.0625f;
@@ -67,32 +66,27 @@ struct Weights {
             scale[2] = half_at(halves.y) * 0.0625f;
             scale[3] = half_at(halves.y >> 16) * 0.0625f;
         } else {
-            const uint4 low = line(2 * lane_word()), high = line(2 * lane_word() + 1);
-            a[0][0] = low.x, a[0][1] = low.y, a[0][2] = high.x, a[0][3] = high.y;
-            a[1][0] = low.z, a[1][1] = low.w, a[1][2] = high.z, a[1][3] = high.w;
+            tiles = TwoTiles(line(2 * lane_word()), line(2 * lane_word() + 1));
         }
     }
 };
 
-// The lane's sums of a panel by 8 rows of x: sum[i][e] is of row panel_row(i, e), by row_of_x(e).
+// The lane's sums of a panel by 8 rows of x: of two tiles.
 template <Format format>
 struct MmaSums {
     using Sum = std::conditional_t<format == Format::int8, int32_t, float>;
     Sum sum[2][4] = {};
 
-    __device__ static int panel_row(int i, int e) { return 4 * lane_row() + 2 * i + e / 2; }
-    __device__ static int row_of_x(int e) { return 2 * lane_word() + e % 2; }
-
     __device__ void add(const Weights<format>& weights, uint2 x) {
 #pragma unroll
         for (int i = 0; i < 2; ++i)
             if constexpr (format == Format::bf16) {
-                mma_bf16(sum[i], weights.a[i], x);
+                mma_bf16(sum[i], weights.tiles.a[i], x);
             } else if constexpr (format == Format::int8) {
-                mma_s8(sum[i], weights.a[i], x);
+                mma_s8(sum[i], weights.tiles.a[i], x);
             } else {  // an exact sum of the group, then acc = fma(sum, scale, acc)
                 int32_t dot[4] = {};
-                mma_s8(dot, weights.a[i], x);
+                mma_s8(dot, weights.tiles.a[i], x);
 #pragma unroll
                 for (int e = 0; e < 4; ++e)
                     sum[i][e] = fmaf(float(dot[e]), weights.scale[2 * i + e / 2], sum[i][e]);
@@ -110,7 +104,7 @@ struct MmaSums {
 #pragma unroll
         for (int i = 0; i < 2; ++i)
 #pragma unroll
-            for (int e = 0; e < 4; ++e) fn(row_of_x(e), panel_row(i, e), sum[i][e]);
+            for (int e = 0; e < 4; ++e) fn(lane_column(e), TwoTiles::row(i, e), sum[i][e]);
     }
 };
 

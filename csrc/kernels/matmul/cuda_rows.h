@@ -6,7 +6,7 @@
 // to a whole tile, whose other rows nobody reads out.
 #pragma once
 
-#include "cuda/launch.h"
+#include "cuda/tensor_core.h"
 #include "kernels/matmul/matmul.h"
 #include "quant/int8.h"
 
@@ -62,10 +62,6 @@ __device__ inline uint32_t quad(const int32_t* q) {
     return (uint32_t(q[0]) & 255) | (uint32_t(q[1]) & 255) << 8 | (uint32_t(q[2]) & 255) << 16 |
            (uint32_t(q[3]) & 255) << 24;
 }
-__device__ inline uint32_t bf16_pair(float low, float high) {
-    return uint32_t(f32_to_bf16(low)) | uint32_t(f32_to_bf16(high)) << 16;
-}
-
 // One row, by a block: the integers are those of the CPU (kernels/matmul/activations.h).
 __device__ inline void quantise_row(const MatmulArgs& a, const Rows& rows, int64_t m) {
     constexpr int64_t step = step_columns(Format::int8);

@@ -39,6 +39,7 @@ struct Stage {
     __device__ void fetch(const MatmulArgs& a, const Rows& x, int first) {
         const int64_t panel = int64_t(blockIdx.y) * kTilePanels;
         const int64_t eight = int64_t(blockIdx.x) * kTileEights;
+#pragma unroll 1
         for (int i = 0; i < kStageSteps && first + i < x.steps; ++i) {
             const int s = first + i;
             const int64_t lines = lines_left(a.w, s);

@@ -77,6 +77,13 @@ T __shfl_xor_sync(unsigned, T mine, int distance) {
     return genfast::emulation::exchange_bits(mine, int(threadIdx.x % 32) ^ distance);
 }
 
+inline bool __all_sync(unsigned, bool mine) {
+    const auto* lanes = genfast::emulation::gather({mine});
+    bool all = true;
+    for (int i = 0; i < 32; ++i) all &= lanes[i][0] != 0;
+    return all;
+}
+
 inline unsigned atomicAdd(unsigned* to, unsigned more) {
     unsigned before = *to;
     *to += more;
