@@ -149,11 +149,12 @@ void attend_bf16(const AttentionArgs& a) {
     if (split) launch(merge_records, dim3(unsigned(a.heads), unsigned(a.T)), kThreads, a, blocks);
 }
 
+// `eights` for heads of up to 128 numbers; fewer for more, whose sums fill the registers.
 template <int eights>
 void attend_bf16(const AttentionArgs& a) {
     if (a.layout.head_dim <= 64) return attend_bf16<eights, 1>(a);
     if (a.layout.head_dim <= 128) return attend_bf16<eights, 2>(a);
-    attend_bf16<eights, 4>(a);
+    attend_bf16<(eights + 1) / 2, 4>(a);
 }
 
 template <KvType type>

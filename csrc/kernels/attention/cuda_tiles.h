@@ -10,9 +10,9 @@
 // that it does not see add exact zeros, a sum is never -0, and values that it does not see are
 // zeros too, if they are not finite.
 //
-// The floor, of a tile of 32 queries and 128 tokens of D = 128: 64 KB from L2, 512 mma for the two
-// products, which an A100's multiprocessor does in 1024 cycles; in as many its share of L2 is about
-// the same 64 KB. So more queries would gain little before less of the cache is read from L2.
+// The floor, of a tile of 32 queries and 128 tokens of D = 128: 512 mma for the two products, 1,024
+// cycles of an A100's multiprocessor, and 64 KB from L2, whose 5,120 bytes a cycle are 1,400 cycles
+// of its share. Tiles of more queries would lower that, if registers held their sums.
 #pragma once
 
 #include "cuda/tensor_core.h"
@@ -88,17 +88,17 @@ __device__ void score_page(const AttentionArgs& a, int32_t page, int kv,
 
 // The lane's words of 16 numbers of a head (two of each row of its pair) of 16 tokens.
 struct ValueWords {
-    uint32_t a[4];
+    uint32_t words[4];
 
-    __device__ ValueWords(const AttentionArgs& a_, int32_t page, int kv, int d, int token) {
-        const int panel = d / int(a_.layout.panel());
-        const std::byte* values = a_.cache + a_.layout.values(page, kv, panel);
+    __device__ ValueWords(const AttentionArgs& a, int32_t page, int kv, int d, int token) {
+        const int panel = d / int(a.layout.panel());
+        const std::byte* values = a.cache + a.layout.values(page, kv, panel);
         auto pair = [&](int s) {
             return *reinterpret_cast<const uint2*>(values +
-                                                   a_.layout.value_element(s, d + 2 * lane_row()));
+                                                   a.layout.value_element(s, d + 2 * lane_row()));
         };
         const uint2 low = pair(token + 4 * lane_word()), high = pair(token + 4 * lane_word() + 2);
-        a[0] = low.x, a[1] = low.y, a[2] = high.x, a[3] = high.y;
+        words[0] = low.x, words[1] = low.y, words[2] = high.x, words[3] = high.y;
     }
     __device__ static int row(int e) { return 2 * lane_row() + e / 2; }
 
@@ -107,15 +107,15 @@ struct ValueWords {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             const int64_t token = first + 4 * lane_word() + i / 2 * 2;
-            if (!tokens.has(token)) a[i] &= 0xffff0000u;
-            if (!tokens.has(token + 1)) a[i] &= 0xffffu;
+            if (!tokens.has(token)) words[i] &= 0xffff0000u;
+            if (!tokens.has(token + 1)) words[i] &= 0xffffu;
         }
     }
     // Whether all lanes' are.
     __device__ bool finite() const {
         bool all = true;
 #pragma unroll
-        for (uint32_t word : a)
+        for (uint32_t word : words)
             all &= (word & 0x7f80u) != 0x7f80u && (word & 0x7f800000u) != 0x7f800000u;
         return __all_sync(~0u, all);
     }
@@ -236,7 +236,7 @@ struct TileSums {
                     float to[4];
 #pragma unroll
                     for (int e = 0; e < 4; ++e) to[e] = value[t][j][e];
-                    mma_bf16(to, by.a,
+                    mma_bf16(to, by.words,
                              shared.weights[unit][j * kMmaColumns + lane_row()][lane_word()]);
 #pragma unroll
                     for (int e = 0; e < 4; ++e)
