@@ -20,8 +20,9 @@ bool streams(Format format, int64_t M) {
     return is_float(format) || M <= kFewRows;
 }
 
+template <Format format>
 __global__ void prepare(MatmulArgs a, int64_t counters, int64_t slices) {
-    prepare_row(a, rows_in(a), blockIdx.x);
+    prepare_row<format>(a, rows_in(a), blockIdx.x);
     if (blockIdx.x > 0) return;
     for (int64_t i = threadIdx.x; i < counters; i += kThreads) parts_in(a, slices).counters[i] = 0;
 }
@@ -30,7 +31,7 @@ template <Format format>
 void multiply(const MatmulArgs& a) {
     const bool few = streams(format, a.M);
     const int64_t counters = few ? panel_count(a.w) * streamed_tiles(a.M) : 0;
-    launch(prepare, dim3(unsigned(a.M)), kThreads, a, counters, slices_of(a.w));
+    launch(prepare<format>, dim3(unsigned(a.M)), kThreads, a, counters, slices_of(a.w));
     if constexpr (!is_float(format))
         if (!few) return launch_tiles<format>(a);
     launch_streamed<format>(a);

@@ -98,15 +98,19 @@ __device__ inline void quantise_row(const MatmulArgs& a, const Rows& rows, int64
     }
 }
 
+template <Format format>
 __device__ inline void prepare_row(const MatmulArgs& a, const Rows& rows, int64_t m) {
-    const Format format = a.w.format;
-    if (format == Format::int8 || format == Format::int4) return quantise_row(a, rows, m);
-    const float* x = a.x + m * x_row(a);
-    const int64_t K = a.w.K, words = step_words(format);
-    for (int64_t i = threadIdx.x; i < rows.steps * words; i += kThreads)
-        rows.step(m, i / words)[i % words] =
-            format == Format::bf16 ? bf16_pair(column(x, 2 * i, K), column(x, 2 * i + 1, K))
-                                   : f32_to_bits(column(x, i, K));
+    if constexpr (format == Format::int8 || format == Format::int4) {
+        quantise_row(a, rows, m);
+    } else {
+        constexpr int64_t words = step_words(format);
+        const float* x = a.x + m * x_row(a);
+        const int64_t K = a.w.K;
+        for (int64_t i = threadIdx.x; i < rows.steps * words; i += kThreads)
+            rows.step(m, i / words)[i % words] =
+                format == Format::bf16 ? bf16_pair(column(x, 2 * i, K), column(x, 2 * i + 1, K))
+                                       : f32_to_bits(column(x, i, K));
+    }
 }
 
 }  // namespace genfast::cuda
