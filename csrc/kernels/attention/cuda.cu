@@ -1,17 +1,27 @@
-// Decode: a block for each row, KV head and 512 tokens of context, whose keys and values all query
-// heads of the group share. Blocks leave records (largest score, sum, weighted values), which are
-// merged in ascending order. Where rows are many, a block goes through its row's context by itself
-// and merges as it goes: the same steps, so the same bits.
+// softmax(q k) v over the paged cache.
+//
+// Context is taken in blocks of 512 tokens at absolute positions, whose results (largest score,
+// sum, weighted values) are merged in ascending order. Of few rows each block of context has a
+// block of threads, which leaves a record; of many rows it goes through its context by itself and
+// merges as it goes: the same steps, so the same bits.
+//
+// bf16 by tensor cores: a tile of queries reads a page once (cuda_tiles.h). f32 and int8 row by
+// row, whose query heads of a group share what is read (cuda_block.h).
 //
 // The cache lies as on the CPU (kv_layout.h), which suits a GPU as it is: a page's 32 tokens, and
 // 32 neighbours of a value's numbers, are a warp's lanes.
 #include <stdexcept>
 
-#include "kernels/attention/cuda_block.h"
+#include "kernels/attention/cuda_tiles.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {
 namespace {
+
+// Whether a row's blocks of context are shared out.
+bool splits(const AttentionArgs& a) {
+    return a.T <= kMostSplitRows && a.context > 0;
+}
 
 // ---- the step's keys and values
 // -----------------------------------------------------------------
@@ -58,16 +68,6 @@ __global__ void append_int8(AttentionArgs a) {
 
 // ---- softmax(q k) v
 // -----------------------------------------------------------------------------
-// Floats of a record: the largest score, the sum, the values.
-__host__ __device__ inline int64_t record_floats(const KvLayout& layout) {
-    return layout.head_dim + 2;
-}
-__device__ inline float* record_of(const AttentionArgs& a, int64_t row, int64_t head, int64_t block,
-                                   int64_t blocks) {
-    return reinterpret_cast<float*>(a.scratch) +
-           ((row * a.heads + head) * blocks + block) * record_floats(a.layout);
-}
-
 // Block (b, head, row): the row's block b, which leaves its record; or (split == false) all of
 // them.
 template <KvType type, int G>
@@ -106,7 +106,7 @@ __global__ void merge_records(AttentionArgs a, int64_t blocks) {
 
 template <KvType type, int G>
 void attend(const AttentionArgs& a) {
-    const bool split = a.T <= kMostSplitRows && a.context > 0;
+    const bool split = splits(a);
     const int64_t blocks = split ? most_blocks(a.context) : 1;
     dim3 grid(unsigned(blocks), unsigned(a.layout.heads), unsigned(a.T));
     launch(attend_rows<type, G>, grid, kThreads, a, split);
@@ -114,14 +114,39 @@ void attend(const AttentionArgs& a) {
     if (split) launch(merge_records, grid, kThreads, a, blocks);
 }
 
+template <int eights, int d_tiles>
+void attend_bf16(const AttentionArgs& a) {
+    const bool split = splits(a);
+    const TileShape shape(a, eights * kMmaColumns);
+    const int64_t blocks = split ? most_blocks(a.context) : 1;
+    const dim3 grid(unsigned(blocks), unsigned(a.layout.heads * shape.parts),
+                    unsigned(shape.most_tiles(a)));
+    launch(attend_tiles<eights, d_tiles>, grid, kThreads, a, shape, split);
+    if (split) launch(merge_records, dim3(unsigned(a.heads), unsigned(a.T)), kThreads, a, blocks);
+}
+
+// `eights` for heads of up to 128 numbers; fewer for more, whose sums fill the registers.
+template <int eights>
+void attend_bf16(const AttentionArgs& a) {
+    if (a.layout.head_dim <= 64) return attend_bf16<eights, 1>(a);
+    if (a.layout.head_dim <= 128) return attend_bf16<eights, 2>(a);
+    attend_bf16<(eights + 1) / 2, 4>(a);
+}
+
 template <KvType type>
 void attend(const AttentionArgs& a) {
     const dim3 rows(unsigned(a.T), unsigned(a.layout.heads));
     launch(type == KvType::int8 ? append_int8 : append_float, rows, kThreads, a);
-    const int group = a.heads / a.layout.heads;
-    if (group == 1) return attend<type, 1>(a);
-    if (group <= 4) return attend<type, 4>(a);
-    attend<type, 8>(a);
+    if constexpr (type == KvType::bf16) {
+        // A row of each sequence has few queries for a tile, and gets the same bits.
+        if (a.T == a.span_count) return attend_bf16<1>(a);
+        attend_bf16<4>(a);
+    } else {
+        const int group = a.heads / a.layout.heads;
+        if (group == 1) return attend<type, 1>(a);
+        if (group <= 4) return attend<type, 4>(a);
+        attend<type, 8>(a);
+    }
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// One block of at most 512 tokens, for the query heads that share a KV head: scores, weights, and
-// weighted values; and how the results of blocks are merged.
+// One block of at most 512 tokens, for one row's query heads that share a KV head, of a cache in
+// f32 or int8: scores, weights, and weighted values; and how the results of blocks are merged.
 #pragma once
 
 #include "cuda/launch.h"
@@ -98,10 +98,33 @@ struct Heads {
     int kv, query, count;  // query heads [query, query + count)
 };
 
+// What a block of context gave: the largest score, the sum, the values. Scratch holds these.
+__host__ __device__ inline int64_t record_floats(const KvLayout& layout) {
+    return layout.head_dim + 2;
+}
+__device__ inline float* record_of(const AttentionArgs& a, int64_t row, int64_t head, int64_t block,
+                                   int64_t blocks) {
+    return reinterpret_cast<float*>(a.scratch) +
+           ((row * a.heads + head) * blocks + block) * record_floats(a.layout);
+}
+
 // Of the numbers of a head each thread owns these, in results.
 constexpr int kOwned = kMaxHeadDim / kThreads;
 __device__ inline int64_t owned(int j) {
     return threadIdx.x + j * kThreads;
+}
+
+// Merges two sums of e^(score - largest): what each one's weighted values are then multiplied by.
+struct Factors {
+    float mine, other;
+};
+__device__ inline Factors merge_sums(float& largest, float& sum, float other_largest,
+                                     float other_sum) {
+    const float most = fmaxf(largest, other_largest);
+    const Factors factors{expf(largest - most), expf(other_largest - most)};
+    sum = fmaf(sum, factors.mine, other_sum * factors.other);
+    largest = most;
+    return factors;
 }
 
 // The running result: e^(score - largest) summed, and times the values, of which a thread owns n.
@@ -110,11 +133,8 @@ struct MergedBlocks {
     float largest = -INFINITY, sum = 0, value[n] = {};
 
     __device__ void add(float other_largest, float other_sum, const float* other) {
-        const float most = fmaxf(largest, other_largest);
-        const float mine = expf(largest - most), its = expf(other_largest - most);
-        sum = fmaf(sum, mine, other_sum * its);
-        for (int j = 0; j < n; ++j) value[j] = fmaf(value[j], mine, other[j] * its);
-        largest = most;
+        const Factors by = merge_sums(largest, sum, other_largest, other_sum);
+        for (int j = 0; j < n; ++j) value[j] = fmaf(value[j], by.mine, other[j] * by.other);
     }
     // As a record, of one block: exactly what that gave.
     __device__ void keep(float* record, int64_t D) const {
@@ -150,9 +170,6 @@ struct Word {
     __device__ static void unpack(uint32_t word, float* to) {
         if (type == KvType::f32) {
             to[0] = bits_to_f32(word);
-        } else if (type == KvType::bf16) {
-            to[0] = bits_to_f32(word << 16);
-            to[1 % kNumbers] = bits_to_f32(word & 0xffff0000u);
         } else {
 #pragma unroll
             for (int i = 0; i < kNumbers; ++i) to[i] = float(int(word >> 8 * i & 255) - 128);
@@ -226,8 +243,7 @@ __device__ void attend_block(const AttentionArgs& a, const RowPosition& row, int
     const int64_t D = a.layout.head_dim;
     for (int g = 0; g < G; ++g)
         for (int64_t d = threadIdx.x; d < kMaxHeadDim; d += kThreads) {
-            const float q = g < heads.count && d < D ? row_of(a, t)[(heads.query + g) * D + d] : 0;
-            query[g][d] = type == KvType::bf16 ? bf16_to_f32(f32_to_bf16(q)) : q;
+            query[g][d] = g < heads.count && d < D ? row_of(a, t)[(heads.query + g) * D + d] : 0;
         }
     __syncthreads();
 

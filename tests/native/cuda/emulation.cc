@@ -2,9 +2,11 @@
 
 #include <ucontext.h>
 
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -22,11 +24,24 @@ struct Barrier {
     int64_t round = 0;
 };
 
+struct Copy {
+    void* to;
+    const void* from;  // null: zeros
+    void make() const {
+        if (from)
+            std::memcpy(to, from, 16);
+        else
+            std::memset(to, 0, 16);
+    }
+};
+
 struct Fiber {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[kStack]};
     bool done = true;
     void* sanitizer = nullptr;
+    size_t round = 0;                         // of what it gave its warp
+    std::deque<std::vector<Copy>> copies{1};  // by group; the last one has not ended
 };
 
 struct Machine {
@@ -39,9 +54,12 @@ struct Machine {
     const std::function<void()>* kernel = nullptr;
     Barrier block;
     std::vector<Barrier> warps;
-    std::vector<uint32_t> mail;  // a word a thread
+    std::vector<Words> mail[2];  // of each thread, in odd and even rounds
     bool moved = false;          // some thread got on since the last look
-    bool backward = false;
+    unsigned way = 0;            // one of four: threads backward, copies late
+    bool backward() const { return way & 1; }
+    bool late() const { return way & 2; }
+    const char* fault = nullptr;
 };
 
 Machine machine;
@@ -77,7 +95,10 @@ void begin() {
     __sanitizer_finish_switch_fiber(nullptr, &machine.home_stack, &machine.home_size);
 #endif
     (*machine.kernel)();
-    machine.fibers[size_t(machine.current)].done = true;
+    Fiber& fiber = machine.fibers[size_t(machine.current)];
+    for (const auto& group : fiber.copies)
+        if (!group.empty()) machine.fault = "a thread ends before its copies";
+    fiber.done = true;
     machine.moved = true;
     leave(true);
 }
@@ -104,19 +125,22 @@ void run_block(int threads) {
         fiber.context.uc_link = nullptr;
         makecontext(&fiber.context, begin, 0);
         fiber.done = false;
+        fiber.round = 0;
+        fiber.copies.assign(1, {});
     }
     for (bool busy = true; busy;) {
         busy = machine.moved = false;
         for (int i = 0; i < threads; ++i) {
-            const int index = machine.backward ? threads - 1 - i : i;
+            const int index = machine.backward() ? threads - 1 - i : i;
             if (machine.fibers[size_t(index)].done) continue;
             busy = true;
             enter(index);
         }
         if (busy && !machine.moved)
-            throw std::logic_error("threads of a block wait for each other at different places");
+            machine.fault = "threads of a block wait for each other at different places";
+        if (machine.fault) throw std::logic_error(std::exchange(machine.fault, nullptr));
     }
-    machine.backward = !machine.backward;
+    ++machine.way;
 }
 
 }  // namespace
@@ -127,12 +151,12 @@ void run(dim3 grid, int threads, const std::function<void()>& kernel) {
         grid.x * int64_t(grid.y) * grid.z <= 0)
         throw std::logic_error("no GPU runs a grid of this shape");
     if (machine.fibers.size() < size_t(threads)) machine.fibers.resize(size_t(threads));
-    machine.mail.resize(size_t(threads));
+    for (auto& mail : machine.mail) mail.resize(size_t(threads));
     machine.kernel = &kernel;
     gridDim = grid;
     blockDim = dim3(unsigned(threads));
     const int64_t blocks = int64_t(grid.x) * grid.y * grid.z;
-    const bool backward = machine.backward;
+    const bool backward = machine.backward();
     for (int64_t i = 0; i < blocks; ++i) {
         const int64_t at = backward ? blocks - 1 - i : i;
         blockIdx = dim3(unsigned(at % grid.x), unsigned(at / grid.x % grid.y),
@@ -149,13 +173,32 @@ void meet_warp() {
     meet(machine.warps[size_t(machine.current / kWarp)]);
 }
 
-uint32_t exchange(uint32_t mine, int from_lane) {
-    const int me = machine.current;
-    machine.mail[size_t(me)] = mine;
+const Words* gather(const Words& mine) {
+    const size_t me = size_t(machine.current);
+    auto& mail = machine.mail[machine.fibers[me].round++ % 2];
+    mail[me] = mine;
     meet_warp();
-    const uint32_t theirs = machine.mail[size_t(me / kWarp * kWarp + from_lane)];
-    meet_warp();
-    return theirs;
+    return mail.data() + me / kWarp * kWarp;
+}
+
+void copy_later(void* to, const void* from, bool there) {
+    if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0)
+        machine.fault = "a copy of 16 bytes that are not aligned";
+    const Copy copy{to, there ? from : nullptr};
+    if (machine.late())
+        machine.fibers[size_t(machine.current)].copies.back().push_back(copy);
+    else
+        copy.make();
+}
+
+void end_group() {
+    machine.fibers[size_t(machine.current)].copies.emplace_back();
+}
+
+void wait_for_groups(size_t pending) {
+    auto& copies = machine.fibers[size_t(machine.current)].copies;
+    for (; copies.size() > pending + 1; copies.pop_front())
+        for (const Copy& copy : copies.front()) copy.make();
 }
 
 }  // namespace genfast::emulation

@@ -1,10 +1,12 @@
 // CUDA's words for a CPU (csrc/cuda/launch.h): the threads of a block are fibers that take turns,
 // block after block; they switch where they wait for each other.
 //
-// What a GPU leaves open is varied: blocks and threads run in one order, then in the other. Threads
-// that wait at different barriers for ever are an error.
+// What a GPU leaves open is varied: blocks and threads run in one order, then in the other, and
+// copies that run beside their thread are made as soon or as late as may be. Threads that wait at
+// different barriers for ever are an error.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -14,10 +16,18 @@
 #define __device__
 #define __host__
 #define __shared__ static
+#define __launch_bounds__(...)
 
 struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
 };
 
 inline dim3 threadIdx, blockIdx, blockDim, gridDim;
@@ -29,16 +39,22 @@ void run(dim3 grid, int threads, const std::function<void()>& kernel);
 void queue(std::function<void()> work);  // does it, or keeps it for the graph that is captured
 void meet_block();
 void meet_warp();
-uint32_t exchange(uint32_t mine, int from_lane);  // all lanes of a warp at once
+
+// What the 32 lanes of a warp gave, all of which call it; until the next call but one.
+using Words = std::array<uint32_t, 6>;
+const Words* gather(const Words& mine);
+
+void copy_later(void* to, const void* from, bool there);  // 16 bytes
+void end_group();
+void wait_for_groups(size_t pending);
 
 template <class T>
 T exchange_bits(T mine, int from_lane) {
     static_assert(sizeof(T) == 4);
-    uint32_t bits;
-    std::memcpy(&bits, &mine, 4);
-    bits = exchange(bits, from_lane);
+    Words words{};
+    std::memcpy(words.data(), &mine, 4);
     T theirs;
-    std::memcpy(&theirs, &bits, 4);
+    std::memcpy(&theirs, gather(words)[from_lane].data(), 4);
     return theirs;
 }
 
@@ -61,6 +77,13 @@ T __shfl_xor_sync(unsigned, T mine, int distance) {
     return genfast::emulation::exchange_bits(mine, int(threadIdx.x % 32) ^ distance);
 }
 
+inline bool __all_sync(unsigned, bool mine) {
+    const auto* lanes = genfast::emulation::gather({mine});
+    bool all = true;
+    for (int i = 0; i < 32; ++i) all &= lanes[i][0] != 0;
+    return all;
+}
+
 inline unsigned atomicAdd(unsigned* to, unsigned more) {
     unsigned before = *to;
     *to += more;
@@ -78,6 +101,46 @@ namespace genfast::cuda {
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), dim3 grid, int threads, const Parameters&... arguments) {
     emulation::queue([=] { emulation::run(grid, threads, [&] { kernel(arguments...); }); });
+}
+
+inline void copy_async(void* to_shared, const void* from, bool there) {
+    emulation::copy_later(to_shared, from, there);
+}
+inline void end_copy_group() {
+    emulation::end_group();
+}
+template <int pending>
+void wait_for_copies() {
+    emulation::wait_for_groups(pending);
+}
+
+// fn(e, a's word, b's word) for the lane's four sums, words in the order of K:
+// csrc/cuda/tensor_core.h says where they lie.
+template <class Fn>
+void each_product(const uint32_t (&a)[4], uint2 b, Fn fn) {
+    const emulation::Words* lanes = emulation::gather({a[0], a[1], a[2], a[3], b.x, b.y});
+    const int g = int(threadIdx.x % 32) / 4, t = int(threadIdx.x % 32) % 4;
+    for (int e = 0; e < 4; ++e)
+        for (size_t word = 0; word < 8; ++word) {
+            const size_t half = word / 4, at = word % 4;
+            fn(e, lanes[size_t(g) * 4 + at][half * 2 + size_t(e / 2)],
+               lanes[size_t(2 * t + e % 2) * 4 + at][4 + half]);
+        }
+}
+
+// A chain in the order of K, so that another place of a product is another sum.
+inline void mma_bf16(float (&sum)[4], const uint32_t (&a)[4], uint2 b) {
+    each_product(a, b, [&](int e, uint32_t x, uint32_t y) {
+        const uint32_t words[] = {x << 16, y << 16, x & 0xffff0000u, y & 0xffff0000u};
+        float numbers[4];
+        std::memcpy(numbers, words, sizeof(numbers));
+        sum[e] = std::fma(numbers[0], numbers[1], sum[e]);
+        sum[e] = std::fma(numbers[2], numbers[3], sum[e]);
+    });
+}
+inline void mma_s8(int32_t (&sum)[4], const uint32_t (&a)[4], uint2 b) {
+    each_product(a, b,
+                 [&](int e, uint32_t x, uint32_t y) { sum[e] = __dp4a(int(x), int(y), sum[e]); });
 }
 
 }  // namespace genfast::cuda

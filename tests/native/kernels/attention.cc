@@ -170,6 +170,64 @@ std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& 
     return bound;
 }
 
+// Tokens that a row does not see may hold anything.
+void check_not_seen(Check& c, KvType type, const char* kind) {
+    Sequence s(c.numbers, {type, c.numbers.integer(20, 40), c.numbers.integer(0, 60), 4, 2, 20, 0});
+    std::vector<std::byte> cache;
+    const Floats want = s.attend(c.fast, 1, s.shape.T, cache);
+    const int64_t t = c.numbers.integer(1, s.shape.T - 1);
+    float* row = s.qkv.data() + t * s.columns() + s.shape.heads * s.shape.head_dim;
+    const int64_t d = c.numbers.integer(0, 2 * s.shape.kv_heads * s.shape.head_dim - 1);
+    row[d] = c.numbers.integer(0, 1) ? INFINITY : NAN;
+    const Floats got = s.attend(c.fast, 1, s.shape.T, cache);
+    const auto end = want.begin() + t * s.shape.heads * s.shape.head_dim;
+    c.same(cat(kind, ", row ", t, " is not finite: rows before it"),
+           Floats(got.begin(), got.begin() + (end - want.begin())), Floats(want.begin(), end));
+    c.same(cat(kind, ", row ", t, " is not finite: in chunks"), s.attend(c.fast, 1, 7, cache), got);
+}
+
+// Sequences of one step, each as alone: some decode, some are in the midst of their prompt.
+void check_together(Check& c, KvType type, const char* kind) {
+    std::vector<Sequence> sequences;
+    std::vector<SequenceSpan> spans;
+    std::vector<std::byte> cache;
+    Floats qkv, want;
+    for (int64_t T : {int64_t(1), c.numbers.integer(2, 40), int64_t(1), c.numbers.integer(2, 9)}) {
+        Sequence s(c.numbers, {type, T, c.numbers.integer(0, 90), 6, 2, 12, 0});
+        s.sink_logits.clear();
+        std::vector<std::byte> alone;
+        const Floats out = s.attend(c.fast, 1, T, alone);
+        want.insert(want.end(), out.begin(), out.end());
+        for (int32_t& page : s.pages)
+            page += int32_t(cache.size() / s.layout.run_bytes() * kRunPages);
+        spans.push_back({int64_t(qkv.size()) / s.columns(), T, s.shape.past, nullptr});
+        cache.insert(cache.end(), s.past.begin(), s.past.end());
+        qkv.insert(qkv.end(), s.qkv.begin(), s.qkv.end());
+        sequences.push_back(std::move(s));
+    }
+    const Sequence& s = sequences[0];
+    for (size_t i = 0; i < spans.size(); ++i) spans[i].pages = sequences[i].pages.data();
+    const int64_t T = int64_t(qkv.size()) / s.columns(), context = 130;
+    const int64_t count = int64_t(spans.size());
+    Buffer scratch(c.fast.attention_scratch_bytes(s.layout, s.shape.heads, T, 1, context, count));
+    Floats got(want.size());
+    AttentionArgs args{qkv.data(),
+                       got.data(),
+                       cache.data(),
+                       s.layout,
+                       spans.data(),
+                       scratch.data(),
+                       count,
+                       T,
+                       s.shape.heads,
+                       s.scale(),
+                       0,
+                       0};
+    args.context = context;
+    run(c.fast.attention, args);
+    c.same(cat(kind, ": sequences of one step, each as alone"), got, want);
+}
+
 void check_case(Check& c, const std::string& kind, const Case& shape) {
     const std::string what = cat(kind, ", T ", shape.T, ", past ", shape.past, ", heads ",
                                  shape.heads, "/", shape.kv_heads, ", D ", shape.head_dim,
@@ -214,6 +272,10 @@ void check_attention(Check& c) {
                    {type, c.numbers.integer(1, 30), c.numbers.integer(0, 700), 4, 2, 40,
                     windows[c.numbers.integer(0, 3)], c.numbers.integer(1, 32)});
         check_case(c, kind, {type, 3, 20, 2, 1, 256, 0});
+        check_case(c, kind,
+                   {type, c.numbers.integer(1, 2), c.numbers.integer(0, 40), 41, 1, 16, 0});
+        check_not_seen(c, type, kind);
+        check_together(c, type, kind);
     }
 }
 

@@ -123,9 +123,8 @@ Floats activated(const Kernels& kernels, Activation kind, Floats x) {
 }
 
 // An epilogue is the same operations as its kernels make one after the other, so the same bits.
-void check_epilogue(Check& c, Format format, Activation activation) {
-    const int64_t M = c.numbers.integer(1, 14), F = c.numbers.integer(1, 50);
-    const int64_t K = c.numbers.integer(1, 90);
+void check_epilogue(Check& c, Format format, Activation activation, int64_t M) {
+    const int64_t F = c.numbers.integer(1, 50), K = c.numbers.integer(1, 90);
     for (bool gated : {false, true}) {
         const int64_t N = gated ? 2 * F : F;
         const std::string what = cat("matmul ", traits(format).name, gated ? ", gated, " : ", ",
@@ -224,10 +223,13 @@ void check_matmul(Check& c) {
         }
         check_product(c, format, c.numbers.integer(14, 40), 33, 519);
         check_product(c, format, 14, 32, 4102);  // columns in blocks
+        const int64_t N = c.numbers.integer(33, 140), K = c.numbers.integer(1, 200);
+        check_product(c, format, c.numbers.integer(65, 200), N, K);
         check_not_finite(c, format);
         for (Activation activation : {Activation::none, Activation::relu, Activation::silu,
                                       Activation::gelu, Activation::gelu_tanh})
-            check_epilogue(c, format, activation);
+            check_epilogue(c, format, activation, c.numbers.integer(1, 14));
+        check_epilogue(c, format, Activation::silu, c.numbers.integer(65, 90));
     }
     check_exact_sums(c, Format::int8);
     check_exact_sums(c, Format::int4);

@@ -1,0 +1,90 @@
+// A tile of queries that share a KV head: which rows and heads these are, and what they see.
+//
+// Query q of a tile is head q % heads of row q / heads. A tile holds rows of one sequence alone, as
+// many as there is room for.
+#pragma once
+
+#include "kernels/attention/cuda_block.h"
+
+namespace genfast::cuda {
+
+struct QueryTile {
+    const SequenceSpan* span;  // null: there is no such tile
+    int64_t row, position;     // of its first row: in the step, in the sequence
+    int rows, head, heads;     // heads [head, head + heads) of all, of KV head `kv`
+    int kv;
+
+    __device__ int queries() const { return rows * heads; }
+    __device__ int64_t row_of(int q) const { return row + q / heads; }
+    __device__ int64_t position_of(int q) const { return position + q / heads; }
+    __device__ int head_of(int q) const { return head + q % heads; }
+};
+
+// How the query heads of a KV head are shared out to tiles with room for so many queries.
+struct TileShape {
+    int heads, parts, rows;  // of a tile at most; tiles that a row's group takes; rows at most
+
+    __host__ __device__ TileShape(const AttentionArgs& a, int room) {
+        const int group = a.heads / a.layout.heads;
+        heads = group < room ? group : room;
+        parts = (group + heads - 1) / heads;
+        rows = room / heads;
+    }
+    // No fewer than there are tiles of rows.
+    int64_t most_tiles(const AttentionArgs& a) const { return a.T / rows + a.span_count; }
+};
+
+// Tile `index` of rows, and part `part` of KV heads and their groups.
+__device__ inline QueryTile find_tile(const AttentionArgs& a, const TileShape& shape, int64_t index,
+                                      int part) {
+    QueryTile tile{};
+    tile.kv = part / shape.parts;
+    const int group = a.heads / a.layout.heads, first = part % shape.parts * shape.heads;
+    tile.head = tile.kv * group + first;
+    tile.heads = group - first < shape.heads ? group - first : shape.heads;
+    for (int64_t i = 0; i < a.span_count; ++i) {
+        const SequenceSpan& span = a.spans[i];
+        const int64_t tiles = (span.rows + shape.rows - 1) / shape.rows;
+        if (index >= tiles) {
+            index -= tiles;
+            continue;
+        }
+        const int64_t row = index * shape.rows, left = span.rows - row;
+        tile.span = &span;
+        tile.row = span.row + row;
+        tile.position = span.start + row;
+        tile.rows = int(left < shape.rows ? left : shape.rows);
+        break;
+    }
+    return tile;
+}
+
+// The blocks that some row of a tile sees, by what the first and the last of them see: the sinks,
+// then blocks at absolute positions.
+struct TileBlocks {
+    Visible first, last;
+
+    __device__ TileBlocks(const AttentionArgs& a, const QueryTile& tile)
+        : first(a, tile.position), last(a, tile.position + tile.rows - 1) {}
+
+    __device__ int64_t sinks() const { return last.sinks > 0; }
+    __device__ int64_t count() const {
+        const int64_t from = first.from / kRunTokens;
+        return sinks() + (last.from < last.end ? (last.end - 1) / kRunTokens - from + 1 : 0);
+    }
+    // What a row that sees `visible` sees of block i.
+    __device__ Tokens seen(int64_t i, const Visible& visible) const {
+        if (i < sinks()) return {0, visible.sinks};
+        const int64_t start = (first.from / kRunTokens + i - sinks()) * kRunTokens;
+        const int64_t end = start + kRunTokens;
+        return {start > visible.from ? start : visible.from, end < visible.end ? end : visible.end};
+    }
+    __device__ Tokens by_some(int64_t i) const { return {seen(i, first).begin, seen(i, last).end}; }
+    __device__ Tokens by_all(int64_t i) const { return {seen(i, last).begin, seen(i, first).end}; }
+    // Which block i is for a row that sees `visible`, from its own first on.
+    __device__ int64_t index_for(int64_t i, const Visible& visible) const {
+        return i < sinks() ? i : i - (visible.from / kRunTokens - first.from / kRunTokens);
+    }
+};
+
+}  // namespace genfast::cuda
