@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <type_traits>
 
 #define __global__
 #define __device__
@@ -61,8 +62,9 @@ T __shfl_xor_sync(unsigned, T mine, int distance) {
     return genfast::emulation::exchange_bits(mine, int(threadIdx.x % 32) ^ distance);
 }
 
-inline unsigned atomicAdd(unsigned* to, unsigned more) {
-    unsigned before = *to;
+template <class T>
+T atomicAdd(T* to, std::common_type_t<T> more) {
+    T before = *to;
     *to += more;
     return before;
 }

@@ -10,4 +10,5 @@
 #include "kernels/matmul/cuda.cu"
 #include "kernels/rms_norm/cuda.cu"
 #include "kernels/rope/cuda.cu"
+#include "kernels/sample/cuda.cu"
 #include "kernels/swiglu/cuda.cu"
