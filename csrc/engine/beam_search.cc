@@ -42,7 +42,7 @@ void BeamSearch::score(int64_t index, float* logits, int64_t vocabulary, const K
         rows_[size_t(index)] = std::move(row);
         return;
     }
-    row.digest = digest64(logits, size_t(vocabulary) * sizeof(float));
+    row.digest = digest_row(logits, vocabulary);
     LogprobsArgs args{};
     args.logits = logits;
     args.scratch = scratch;

@@ -18,6 +18,11 @@ int64_t longest(const Request& request) {
     return int64_t(request.negative ? std::max(own, request.negative->context.size()) : own);
 }
 
+// Of the token that a row of the request's next step gives.
+int64_t position_of(const Request& request, int64_t row) {
+    return int64_t(request.context.size()) + row;
+}
+
 constexpr const char* kNoNumbers =
     "the model's logits hold no finite number: its weights or inputs overflow (try "
     "dtype=\"float32\")";
@@ -29,6 +34,11 @@ Decoder::Decoder(ThreadPool& pool, const Kernels& kernels, KvCache& cache, int64
     : pool_(pool), kernels_(kernels), cache_(cache), vocabulary_(vocabulary), context_(context) {
     for (int i = 0; i < pool.size(); ++i)
         scratch_.emplace_back(BeamSearch::scratch_bytes(vocabulary));
+}
+
+RowDraw Decoder::row_draw(const Request& request, int64_t row) const {
+    if (request.search || request.negative || request.spec.masks) return {};
+    return request.sampler.row_draw(vocabulary_, position_of(request, row));
 }
 
 void Decoder::draw(std::vector<Draw>& draws) {
@@ -87,10 +97,7 @@ void Decoder::draw_rows(Draw& draw, std::byte* scratch) const {
     for (size_t row = 0; !masks || row < masks->rows(); ++row) {
         if (masks) draw.grammar = masks->row(row);
         if (draw.grammar.verdict != Verdict::open) return;
-        float* logits = draw.logits + int64_t(row) * vocabulary_;
-        int64_t position = int64_t(request.context.size() + row);
-        const DrawnToken& drawn = draw.tokens.emplace_back(
-            next_token(request, logits, position, draw.grammar.allowed, scratch));
+        const DrawnToken& drawn = draw.tokens.emplace_back(next_token(draw, row, scratch));
         if (drawn.id < 0) return;
         request.sampler.accept(drawn.id);
         bool held = row < draw.draft.size() && draw.draft[row] == drawn.id;
@@ -98,12 +105,15 @@ void Decoder::draw_rows(Draw& draw, std::byte* scratch) const {
     }
 }
 
-DrawnToken Decoder::next_token(Request& request, float* logits, int64_t position,
-                               const uint32_t* allowed, std::byte* scratch) const {
+DrawnToken Decoder::next_token(const Draw& draw, size_t row, std::byte* scratch) const {
+    if (draw.drawn && draw.drawn[row].token != kUnsure)
+        return {draw.drawn[row].token, draw.drawn[row].digest};
+    Request& request = *draw.request;
+    float* logits = draw.logits + int64_t(row) * vocabulary_;
     DrawnToken drawn;
-    drawn.digest = digest64(logits, size_t(vocabulary_) * sizeof(float));
-    drawn.id = request.sampler.next(logits, vocabulary_, position, kernels_, scratch,
-                                    &drawn.logprobs, allowed);
+    drawn.digest = digest_row(logits, vocabulary_);
+    drawn.id = request.sampler.next(logits, vocabulary_, position_of(request, int64_t(row)),
+                                    kernels_, scratch, &drawn.logprobs, draw.grammar.allowed);
     return drawn;
 }
 

@@ -26,6 +26,7 @@ struct Draw {
     float* logits;      // [1 + draft, V]; of a beam search [beams, V]; guided [2, V]
     int64_t beams = 1;  // side by side, or the two of guidance
     std::span<const int32_t> draft{};
+    const DrawnRow* drawn = nullptr;  // by a GPU, of each row; null: nothing
     std::vector<DrawnToken> tokens{};
     TokenMasks::Answer grammar{};  // of a guided request, at the last row that was looked at (of a
                                    // search: at the first)
@@ -43,6 +44,8 @@ class Decoder {
     Decoder(ThreadPool& pool, const Kernels& kernels, KvCache& cache, int64_t vocabulary,
             int64_t context);
 
+    // How a GPU may draw a row of a request's next step; Way::none: it is drawn here.
+    RowDraw row_draw(const Request& request, int64_t row) const;
     // Without the engine's mutex: nobody else touches a sampler.
     void draw(std::vector<Draw>& draws);
     // Appends what was drawn and wakes those who wait for it. Needs the engine's mutex: beams
@@ -54,8 +57,7 @@ class Decoder {
   private:
     void draw_rows(Draw& draw, std::byte* scratch) const;
     void score_beam(const Draw& draw, int64_t beam, std::byte* scratch) const;
-    DrawnToken next_token(Request& request, float* logits, int64_t position,
-                          const uint32_t* allowed, std::byte* scratch) const;
+    DrawnToken next_token(const Draw& draw, size_t row, std::byte* scratch) const;
     void end(const Draw& draw, Outcome& outcome) const;
     Outcome accept_beams(const Draw& draw) const;
 

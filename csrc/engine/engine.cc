@@ -40,11 +40,6 @@ Sight sight_of(const Program& program) {
     return sight;
 }
 
-// Whether a share computes all that its request knows: what comes next is then drawn.
-bool reaches_end(const Share& share) {
-    return share.start + share.rows >= int64_t(share.sequence->context.size());
-}
-
 double seconds_between(Clock::time_point from, Clock::time_point to) {
     return std::chrono::duration<double>(to - from).count();
 }
@@ -260,6 +255,7 @@ void Engine::run_step() {
     positions_.clear();
     output_rows_.clear();
     spans_.clear();
+    draws_.clear();
     for (const Share& share : shares_) {
         const Sequence& sequence = *share.sequence;
         int64_t row = int64_t(token_ids_.size());
@@ -274,10 +270,14 @@ void Engine::run_step() {
         for (int64_t i = 0; i < share.rows; ++i) positions_.push_back(int32_t(share.start + i));
         for (int64_t i = share.rows - share.outputs; i < share.rows; ++i)
             output_rows_.push_back(int32_t(row + i));
+        for (int64_t i = share.continuing_rows() - share.outputs; i < share.continuing_rows(); ++i)
+            draws_.push_back(i < 0 || share.wants_outputs() ? RowDraw{}
+                                                            : decoder_.row_draw(*share.request, i));
     }
-    Step step{int64_t(token_ids_.size()),   token_ids_.data(),   positions_.data(),
-              int64_t(output_rows_.size()), output_rows_.data(), spans_.data(),
-              int64_t(spans_.size())};
+    Step step{int64_t(token_ids_.size()), token_ids_.data(),
+              positions_.data(),          int64_t(output_rows_.size()),
+              output_rows_.data(),        spans_.data(),
+              int64_t(spans_.size()),     executor_.draws() ? draws_.data() : nullptr};
     Clock::time_point begin = Clock::now();
     if (leader_) leader_->step(step);
     if (executor_.run(step, &abort_step_)) collect(seconds_between(begin, Clock::now()), drafting);
@@ -286,20 +286,19 @@ void Engine::run_step() {
 // Takes the step's logits to those who asked for them.
 void Engine::collect(double seconds, double drafting_seconds) {
     float* logits = const_cast<float*>(executor_.output());
+    const DrawnRow* drawn = executor_.drawn();
     std::vector<Draw> draws;
     for (const Share& share : shares_) {
-        const Request& request = *share.request;
-        if (share.outputs > 0 && request.spec.prompt_outputs != PromptOutputs::none &&
-            share.start < int64_t(request.spec.prompt.size()))
-            prompt_outputs(share, logits);
+        if (share.wants_outputs()) prompt_outputs(share, logits);
         logits += share.outputs * options_.vocabulary;
-        if (request.spec.max_tokens == 0 || !reaches_end(share) || share.outputs == 0) continue;
-        int64_t rows = 1 + std::ssize(share.draft.tokens);
+        if (drawn) drawn += share.outputs;
+        int64_t rows = share.continuing_rows();
+        if (rows == 0) continue;
         if (!draws.empty() && draws.back().request == share.request)
             ++draws.back().beams;
         else
-            draws.push_back(
-                {share.request, logits - rows * options_.vocabulary, 1, share.draft.tokens});
+            draws.push_back({share.request, logits - rows * options_.vocabulary, 1,
+                             share.draft.tokens, drawn ? drawn - rows : nullptr});
     }
     decoder_.draw(draws);
 
@@ -321,7 +320,7 @@ void Engine::collect(double seconds, double drafting_seconds) {
         bool draws_now = draw != draws.end() && draw->request == share.request;
         if (draws_now) outcome = decoder_.accept(*draw++);
         if (!share.request->search && share.sequence == share.request.get()) {
-            if (!draws_now && reaches_end(share)) outcome.reason = FinishReason::length;
+            if (!draws_now && share.reaches_end()) outcome.reason = FinishReason::length;
             share.request->speculation.verified(share.draft, outcome.rejected);
             scheduler_.computed(share, outcome.rejected);
         }

@@ -99,6 +99,7 @@ class Engine {
     std::vector<Share> shares_;
     std::vector<int32_t> token_ids_, positions_, output_rows_;
     std::vector<SequenceSpan> spans_;
+    std::vector<RowDraw> draws_;
 
     // Guards cache, cost model, scheduler, meter and what follows. Before a request's own mutex.
     mutable std::mutex mutex_;

@@ -7,8 +7,6 @@
 
 namespace genfast {
 
-constexpr int64_t kFewTokens = 1024;  // `sample` sorts so many at most
-
 static size_t kernel_scratch_bytes(int64_t vocabulary) {
     size_t most = std::max({sample_scratch_bytes(vocabulary), truncate_scratch_bytes(vocabulary),
                             logprobs_scratch_bytes(vocabulary)});
@@ -73,6 +71,13 @@ Sampler::Left Sampler::truncate(float* logits, int64_t vocabulary, int64_t posit
     return left;
 }
 
+RowDraw Sampler::row_draw(int64_t vocabulary, int64_t position) const {
+    if (edits() || truncates() || params_.logprobs >= 0) return {};
+    return genfast::row_draw(vocabulary, params_.temperature, std::min(params_.top_k, vocabulary),
+                             params_.top_p, params_.min_p,
+                             uniform(params_.seed, params_.stream, uint64_t(position)));
+}
+
 int32_t Sampler::next(float* logits, int64_t vocabulary, int64_t position, const Kernels& kernels,
                       std::byte* scratch, TokenLogprobs* logprobs, const uint32_t* allowed) {
     bool wants = params_.logprobs >= 0 && logprobs;
@@ -100,7 +105,7 @@ int32_t Sampler::next(float* logits, int64_t vocabulary, int64_t position, const
     Left left;
     if (truncates()) {
         left = truncate(logits, vocabulary, position, kernels, scratch);
-        args.top_k = left.tokens <= kFewTokens ? left.tokens : 0;  // drops none, only sorts them
+        args.top_k = left.tokens <= kFew ? left.tokens : 0;  // drops none, only sorts them
         args.top_p = 1;
         args.min_p = 0;
     }

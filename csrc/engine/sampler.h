@@ -18,6 +18,7 @@
 #include "engine/sampling/params.h"
 #include "engine/sampling/penalties.h"
 #include "engine/sampling/token_logprobs.h"
+#include "kernels/sample/draw_rows.h"
 #include "kernels/table.h"
 
 namespace genfast {
@@ -34,6 +35,8 @@ class Sampler {
     // ask for them) is of the model's own distribution: taken before any edit.
     int32_t next(float* logits, int64_t vocabulary, int64_t position, const Kernels& kernels,
                  std::byte* scratch, TokenLogprobs* logprobs, const uint32_t* allowed = nullptr);
+    // The same for a GPU to draw; Way::none where it needs more than logits and a random number.
+    RowDraw row_draw(int64_t vocabulary, int64_t position) const;
     void accept(int32_t token);  // the token is part of the output from now on
 
     // The edits alone, of a whole row: what a beam search ranks.

@@ -34,6 +34,19 @@ struct Share {
     int64_t start = 0, rows = 0, outputs = 0;
     Sequence* sequence = nullptr;  // the request's own, a beam, or the negative one
     Draft draft{};
+
+    // Whether it computes all that its request knows: what comes next is then drawn.
+    bool reaches_end() const { return start + rows >= int64_t(sequence->context.size()); }
+    // The last rows, from which the request is continued: more than one where tokens were guessed.
+    int64_t continuing_rows() const {
+        const bool continues = request->spec.max_tokens > 0 && reaches_end() && outputs > 0;
+        return continues ? 1 + std::ssize(draft.tokens) : 0;
+    }
+    // Whether the request wants its prompt's outputs, and some are here.
+    bool wants_outputs() const {
+        return outputs > 0 && request->spec.prompt_outputs != PromptOutputs::none &&
+               start < int64_t(request->spec.prompt.size());
+    }
 };
 
 // The tokens that some layer looks at: the last `window` (0: all) and the first `sinks`.

@@ -6,6 +6,9 @@
 namespace genfast {
 namespace cuda {
 
+void draw_rows(const DrawRowsArgs& args);
+size_t draw_rows_scratch_bytes(int64_t rows);
+
 Kernels kernel_table() {
     Kernels table{};
     table.isa = "cuda";
@@ -54,5 +57,6 @@ const size_t genfast_cuda_interface = genfast::kCudaInterface;
 
 GENFAST_EXPORT void genfast_cuda_open(genfast::CudaLibrary* library) {
     *library = {genfast::cuda::open_device(), genfast::cuda::kernel_table(),
-                genfast::cuda::open_ranks};
+                genfast::cuda::open_ranks, genfast::cuda::draw_rows,
+                genfast::cuda::draw_rows_scratch_bytes};
 }

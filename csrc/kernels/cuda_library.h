@@ -6,6 +6,7 @@
 
 #include "comm/communicator.h"
 #include "core/device.h"
+#include "kernels/sample/draw_rows.h"
 #include "kernels/table.h"
 
 namespace genfast {
@@ -18,6 +19,8 @@ struct CudaLibrary {
     // Collectives between the GPUs of these ranks, which all call this at once; the caller deletes
     // it. Throws DeviceError where they cannot be had.
     Communicator* (*open_ranks)(Communicator& host);
+    void (*draw_rows)(const DrawRowsArgs& args);
+    size_t (*draw_rows_scratch_bytes)(int64_t rows);
 };
 
 // What the shared object exports, by these names: the size of what it fills, and a function that

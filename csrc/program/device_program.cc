@@ -21,14 +21,15 @@ int64_t pages_of(const SequenceSpan& span) {
 // What varies from step to step, one after the other: the pages last, of which only those in use
 // are sent.
 struct StepPlaces {
-    size_t token_ids, positions, output_rows, spans, pages, end;
+    size_t token_ids, positions, output_rows, spans, draws, pages, end;
 
     explicit StepPlaces(const Limits& limits) {
         token_ids = 0;
         positions = token_ids + aligned(size_t(limits.tokens) * sizeof(int32_t));
         output_rows = positions + aligned(size_t(limits.tokens) * sizeof(int32_t));
         spans = output_rows + aligned(size_t(limits.outputs) * sizeof(int32_t));
-        pages = spans + aligned(size_t(limits.sequences) * sizeof(SequenceSpan));
+        draws = spans + aligned(size_t(limits.sequences) * sizeof(SequenceSpan));
+        pages = draws + aligned(size_t(limits.outputs) * sizeof(RowDraw));
         const int64_t of_one = (limits.context + kPageTokens - 1) / kPageTokens;
         end = pages + size_t(limits.sequences * of_one) * sizeof(int32_t);
     }
@@ -63,7 +64,7 @@ DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program,
       device_(library.device),
       ranks_(ranks),
       limits_(limits) {
-    check_kernels(caches);
+    check_kernels();
     limits_.threads = 1;
     plan_ = plan_memory(*program_, limits_, keep_all);
     arena_ = Memory(plan_.bytes, &device_);
@@ -75,6 +76,8 @@ DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program,
     scratch_ = Memory(scratch, &device_);
     const StepPlaces places(limits_);
     step_ = Memory(places.end, &device_);
+    draw_scratch_ = Memory(library_.draw_rows_scratch_bytes(limits_.outputs), &device_);
+    drawn_there_ = Memory(size_t(limits_.outputs) * sizeof(DrawnRow), &device_);
     place_values(pool);
     bind(caches, states);
     staging_ = PinnedMemory(places.end, device_);
@@ -86,19 +89,15 @@ DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program,
 }
 
 DeviceProgram::~DeviceProgram() {
-    for (auto [rows, graph] : graphs_) device_.destroy(graph);
+    for (auto [kind, graph] : graphs_) device_.destroy(graph);
 }
 
-void DeviceProgram::check_kernels(const std::vector<LayerCache>& caches) const {
+void DeviceProgram::check_kernels() const {
     for (const Instruction& instruction : program_->instructions())
         require((ranks_ && is_between_ranks(instruction)) ||
                     cuda_has_kernel(library_, instruction.op->name),
                 "device='cuda': the op ", instruction.op->name, ", recorded at ", instruction.where,
                 ", has no CUDA kernel yet; load this model with device='cpu'");
-    for (const LayerCache& cache : caches)
-        require(kernels().attention_variant(cache.layout.type) != std::string("none"),
-                "device='cuda': this kv_dtype has no CUDA kernel yet; use 'float32', 'bfloat16' or "
-                "'int8'");
     for (ValueId id : program_->outputs())
         require(program_->values()[size_t(id)].rows < 0,
                 "device='cuda' runs programs of tokens alone");
@@ -169,14 +168,15 @@ void DeviceProgram::bind(const std::vector<LayerCache>& caches, StateSlots state
 // The step as the device sees it: its data there, its sizes as they are here.
 Step DeviceProgram::send(const Step& step) {
     const StepPlaces places(limits_);
-    auto put = [&](size_t place, const int32_t* from, int64_t count) {
-        std::copy_n(from, count, reinterpret_cast<int32_t*>(staging_.data() + place));
-        return reinterpret_cast<int32_t*>(step_.data() + place);
+    auto put = [&]<class T>(size_t place, const T* from, int64_t count) {
+        std::copy_n(from, count, reinterpret_cast<T*>(staging_.data() + place));
+        return reinterpret_cast<T*>(step_.data() + place);
     };
     Step there = step;
     there.token_ids = put(places.token_ids, step.token_ids, step.tokens);
     there.positions = put(places.positions, step.positions, step.tokens);
     there.output_rows = put(places.output_rows, step.output_rows, step.outputs);
+    if (step.draws) there.draws = put(places.draws, step.draws, step.outputs);
     there.spans = reinterpret_cast<const SequenceSpan*>(step_.data() + places.spans);
     auto* spans = reinterpret_cast<SequenceSpan*>(staging_.data() + places.spans);
     size_t pages = places.pages;
@@ -196,17 +196,63 @@ void DeviceProgram::queue(const Step& step) {
         const Value& out = program_->values()[size_t(program_->instructions()[i].output)];
         if (row_count(out.rows, step) > 0) bound_[i](step, alone);
     }
+    if (!step.draws || step.outputs == 0) return;
+    const size_t output = size_t(program_->output());
+    library_.draw_rows({buffers_[output], step.draws,
+                        reinterpret_cast<DrawnRow*>(drawn_there_.data()), draw_scratch_.data(),
+                        step.outputs, program_->values()[output].cols});
 }
 
-DeviceGraph* DeviceProgram::graph_of(int64_t rows) {
-    DeviceGraph*& graph = graphs_[rows];
+void DeviceProgram::fetch_outputs(const Step& step) {
+    drawn_.assign(size_t(step.outputs), {0, kUnsure});
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+        const ValueId id = program_->outputs()[i];
+        const Value& output = program_->values()[size_t(id)];
+        const size_t bytes = size_t(row_count(output.rows, step) * output.cols) * sizeof(float);
+        if (bytes > 0)
+            device_.download(outputs_[i].data(),
+                             reinterpret_cast<const std::byte*>(buffers_[size_t(id)]), bytes);
+    }
+    if (ranks_) ranks_->finish();
+    device_.wait();
+}
+
+// What was drawn; then the logits of other rows, as many at once as lie side by side.
+void DeviceProgram::fetch_drawn(const Step& step) {
+    drawn_.assign(size_t(step.outputs), {0, kUnsure});
+    if (step.outputs > 0)
+        device_.download(drawn_.data(), drawn_there_.data(), drawn_.size() * sizeof(DrawnRow));
+    if (ranks_) ranks_->finish();
+    device_.wait();
+    for (int64_t i = 0; i < step.outputs; ++i)
+        if (step.draws[i].way == Way::none) drawn_[size_t(i)].token = kUnsure;
+
+    const size_t output = size_t(program_->output());
+    const size_t row = size_t(program_->values()[output].cols) * sizeof(float);
+    const auto* logits = reinterpret_cast<const std::byte*>(buffers_[output]);
+    auto wanted = [](const DrawnRow& drawn) { return drawn.token == kUnsure; };
+    const auto end = drawn_.end();
+    for (auto from = std::find_if(drawn_.begin(), end, wanted); from != end;) {
+        const auto to = std::find_if_not(from, end, wanted);
+        const size_t first = size_t(from - drawn_.begin());
+        device_.download(outputs_[0].data() + first * row, logits + first * row,
+                         size_t(to - from) * row);
+        from = std::find_if(to, end, wanted);
+    }
+    device_.wait();
+}
+
+DeviceGraph* DeviceProgram::graph_of(int64_t rows, bool drawn) {
+    DeviceGraph*& graph = graphs_[{rows, drawn}];
     if (!graph) {
         // Queued once before: a driver loads kernels when first used, and not within a capture. Its
         // rows belong to nobody, so that no sequence's state goes on.
         const std::vector<int32_t> zeros(size_t(rows), 0);
         const std::vector<SequenceSpan> nobody(size_t(rows), SequenceSpan{});
+        const std::vector<RowDraw> undrawn(static_cast<size_t>(rows));
         const int32_t* none = zeros.data();
-        const Step step = send({rows, none, none, rows, none, nobody.data(), rows});
+        const Step step = send({rows, none, none, rows, none, nobody.data(), rows,
+                                drawn ? undrawn.data() : nullptr});
         queue(step);
         device_.begin_capture();
         queue(step);
@@ -227,22 +273,19 @@ void DeviceProgram::run(const Step& step) {
         std::vector<SequenceSpan> spans(step.spans, step.spans + step.span_count);
         for (auto* numbers : {&ids, &positions, &outputs}) numbers->resize(size_t(rows), 0);
         spans.resize(size_t(rows), SequenceSpan{});
-        DeviceGraph* graph = graph_of(rows);
-        send({rows, ids.data(), positions.data(), rows, outputs.data(), spans.data(), rows});
+        std::vector<RowDraw> draws(static_cast<size_t>(rows));
+        if (step.draws) std::copy_n(step.draws, step.outputs, draws.begin());
+        DeviceGraph* graph = graph_of(rows, step.draws != nullptr);
+        send({rows, ids.data(), positions.data(), rows, outputs.data(), spans.data(), rows,
+              step.draws ? draws.data() : nullptr});
         device_.replay(graph);
     } else {
         queue(send(step));
     }
-    for (size_t i = 0; i < outputs_.size(); ++i) {
-        const ValueId id = program_->outputs()[i];
-        const Value& output = program_->values()[size_t(id)];
-        const size_t bytes = size_t(row_count(output.rows, step) * output.cols) * sizeof(float);
-        if (bytes > 0)
-            device_.download(outputs_[i].data(),
-                             reinterpret_cast<const std::byte*>(buffers_[size_t(id)]), bytes);
-    }
-    if (ranks_) ranks_->finish();
-    device_.wait();
+    if (step.draws)
+        fetch_drawn(step);
+    else
+        fetch_outputs(step);
 }
 
 const float* DeviceProgram::output(ValueId id) const {

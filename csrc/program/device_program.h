@@ -4,7 +4,8 @@
 // A step that decodes (one token of each sequence, the outputs of all) is a graph, captured when
 // such a step first comes: its rows are filled up to a power of two, and everything that varies is
 // read from memory of the device that the step writes to beforehand. Other steps are queued op by
-// op. Rows are the same bits either way.
+// op. Rows are the same bits either way. Tokens are drawn there too, in the same graph: then their
+// logits stay where they are.
 #pragma once
 
 #include <map>
@@ -21,28 +22,33 @@ namespace genfast {
 
 class DeviceProgram {
   public:
-    // caches, states: in the device's memory. Throws std::invalid_argument for an op or a type of
-    // cache without a kernel there.
+    // caches, states: in the device's memory. Throws std::invalid_argument for an op without a
+    // kernel there.
     DeviceProgram(std::shared_ptr<const Program> program, const std::vector<LayerCache>& caches,
                   StateSlots states, Limits limits, bool keep_all, const CudaLibrary& library,
                   ThreadPool& pool, Communicator* ranks);
     ~DeviceProgram();
 
-    void run(const Step& step);                                 // returns when its outputs are here
-    const float* output(ValueId id) const;                      // of those that the program has
-    std::vector<float> value(ValueId id, int64_t count) const;  // its first numbers
+    // Returns when its outputs are here; where tokens are drawn, of each row the logits, or what
+    // was drawn from them.
+    void run(const Step& step);
+    const float* output(ValueId id) const;                         // of those that the program has
+    const std::vector<DrawnRow>& drawn() const { return drawn_; }  // kUnsure: look at the logits
+    std::vector<float> value(ValueId id, int64_t count) const;     // its first numbers
 
     const Program& program() const { return *program_; }
     const Plan& plan() const { return plan_; }
     const Kernels& kernels() const { return library_.kernels; }
 
   private:
-    void check_kernels(const std::vector<LayerCache>& caches) const;
+    void check_kernels() const;
     void place_values(ThreadPool& pool);
     void bind(const std::vector<LayerCache>& caches, StateSlots states);
     Step send(const Step& step);
     void queue(const Step& step);
-    DeviceGraph* graph_of(int64_t rows);
+    void fetch_outputs(const Step& step);
+    void fetch_drawn(const Step& step);
+    DeviceGraph* graph_of(int64_t rows, bool drawn);
 
     const std::shared_ptr<const Program> program_;
     const CudaLibrary& library_;
@@ -50,14 +56,15 @@ class DeviceProgram {
     Communicator* const ranks_;  // of GPUs that run the program together; null: one runs it
     Limits limits_;
     Plan plan_;
-    Memory arena_, constants_, scratch_, step_, operands_;
+    Memory arena_, constants_, scratch_, step_, operands_, draw_scratch_, drawn_there_;
     std::vector<Memory> weights_;
     std::vector<float*> buffers_;   // by value
     std::vector<Matrix> matrices_;  // by value
     std::vector<BoundOp> bound_;
-    PinnedMemory staging_;                    // what a step sends
-    std::vector<PinnedMemory> outputs_;       // what it gives
-    std::map<int64_t, DeviceGraph*> graphs_;  // by rows
+    PinnedMemory staging_;               // what a step sends
+    std::vector<PinnedMemory> outputs_;  // what it gives
+    std::vector<DrawnRow> drawn_;
+    std::map<std::pair<int64_t, bool>, DeviceGraph*> graphs_;  // by rows, and whether it draws
 };
 
 }  // namespace genfast

@@ -50,6 +50,9 @@ class Executor {
         return bound_.empty() ? device_->output(id) : buffers_[id];
     }
     const float* output(ValueId id) const { return buffers_[id]; }  // of a static program
+    // Whether it draws tokens as its steps ask; and what it drew, of each output.
+    bool draws() const { return device_ && bound_.empty(); }
+    const DrawnRow* drawn() const { return draws() ? device_->drawn().data() : nullptr; }
     float* input(ValueId id) { return buffers_[id]; }
     // Its first `count` numbers, row-major [rows, cols]; needs keep_all.
     std::vector<float> value(ValueId id, int64_t count) const;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "comm/communicator.h"
+#include "kernels/sample/draw_rows.h"
 #include "kernels/table.h"
 #include "program/program.h"
 
@@ -21,6 +22,7 @@ struct Step {
     const int32_t* output_rows = nullptr;  // [outputs], rows of this step
     const SequenceSpan* spans = nullptr;   // sequences of this step
     int64_t span_count = 0;
+    const RowDraw* draws = nullptr;  // [outputs], where a GPU runs it; null: nothing is drawn there
 };
 
 // One layer's keys and values.

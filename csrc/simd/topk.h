@@ -3,7 +3,7 @@
 // never among the largest.
 #pragma once
 
-#include "core/dtype.h"
+#include "simd/order.h"
 #include "simd/reduce.h"
 
 namespace genfast::GENFAST_ISA {
@@ -14,14 +14,6 @@ static inline int64_t max_blocks(int64_t n) {
     return (n + kMaxBlock - 1) / kMaxBlock;
 }
 
-// Integers in the order of the floats, and back.
-static inline int32_t order_key(float value) {
-    int32_t bits = int32_t(f32_to_bits(value));
-    return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-static inline float key_value(int32_t key) {
-    return bits_to_f32(uint32_t(key ^ ((key >> 31) & 0x7fffffff)));
-}
 static inline int32_t middle(int32_t low, int32_t high) {
     return int32_t((int64_t(low) + high) >> 1);
 }
@@ -98,15 +90,6 @@ static Threshold threshold_for(const float* x, int64_t n, float max, int64_t lea
             low = mid;
     }
     return {key_value(low), true};
-}
-
-// A number that sorts as (value, then lower index first).
-static inline uint64_t candidate(float value, int64_t index) {
-    uint32_t key = uint32_t(order_key(value + 0.0f)) ^ 0x80000000u;  // -0 as 0
-    return uint64_t(key) << 32 | (0xffffffffu - uint32_t(index));
-}
-static inline int32_t candidate_index(uint64_t c) {
-    return int32_t(0xffffffffu - uint32_t(c));
 }
 
 // Sorts the largest first; `other` is as long. The result lies in one of the two.

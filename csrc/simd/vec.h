@@ -5,10 +5,14 @@
 // Every function is forced inline: nothing compiled for a wide instruction set may be shared by the
 // linker.
 //
-// GENFAST_ISA is the namespace (avx2, avx512, neon) that CMake compiles this file into.
+// GENFAST_ISA is the namespace (avx2, avx512, neon) that CMake compiles this file into. For CUDA a
+// Vec is a thread's one float: enough for the elementary functions (math.h), which then give the
+// same bits there.
 #pragma once
 
-#if defined(__AVX512F__)
+#if defined(__CUDACC__) || defined(GENFAST_CUDA_EMULATION)
+#include "simd/vec_cuda.h"
+#elif defined(__AVX512F__)
 #include "simd/vec_avx512.h"
 #elif defined(__AVX2__)
 #include "simd/vec_avx2.h"

@@ -58,7 +58,7 @@ FORMATS = {
     "f32": {"dtype": "float32", "kv_dtype": "float32"},
     "bf16": {"dtype": "bfloat16", "kv_dtype": "bfloat16"},
     "int8": {"quantize": "int8", "kv_dtype": "int8"},
-    "int4": {"quantize": "int4", "kv_dtype": "bfloat16"},
+    "int4": {"quantize": "int4", "kv_dtype": "int4"},
     # The first of two layers on the GPU, the second on the CPU.
     "parted": {"quantize": "int8", "kv_dtype": "int8", "gpu_layers": 1},
 }
@@ -228,9 +228,42 @@ def test_the_same_bits_of_two_ranks(tiny, rng, two_gpus):
             assert model.generate(prompt, max_tokens=2, logprobs=1).logprobs == out.logprobs
 
 
-def test_what_has_no_kernel_is_refused(tiny, cuda):
-    with pytest.raises(ValueError, match="kv_dtype"):
-        genfast.load(tiny, kv_dtype="int4", **cuda)
+SAMPLERS = {
+    "greedy": {"temperature": 0},
+    "top_k": {"temperature": 0.9, "top_k": 20, "top_p": 0.95},
+    "min_p": {"temperature": 1.2, "min_p": 0.05},
+    "top_p": {"temperature": 1, "top_p": 0.8},
+    "all": {"temperature": 1},
+    "penalties": {"temperature": 1, "top_k": 20, "repetition_penalty": 1.3},
+}
+
+
+def test_tokens_drawn_there_are_those_drawn_here(tiny, rng, cuda):
+    """From the same logits, as their digests tell: whoever asks for logprobs has them drawn by the
+    CPU. Requests of all kinds share the steps, and what one of them is does not matter."""
+    prompts = [rng.integers(97, size=rng.integers(2, 30)).tolist() for _ in SAMPLERS]
+    seed = int(rng.integers(1 << 31))
+    with genfast.load(tiny, **cuda, **FORMATS["f32"]) as model:
+
+        def together(**more):
+            runs = [
+                model.stream(prompt, max_tokens=6, seed=seed, **sampler, **more)
+                for prompt, sampler in zip(prompts, SAMPLERS.values(), strict=True)
+            ]
+            return [[token for chunk in run for token in chunk.token_ids] for run in runs]
+
+        there, here = together(), together(logprobs=0)
+        for kind, prompt, got, want in zip(SAMPLERS, prompts, there, here, strict=True):
+            assert got == want, kind
+            alone = model.generate(prompt, max_tokens=6, seed=seed, **SAMPLERS[kind])
+            assert alone.token_ids == got, kind
+            told = model.generate(prompt, max_tokens=6, seed=seed, logprobs=0, **SAMPLERS[kind])
+            assert told.receipt.digests == alone.receipt.digests, kind
+            assert told.token_ids == got, kind
+        options = {"max_tokens": 8, "seed": seed, **SAMPLERS["top_k"]}
+        plain = model.generate(prompts[1] * 3, speculate=False, **options)
+        guessed = model.generate(prompts[1] * 3, speculate=True, **options)
+        assert guessed.token_ids == plain.token_ids
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,6 @@
 //
 // The cache lies as on the CPU (kv_layout.h), which suits a GPU as it is: a page's 32 tokens, and
 // 32 neighbours of a value's numbers, are a warp's lanes.
-#include <stdexcept>
-
 #include "kernels/attention/cuda_tiles.h"
 #include "kernels/table.h"
 
@@ -64,6 +62,22 @@ __global__ void append_int8(AttentionArgs a) {
             a.cache[a.layout.values(page, head, d / a.layout.panel()) +
                     a.layout.value_element(s, d)] = value.round(v[d]);
     }
+}
+
+// Block (t, head), where row t is the first of the step in its page: the page's rows, which share
+// bytes.
+__global__ void append_int4(AttentionArgs a) {
+    const RowPosition row = find_row(a, blockIdx.x);
+    if (!row.span) return;
+    const int64_t s = row.position % kPageTokens,
+                  left = row.span->start + row.span->rows - row.position;
+    if (s > 0 && row.position > row.span->start) return;
+    const int head = int(blockIdx.y);
+    const float* k = new_key(a, head);
+    store_page(a, {k, k + a.layout.heads * a.layout.head_dim,
+                   (a.heads + 2 * a.layout.heads) * a.layout.head_dim, s,
+                   s + left < kPageTokens ? s + left : kPageTokens,
+                   row.span->pages[row.position / kPageTokens], head});
 }
 
 // ---- softmax(q k) v
@@ -136,7 +150,10 @@ void attend_bf16(const AttentionArgs& a) {
 template <KvType type>
 void attend(const AttentionArgs& a) {
     const dim3 rows(unsigned(a.T), unsigned(a.layout.heads));
-    launch(type == KvType::int8 ? append_int8 : append_float, rows, kThreads, a);
+    constexpr auto append = type == KvType::int4   ? append_int4
+                            : type == KvType::int8 ? append_int8
+                                                   : append_float;
+    launch(append, rows, kThreads, a);
     if constexpr (type == KvType::bf16) {
         // A row of each sequence has few queries for a tile, and gets the same bits.
         if (a.T == a.span_count) return attend_bf16<1>(a);
@@ -161,8 +178,7 @@ void attention(const AttentionArgs& a, Team& team) {
         case KvType::int8:
             return attend<KvType::int8>(a);
         case KvType::int4:
-            throw std::invalid_argument(
-                "kv_dtype='int4' has no CUDA kernel yet; use 'bfloat16', 'int8' or 'float32'");
+            return attend<KvType::int4>(a);
     }
 }
 
@@ -173,7 +189,7 @@ size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int
 }
 
 const char* attention_variant(KvType type) {
-    const char* names[] = {"cuda_f32", "cuda_bf16", "cuda_int8", "none"};
+    const char* names[] = {"cuda_f32", "cuda_bf16", "cuda_int8", "cuda_int4"};
     return names[int(type)];
 }
 

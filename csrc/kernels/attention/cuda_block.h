@@ -4,6 +4,7 @@
 
 #include "cuda/launch.h"
 #include "kernels/attention/attention.h"
+#include "kernels/attention/cuda_int4.h"
 
 namespace genfast::cuda {
 
@@ -163,16 +164,19 @@ struct Merged : MergedBlocks<kOwned> {
     }
 };
 
-// A dword of the cache as the neighbours it holds.
+// A dword of the cache as the neighbours it holds; int4: the half of them that begins with `first`.
 template <KvType type>
 struct Word {
-    static constexpr int kNumbers = 1 << int(type);
-    __device__ static void unpack(uint32_t word, float* to) {
+    static constexpr int kNumbers = type == KvType::int4 ? 4 : 1 << int(type);
+    __device__ static void unpack(uint32_t word, int64_t first, float* to) {
         if (type == KvType::f32) {
             to[0] = bits_to_f32(word);
         } else {
+            constexpr int bits = type == KvType::int8 ? 255 : 15;
+            constexpr float zero = type == KvType::int8 ? -128 : kLowest;
+            if (type == KvType::int4) word >>= first & 4;
 #pragma unroll
-            for (int i = 0; i < kNumbers; ++i) to[i] = float(int(word >> 8 * i & 255) - 128);
+            for (int i = 0; i < kNumbers; ++i) to[i] = float(int(word >> 8 * i & bits)) + zero;
         }
     }
 };
@@ -180,29 +184,37 @@ struct Word {
 __device__ inline uint32_t word_at(const std::byte* p) {
     return *reinterpret_cast<const uint32_t*>(p);
 }
-// The scale of token s (0 .. 31): 1 where the type has none.
-__device__ inline float scale_at(const AttentionArgs& a, size_t scales, int64_t s) {
-    return a.layout.type == KvType::int8 ? reinterpret_cast<const float*>(a.cache + scales)[s]
-                                         : 1.0f;
+// The scale of element d of token s (0 .. 31): 1 where the type has none.
+template <KvType type>
+__device__ inline float scale_at(const AttentionArgs& a, size_t scales, int64_t s, int64_t d) {
+    if (type == KvType::int4) return group_scale(a.cache + scales, s, d);
+    return type == KvType::int8 ? reinterpret_cast<const float*>(a.cache + scales)[s] : 1.0f;
 }
 
-// The lane's token of a page by each query: a chain of fma over d.
+// The lane's token of a page by each query: a chain of fma over the d that share a scale.
 template <KvType type, int G>
 __device__ inline void score_token(const AttentionArgs& a, int32_t page, int kv_head,
                                    const float (*query)[kMaxHeadDim], float (&score)[G]) {
     constexpr int n = Word<type>::kNumbers;
+    constexpr bool groups = type == KvType::int4;
+    const int64_t dims = groups ? a.layout.stored_dim() : a.layout.head_dim;
+    const int64_t together = groups ? int64_t(kKvGroup) : dims;
     const std::byte* keys = a.cache + a.layout.keys(page, kv_head);
-    for (int64_t d = 0; d < a.layout.head_dim; d += n) {
-        float k[n];
-        Word<type>::unpack(word_at(keys + a.layout.key_element(lane(), d)), k);
+    for (int64_t first = 0; first < dims; first += together) {
+        float part[G] = {};
+        for (int64_t d = first; d < first + together && d < dims; d += n) {
+            float k[n];
+            Word<type>::unpack(word_at(keys + a.layout.key_element(lane(), d)), d, k);
 #pragma unroll
-        for (int g = 0; g < G; ++g)
+            for (int g = 0; g < G; ++g)
 #pragma unroll
-            for (int i = 0; i < n; ++i) score[g] = fmaf(query[g][d + i], k[i], score[g]);
+                for (int i = 0; i < n; ++i) part[g] = fmaf(query[g][d + i], k[i], part[g]);
+        }
+        const float scale =
+            scale_at<type>(a, a.layout.key_scales(page, kv_head), lane(), first) * a.scale;
+#pragma unroll
+        for (int g = 0; g < G; ++g) score[g] += part[g] * scale;
     }
-    const float scale = scale_at(a, a.layout.key_scales(page, kv_head), lane()) * a.scale;
-#pragma unroll
-    for (int g = 0; g < G; ++g) score[g] *= scale;
 }
 
 // What a warp's page adds to the lane's numbers of the values, 32 apart.
@@ -222,11 +234,11 @@ __device__ inline void weigh_page(const AttentionArgs& a, int32_t page, int kv_h
             Word<type>::unpack(
                 word_at(a.cache + a.layout.values(page, kv_head, d / a.layout.panel()) +
                         a.layout.value_element(s, d)),
-                v);
+                s, v);
 #pragma unroll
             for (int i = 0; i < n; ++i) {
                 if (!tokens.has(first + s + i)) continue;  // whatever it holds
-                const float x = v[i] * scale_at(a, scales, s + i);
+                const float x = v[i] * scale_at<type>(a, scales, s + i, d);
 #pragma unroll
                 for (int g = 0; g < G; ++g)
                     value[g][j] = fmaf(weight[g][(first + s + i) % kRunTokens], x, value[g][j]);
@@ -246,6 +258,10 @@ __device__ void attend_block(const AttentionArgs& a, const RowPosition& row, int
             query[g][d] = g < heads.count && d < D ? row_of(a, t)[(heads.query + g) * D + d] : 0;
         }
     __syncthreads();
+    if (type == KvType::int4) {
+        for (int g = 0; g < heads.count; ++g) rotate_query(a.layout, query[g]);
+        __syncthreads();
+    }
 
     const int64_t first_page = tokens.begin / kPageTokens + warp();
     float largest[G];

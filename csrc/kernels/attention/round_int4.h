@@ -1,5 +1,6 @@
 // How an int4 cache rounds 32 neighbouring d of a key or value. In plain C++ like append.h, without
-// fused operations and in an order that compilers vectorise: the same bits from whoever does it.
+// fused operations and in an order that compilers vectorise: the same bits from whoever does it, a
+// GPU too.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +11,12 @@ namespace genfast::GENFAST_ISA {
 
 constexpr int kKvGroup = 32;  // d of an int4 cache that share a scale and are rotated together
 constexpr float kLowest = -8, kHighest = 7;
-constexpr float kDivisors[] = {-8.0f, -7.4f, -8.8f};
 constexpr uint16_t kNotFinite = 0x7e00;  // NaN as a scale
 
 // x <- H x for the Hadamard matrix H of 32 rows; H H = 32. Five times the same step, because it
 // moves the bits of an element's index on by one.
 template <class Float>
-static inline void rotate_group(Float* x) {
+GENFAST_ANYWHERE void rotate_group(Float* x) {
     for (int step = 0; step < 5; ++step) {
         Float y[kKvGroup];
         for (int i = 0; i < kKvGroup / 2; ++i) {
@@ -30,7 +30,7 @@ static inline void rotate_group(Float* x) {
 // x + 1.5 * 2^23 is rounded to the nearest integer, ties to even.
 constexpr float kRounder = 12582912;
 
-static inline float round_nibble(float x, float inverse) {
+GENFAST_ANYWHERE float round_nibble(float x, float inverse) {
     float q = x * inverse;
     q = q < kLowest ? kLowest : q;
     q = q > kHighest ? kHighest : q;
@@ -38,7 +38,7 @@ static inline float round_nibble(float x, float inverse) {
 }
 
 // Halves are added to halves: lanes, for a compiler.
-static inline float sum_group(float* x) {
+GENFAST_ANYWHERE float sum_group(float* x) {
     for (int n = kKvGroup / 2; n > 0; n /= 2)
         for (int i = 0; i < n; ++i) x[i] += x[i + n];
     return x[0];
@@ -46,9 +46,10 @@ static inline float sum_group(float* x) {
 
 // The idea of int4 weights (quant/int4.h): of three scales that put the extreme near -8, the least
 // squares fit of the one that explains most. A strong group's saturate at f16's largest number.
-static inline float choose_group_scale(const float* x, float extreme) {
+GENFAST_ANYWHERE float choose_group_scale(const float* x, float extreme) {
+    constexpr float divisors[] = {-8.0f, -7.4f, -8.8f};
     float best = 0, chosen = 0;
-    for (float divisor : kDivisors) {
+    for (float divisor : divisors) {
         float with_x[kKvGroup], squared[kKvGroup], inverse = divisor / extreme;
         for (int i = 0; i < kKvGroup; ++i) {
             float q = round_nibble(x[i], inverse);
@@ -63,7 +64,7 @@ static inline float choose_group_scale(const float* x, float extreme) {
 }
 
 // Nibbles, a byte each, of x [32]; returns their f16 scale: x ~ (nibble - 8) * scale.
-static inline uint16_t round_group(const float* x, uint8_t* nibbles) {
+GENFAST_ANYWHERE uint16_t round_group(const float* x, uint8_t* nibbles) {
     uint32_t largest = 0;
     float low = 0, high = 0;
     for (int i = 0; i < kKvGroup; ++i) {

@@ -11,28 +11,32 @@ static int32_t draw_largest(const SampleArgs& a, Weights& w, const Logits& logit
     // A candidate's room is that of the search, which is not needed then.
     Largest top = largest(logits.value, logits.n, logits.maxima, logits.max, most,
                           (uint64_t*)w.row.near_values);
+    // Weights may stand in another order than their logits: they are rounded.
+    uint64_t room[2 * most];
+    for (int64_t i = 0; i < top.count; ++i) {
+        int32_t id = candidate_index(top.first[i]);
+        room[i] = candidate(w.value[id], id);
+    }
+    const uint64_t* tokens = sort_candidates(room, room + most, top.count);
+    // All with a larger weight than this are in the list.
+    float listed = top.count < most ? 0 : candidate_value(tokens[most - 1]) * 1.000001f;
     double sum[most], mass = 0, target = a.top_p * total;
     int64_t kept = 0;
     bool whole = false;
-    while (kept < top.count) {
-        double weight = w.value[candidate_index(top.first[kept])];
+    while (!whole && kept < top.count) {
+        float weight = candidate_value(tokens[kept]);
         whole = weight < a.min_p || weight < kLeastWeight;
-        if (whole) break;
+        if (whole || weight <= listed) break;
         sum[kept++] = mass += weight;
         whole = a.top_p < 1 && mass >= target;
-        if (whole) break;
     }
     if (!whole && top.count == most) {
-        // All with a larger value than the last are in the list.
-        float last = w.value[candidate_index(top.first[most - 1])];
-        int64_t larger = most;
-        while (larger > 0 && w.value[candidate_index(top.first[larger - 1])] == last) --larger;
-        if (larger > 0) learn(w, key_value(order_key(last) + 1), sum[larger - 1]);
+        if (kept > 0) learn(w, candidate_value(tokens[kept - 1]), mass);
         return -1;
     }
     int64_t i = 0;
     while (i + 1 < kept && !(sum[i] > a.draw * mass)) ++i;
-    return candidate_index(top.first[i]);
+    return candidate_index(tokens[i]);
 }
 
 static double mass_from(const Weights& w, float value) {

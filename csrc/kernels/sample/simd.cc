@@ -1,10 +1,9 @@
 #include "kernels/sample/nucleus.h"
+#include "kernels/sample/ways.h"
 #include "kernels/table.h"
 #include "simd/topk.h"
 
 namespace genfast::GENFAST_ISA {
-
-constexpr int64_t kFew = 1024;  // so many candidates are sorted; more are searched
 
 // The first id with the largest logit; -1 when there is none above -infinity.
 static int32_t argmax(const float* x, int64_t n) {
@@ -48,9 +47,8 @@ static int32_t draw_few(const SampleArgs& a, Largest kept, double* weight) {
 // min_p alone needs no sum over all: what is kept lies within a distance of the largest logit.
 // Gives no candidates when they are more than a few.
 static Largest near_largest(const SampleArgs& a, const float* maxima, float max, uint64_t* room) {
-    double distance = -a.temperature * __builtin_log(double(a.min_p));
-    double rounding = 1e-6 * (__builtin_fabs(max) + distance);  // what is too far falls out later
-    float bound = float(max - distance - rounding);
+    // What is too far falls out later.
+    float bound = near_bound(max, near_distance(a.temperature, a.min_p));
     Vec limit = vset(bound);
     int64_t count = 0;
     visit_blocks(

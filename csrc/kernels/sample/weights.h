@@ -4,6 +4,7 @@
 
 #include "kernels/sample/sample.h"
 #include "kernels/sample/top_k.h"
+#include "kernels/sample/ways.h"
 #include "simd/math.h"
 
 namespace genfast::GENFAST_ISA {
@@ -21,9 +22,7 @@ struct Weights {
 // Computes the weights and returns their sum: mass_from(kLeastWeight), as the 2^-126 of those below
 // it vanish beside the 1 of the largest.
 static double fill_weights(const Weights& w, const Logits& logits, float temperature) {
-    double exponent = 1.4426950408889634 / temperature;
-    Vec scale = vset(exponent < __FLT_MAX__ ? float(exponent) : __FLT_MAX__),
-        shift = vset(logits.max);
+    Vec scale = vset(exponent_scale(temperature)), shift = vset(logits.max);
     auto weight = [&](Vec x) { return vexp2_down(vmul(vsub(x, shift), scale), -126); };
     for (int64_t b = 0; b < w.row.blocks; b += kLanes) {
         int left = int(w.row.blocks - b < kLanes ? w.row.blocks - b : kLanes);

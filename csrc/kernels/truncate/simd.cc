@@ -4,7 +4,6 @@
 
 namespace genfast::GENFAST_ISA {
 
-constexpr int64_t kFew = 1024;       // so many tokens are sorted; more are searched
 constexpr int64_t kLikeliest = 256;  // of many, so many hold what is typical where it is likely
 
 // The least logit within n standard deviations of the largest. NaN and -infinity do not count.

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <type_traits>
 
 #define __global__
 #define __device__
@@ -84,8 +85,9 @@ inline bool __all_sync(unsigned, bool mine) {
     return all;
 }
 
-inline unsigned atomicAdd(unsigned* to, unsigned more) {
-    unsigned before = *to;
+template <class T>
+T atomicAdd(T* to, std::common_type_t<T> more) {
+    T before = *to;
     *to += more;
     return before;
 }

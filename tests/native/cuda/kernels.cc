@@ -19,6 +19,7 @@
 #include "kernels/rms_norm/cuda.cu"
 #include "kernels/rope/cuda.cu"
 #include "kernels/route/cuda.cu"
+#include "kernels/sample/cuda.cu"
 #include "kernels/selective_scan/cuda.cu"
 #include "kernels/softmax/cuda.cu"
 #include "kernels/swiglu/cuda.cu"

@@ -8,6 +8,7 @@
 #include "kernels/cuda_library.h"
 
 namespace genfast {
+void check_drawing(Check&);  // drawing.cc
 namespace cuda {
 Kernels kernel_table();  // kernels/cuda_library.cu
 }
@@ -64,6 +65,7 @@ int main() {
     check_experts(check);
     check_images(check);
     check_latent(check);
+    check_drawing(check);
     std::fprintf(stderr, "%d failures\n", check.failures);
     return check.failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }
