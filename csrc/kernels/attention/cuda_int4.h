@@ -2,7 +2,7 @@
 // 32 neighbouring d have a scale (kv_layout.h).
 #pragma once
 
-#include "cuda/launch.h"
+#include "cuda/half.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/round_int4.h"
 
@@ -80,7 +80,7 @@ __device__ inline void rotate_query(const KvLayout& layout, float* query) {
 }
 
 __device__ inline float group_scale(const std::byte* scales, int64_t s, int64_t d) {
-    return f16_to_f32(reinterpret_cast<const uint16_t*>(scales)[d / kKvGroup * kPageTokens + s]);
+    return half_to_float(reinterpret_cast<const uint16_t*>(scales)[d / kKvGroup * kPageTokens + s]);
 }
 
 }  // namespace genfast::cuda

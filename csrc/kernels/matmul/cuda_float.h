@@ -2,6 +2,7 @@
 // columns in ascending order.
 #pragma once
 
+#include "cuda/half.h"
 #include "kernels/matmul/cuda_rows.h"
 
 namespace genfast::cuda {
@@ -9,7 +10,7 @@ namespace genfast::cuda {
 template <Format format>
 __device__ inline float weight_at(const std::byte* panel, int64_t i) {
     if (format == Format::f32) return reinterpret_cast<const float*>(panel)[i];
-    return f16_to_f32(reinterpret_cast<const uint16_t*>(panel)[i]);
+    return half_to_float(reinterpret_cast<const uint16_t*>(panel)[i]);
 }
 
 template <Format format, int M>

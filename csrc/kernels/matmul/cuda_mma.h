@@ -7,6 +7,7 @@
 
 #include <type_traits>
 
+#include "cuda/half.h"
 #include "cuda/tensor_core.h"
 #include "kernels/matmul/cuda_rows.h"
 #include "quant/int4.h"
@@ -38,7 +39,7 @@ __device__ inline float half_at(uint32_t bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(uint16_t(bits)));
     return x;
 #else
-    return f16_to_f32(uint16_t(bits));
+    return half_to_float(uint16_t(bits));
 #endif
 }
 
