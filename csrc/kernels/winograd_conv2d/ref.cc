@@ -5,8 +5,10 @@
 
 namespace genfast::ref {
 
-// All tiles at once, then sixteen of the reference's products.
+// All tiles at once, then sixteen of the reference's products, by one thread.
 void winograd_conv2d(const WinogradConv2dArgs& a, Team& team) {
+    if (team.index != 0) return;
+    Team alone;
     const int64_t tiles = winograd_tiles(a), P = a.w.N / kWinogradPlaces;
     std::vector<float> places(size_t(kWinogradPlaces * tiles * a.C));
     std::vector<float> sums(size_t(kWinogradPlaces * tiles * P));
@@ -37,7 +39,7 @@ void winograd_conv2d(const WinogradConv2dArgs& a, Team& team) {
     for (int place = 0; place < kWinogradPlaces; ++place)
         matmul({places.data() + place * tiles * a.C, winograd_place(a, place), nullptr, nullptr,
                 sums.data() + place * tiles * P, a.scratch, tiles, Activation::none},
-               team);
+               alone);
     for (int64_t t = 0; t < tiles; ++t)
         for (int64_t o = 0; o < a.O; ++o) {
             const auto [image, y, x] = winograd_tile(a, t);
