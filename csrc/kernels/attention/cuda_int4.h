@@ -16,34 +16,70 @@ struct PageTokens {
     int head;
 };
 
-// d of a group, zeros beyond them.
-__device__ inline void load_group(const float* row, int64_t first, int64_t D, float* x) {
-    for (int64_t i = 0; i < kKvGroup; ++i) x[i] = first + i < D ? row[first + i] : 0;
+// ---- a group by a warp, an element a lane: with round_int4.h's order of every sum, its bits
+static_assert(kKvGroup == kWarp);
+
+__device__ inline float rotate_lane(float x) {
+    for (int step = 0; step < 5; ++step) {
+        const int pair = lane() % 16 * 2;
+        const float a = __shfl_sync(~0u, x, pair), b = __shfl_sync(~0u, x, pair + 1);
+        x = lane() < 16 ? a + b : a - b;
+    }
+    return x;
+}
+
+// Right in lane 0, which all get.
+__device__ inline float sum_lanes(float x) {
+    for (int n = kWarp / 2; n > 0; n /= 2) x += __shfl_sync(~0u, x, (lane() + n) % kWarp);
+    return __shfl_sync(~0u, x, 0);
+}
+
+struct Rounded {
+    uint32_t nibble;  // of the lane
+    uint16_t scale;
+};
+
+__device__ inline Rounded round_lane(float x) {
+    const bool finite = warp_sum(x - x) == 0;
+    const float low = -warp_max(fmaxf(-x, 0)), high = warp_max(fmaxf(x, 0));
+    uint16_t scale = finite ? 0 : kNotFinite;
+    if (finite && !is_tiny(low, high)) {
+        const float extreme = -low > high ? low : high;
+        float best = 0, chosen = 0;
+        for (int i = 0; i < kDivisors; ++i) {
+            const float q = round_nibble(x, divisor(i) / extreme);
+            const float with_x = sum_lanes(x * q);
+            consider_scale(with_x, sum_lanes(q * q), &best, &chosen);
+        }
+        scale = stored_scale(chosen);
+    }
+    return {nibble_of(finite ? x : 0, inverse_scale(scale)), scale};
 }
 
 // Rounds group g of token s; its values' nibbles go to `nibbles`, as their bytes are shared.
 __device__ inline void store_group(const AttentionArgs& a, const PageTokens& tokens, int64_t s,
                                    int64_t g, uint8_t* nibbles) {
     const KvLayout& layout = a.layout;
-    const int64_t first = g * kKvGroup, row = (s - tokens.begin) * tokens.stride;
-    float x[kKvGroup];
-    load_group(tokens.values + row, first, layout.head_dim, x);
-    const uint16_t value_scale = round_group(x, nibbles);
-    load_group(tokens.keys + row, first, layout.head_dim, x);
-    if (first + kKvGroup <= layout.stored_dim()) rotate_group(x);
-    uint8_t key[kKvGroup];
-    const uint16_t key_scale = round_group(x, key);
-    const int64_t at = (g * kPageTokens + s) * 2;
-    auto scale = [&](size_t scales) { return reinterpret_cast<uint16_t*>(a.cache + scales + at); };
+    const int64_t first = g * kKvGroup, d = first + lane();
+    const int64_t at = (s - tokens.begin) * tokens.stride + d;
+    const bool inside = d < layout.head_dim;
+    const Rounded value = round_lane(inside ? tokens.values[at] : 0);
+    nibbles[lane()] = uint8_t(value.nibble);
+    float x = inside ? tokens.keys[at] : 0;
+    if (first + kKvGroup <= layout.stored_dim()) x = rotate_lane(x);
+    const Rounded key = round_lane(x);
+    const uint32_t high = __shfl_sync(~0u, key.nibble, (lane() + 4) % kWarp);
+    if (d < layout.stored_dim() && lane() % 8 < 4)
+        a.cache[layout.keys(tokens.page, tokens.head) + layout.key_element(s, d)] =
+            std::byte(key.nibble | high << 4);
+    if (lane() > 0) return;
+    auto scale = [&](size_t scales) -> uint16_t& {
+        return reinterpret_cast<uint16_t*>(a.cache + scales)[g * kPageTokens + s];
+    };
     // Through the key's scale a value that is not finite reaches the weights.
-    *scale(layout.key_scales(tokens.page, tokens.head)) =
-        value_scale == kNotFinite ? kNotFinite : key_scale;
-    *scale(layout.value_scales(tokens.page, tokens.head)) = value_scale;
-    for (int64_t d = first; d < first + kKvGroup && d < layout.stored_dim(); d += 8) {
-        std::byte* to = a.cache + layout.keys(tokens.page, tokens.head) + layout.key_element(s, d);
-        for (int i = 0; i < 4; ++i)
-            to[i] = std::byte(key[d - first + i] | key[d - first + i + 4] << 4);
-    }
+    scale(layout.key_scales(tokens.page, tokens.head)) =
+        value.scale == kNotFinite ? kNotFinite : key.scale;
+    scale(layout.value_scales(tokens.page, tokens.head)) = value.scale;
 }
 
 // By a block.
@@ -51,7 +87,7 @@ __device__ inline void store_page(const AttentionArgs& a, const PageTokens& toke
     __shared__ uint8_t nibbles[kPageTokens][kMaxHeadDim];
     const KvLayout& layout = a.layout;
     const int64_t groups = layout.panels(), Ds = layout.stored_dim();
-    for (int64_t i = threadIdx.x; i < (tokens.end - tokens.begin) * groups; i += kThreads) {
+    for (int64_t i = warp(); i < (tokens.end - tokens.begin) * groups; i += kWarps) {
         const int64_t s = tokens.begin + i / groups, g = i % groups;
         store_group(a, tokens, s, g, nibbles[s] + g * kKvGroup);
     }
@@ -72,10 +108,9 @@ __device__ inline void store_page(const AttentionArgs& a, const PageTokens& toke
 // Queries turned as the keys are, so that their products stay; by a block.
 __device__ inline void rotate_query(const KvLayout& layout, float* query) {
     const int64_t groups = layout.stored_dim() / kKvGroup;
-    for (int64_t g = threadIdx.x; g < groups; g += kThreads) {
-        float* x = query + g * kKvGroup;
-        rotate_group(x);
-        for (int i = 0; i < kKvGroup; ++i) x[i] /= kKvGroup;
+    for (int64_t g = warp(); g < groups; g += kWarps) {
+        float& x = query[g * kKvGroup + lane()];
+        x = rotate_lane(x) / kKvGroup;
     }
 }
 
