@@ -170,7 +170,7 @@ def test_a_tile_is_its_instruction_and_keeps_its_sums_in_registers(functions, ke
 
 @pytest.mark.parametrize(
     ("tile", "instruction"),
-    [("int8_tile<6>", "vpmaddwd"), ("int4_tile<6>", "vpmaddubsw")],
+    [("int8_tile<false, 6>", "vpmaddwd"), ("int4_tile<6>", "vpmaddubsw")],
 )
 def test_avx2_tiles_are_their_instructions(functions, tile, instruction):
     (body,) = (body for name, body in functions.items() if f"genfast::avx2::{tile}(" in name)

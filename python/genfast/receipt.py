@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from genfast.generation import Run
     from genfast.model import Model
 
-_FORMAT = 1
+_FORMAT = 2
 _UNFINISHED = ("cancelled", "deadline")
 # What changes no token, or is given otherwise.
 _NOT_REPLAYED = (

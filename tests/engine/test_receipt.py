@@ -84,7 +84,7 @@ def test_an_unfinished_one_replays_as_far_as_it_came(tiny, tiny_dir, prompt):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "prompt": "x"}', "\0"]
+    "text", ["", "[]", "{}", '{"format": 3}', '{"format": 2, "prompt": "x"}', "\0"]
 )
 def test_a_broken_receipt_is_refused(tmp_path, text):
     (tmp_path / "r.json").write_text(text)
