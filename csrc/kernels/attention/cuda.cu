@@ -159,11 +159,9 @@ void attend(const AttentionArgs& a) {
         if (a.T == a.span_count) return attend_bf16<1>(a);
         attend_bf16<4>(a);
     } else {
-        const int group = a.heads / a.layout.heads;
-        if (group == 1) return attend<type, 1>(a);
-        // nvcc takes minutes for eight of int4: larger groups go through its pages again.
-        if (group <= 4 || type == KvType::int4) return attend<type, 4>(a);
-        if constexpr (type != KvType::int4) attend<type, 8>(a);
+        // Larger groups go through a page again, which is near still: nvcc takes minutes for eight.
+        if (a.heads == a.layout.heads) return attend<type, 1>(a);
+        attend<type, 4>(a);
     }
 }
 

@@ -295,9 +295,10 @@ void check_rearrange(Check& c) {
 }  // namespace
 
 void check_images(Check& c) {
-    for (Format format : {Format::f32, Format::int8})
+    for (Format format : {Format::f32, Format::int8}) {
         for (int i = 0; i < 6; ++i) check_conv2d(c, format);
-    for (int i = 0; i < 3; ++i) check_winograd_conv2d(c, format);
+        for (int i = 0; i < 3; ++i) check_winograd_conv2d(c, format);
+    }
     for (int i = 0; i < 6; ++i) {
         check_conv_transpose2d(c);
         check_group_norm(c);
