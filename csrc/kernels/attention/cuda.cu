@@ -159,9 +159,10 @@ void attend(const AttentionArgs& a) {
         if (a.T == a.span_count) return attend_bf16<1>(a);
         attend_bf16<4>(a);
     } else {
-        // Larger groups go through a page again, which is near still: nvcc takes minutes for eight.
-        if (a.heads == a.layout.heads) return attend<type, 1>(a);
-        attend<type, 4>(a);
+        const int group = a.heads / a.layout.heads;
+        if (group == 1) return attend<type, 1>(a);
+        if (group <= 4) return attend<type, 4>(a);
+        attend<type, 8>(a);
     }
 }
 

@@ -196,13 +196,10 @@ template <KvType type, int G>
 __device__ inline void score_token(const AttentionArgs& a, int32_t page, int kv_head,
                                    const float (*query)[kMaxHeadDim], float (&score)[G]) {
     constexpr int n = Word<type>::kNumbers;
-    constexpr bool groups = type == KvType::int4;
-    const int64_t dims = groups ? a.layout.stored_dim() : a.layout.head_dim;
-    const int64_t together = groups ? int64_t(kKvGroup) : dims;
     const std::byte* keys = a.cache + a.layout.keys(page, kv_head);
-    for (int64_t first = 0; first < dims; first += together) {
+    auto score_range = [&](int64_t first, int64_t end) {
         float part[G] = {};
-        for (int64_t d = first; d < first + together && d < dims; d += n) {
+        for (int64_t d = first; d < end; d += n) {
             float k[n];
             Word<type>::unpack(word_at(keys + a.layout.key_element(lane(), d)), d, k);
 #pragma unroll
@@ -214,6 +211,13 @@ __device__ inline void score_token(const AttentionArgs& a, int32_t page, int kv_
             scale_at<type>(a, a.layout.key_scales(page, kv_head), lane(), first) * a.scale;
 #pragma unroll
         for (int g = 0; g < G; ++g) score[g] += part[g] * scale;
+    };
+    if constexpr (type == KvType::int4) {
+        const int64_t dims = a.layout.stored_dim();
+        for (int64_t first = 0; first < dims; first += kKvGroup)
+            score_range(first, first + kKvGroup < dims ? first + kKvGroup : dims);
+    } else {
+        score_range(0, a.layout.head_dim);
     }
 }
 
@@ -226,10 +230,14 @@ __device__ inline void weigh_page(const AttentionArgs& a, int32_t page, int kv_h
     const size_t scales = a.layout.value_scales(page, kv_head);
     for (int64_t s = 0; s < kPageTokens; s += n) {
         if (first + s + n <= tokens.begin || first + s >= tokens.end) continue;
+        if (n == 1 && !tokens.has(first + s)) continue;
 #pragma unroll
         for (int j = 0; j < kMaxHeadDim / kWarp; ++j) {
-            const int64_t d = j * kWarp + lane();
-            if (d >= a.layout.head_dim) continue;
+            if (j * kWarp >= a.layout.head_dim) break;
+            // Lanes beyond the head take its last number, for nobody: nvcc follows every path of 8
+            // branches, for minutes.
+            const int64_t own = j * kWarp + lane(), last = a.layout.head_dim - 1;
+            const int64_t d = own < last ? own : last;
             float v[n];
             Word<type>::unpack(
                 word_at(a.cache + a.layout.values(page, kv_head, d / a.layout.panel()) +
@@ -237,7 +245,7 @@ __device__ inline void weigh_page(const AttentionArgs& a, int32_t page, int kv_h
                 s, v);
 #pragma unroll
             for (int i = 0; i < n; ++i) {
-                if (!tokens.has(first + s + i)) continue;  // whatever it holds
+                if (n > 1 && !tokens.has(first + s + i)) continue;  // whatever it holds
                 const float x = v[i] * scale_at<type>(a, scales, s + i, d);
 #pragma unroll
                 for (int g = 0; g < G; ++g)
