@@ -251,8 +251,8 @@ DeviceGraph* DeviceProgram::graph_of(int64_t rows, bool drawn) {
         const std::vector<SequenceSpan> nobody(size_t(rows), SequenceSpan{});
         const std::vector<RowDraw> undrawn(static_cast<size_t>(rows));
         const int32_t* none = zeros.data();
-        const Step step = send({rows, none, none, rows, none, nobody.data(), rows,
-                                drawn ? undrawn.data() : nullptr});
+        const Step step = send(
+            {rows, none, none, rows, none, nobody.data(), rows, drawn ? undrawn.data() : nullptr});
         queue(step);
         device_.begin_capture();
         queue(step);
