@@ -14,8 +14,11 @@ from genfast.weights import PackedWeight, Weights
 _KINDS = {"F32": np.uint32, "F16": np.uint16, "BF16": np.uint16}  # copied, not computed with
 
 
-# G of Winograd's F(2 × 2, 3 × 3): a filter g becomes G g Gᵀ.
-_WINOGRAD = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]], np.float32) / 2
+def _winograd_axis(taps: np.ndarray) -> list[np.ndarray]:
+    """G of F(2, 3) along the first axis: three taps become four numbers."""
+    first, middle, last = taps
+    both, half = (first + last) / 2, middle / 2
+    return [first, both + half, both - half, last]
 
 
 def winograd_filters(weight: np.ndarray) -> np.ndarray:
@@ -23,9 +26,10 @@ def winograd_filters(weight: np.ndarray) -> np.ndarray:
     multiple of 32, the rows between are zeros."""
     outputs, inputs = weight.shape[:2]
     places = np.zeros((4, 4, -(-outputs // 32) * 32, inputs), np.float32)
-    np.einsum(
-        "ra,oiab,sb->rsoi", _WINOGRAD, weight, _WINOGRAD, optimize=True, out=places[:, :, :outputs]
-    )
+    taps = np.ascontiguousarray(weight.transpose(2, 3, 0, 1), np.float32)
+    for row, down in enumerate(_winograd_axis(taps)):
+        for column, numbers in enumerate(_winograd_axis(down)):
+            places[row, column, :outputs] = numbers
     return places.reshape(-1, inputs)
 
 
