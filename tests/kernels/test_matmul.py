@@ -136,6 +136,22 @@ def test_same_bits_for_any_batch_and_threads(rng, isa, format, N, K):
             assert got.tobytes() == whole[:M].tobytes()
 
 
+@pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "ref"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_same_bits_in_blocks_of_tokens_columns_and_panels(rng, isa, format):
+    """More of each than a block, or a job, has by AVX2: 384 tokens, 256 columns, 8 panels."""
+    M, N, K = 800, 330, 600
+    x = rng.normal(size=(M, K)).astype(np.float32)
+    packed = pack(rng.normal(size=(N, K)), format)
+    whole = ops.matmul(x, packed, isa=isa, threads=1)
+    for threads in (2, 3):
+        got = ops.matmul(x, packed, isa=isa, threads=threads)
+        assert got.tobytes() == whole.tobytes()
+    for m in (0, 383, 384, 799, *rng.integers(M, size=4)):
+        alone = ops.matmul(x[m : m + 1], packed, isa=isa)
+        assert alone.tobytes() == whole[m : m + 1].tobytes()
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("M, N, K", [(1, 40, 33), (9, 70, 130), (17, 33, 257)])
 def test_avx2_and_avx512_give_the_same_bits(rng, format, M, N, K):
