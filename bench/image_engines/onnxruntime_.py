@@ -31,7 +31,8 @@ class Engine(Timed):
         module, example = traceable(model)
         options = {"input_names": _INPUTS, "opset_version": 17, "dynamo": False}
         with torch.inference_mode():
-            torch.onnx.export(module, example, path, **options)
+            # By name: a Path is taken for an open file, which 2 GB of weights do not go into.
+            torch.onnx.export(module, example, str(path), **options)
 
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
         import onnxruntime as ort
