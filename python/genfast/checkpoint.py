@@ -137,6 +137,13 @@ class Checkpoint:
         with contextlib.suppress(OSError, AttributeError):
             mapped.madvise(mmap.MADV_DONTNEED, begin, length)
 
+    def release_view(self, view: TensorView) -> None:
+        """`release` of the pages that a tensor lies in, once it has been copied."""
+        if view.mapped:
+            first = view.data.ctypes.data - self.contents(view.file).ctypes.data
+            begin = first // mmap.PAGESIZE * mmap.PAGESIZE
+            self.release(view.file, begin, first + view.data.nbytes - begin)
+
     @property
     def nbytes(self) -> int:
         """Bytes of tensor data in all."""

@@ -114,10 +114,12 @@ class Weights:
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def array(self, name: str, *shape: int) -> np.ndarray:
-        """A small tensor of this shape, as float32."""
+        """A tensor of this shape, as float32."""
         view = self._tensor(name, shape)
+        numbers = to_float32(self.adapters.merged(view)).reshape(shape)
+        self.checkpoint.release_view(view)
         self._loaded(view.data.nbytes)
-        return to_float32(self.adapters.merged(view)).reshape(shape)
+        return numbers
 
     def matrix(
         self,

@@ -120,8 +120,10 @@ class ImageWeights(Weights):
     def _arranged(self, name: str, shape, rows: int, arrange, quantised: bool) -> PackedWeight:
         key = ((name,), False)
         if key not in self._packed:
-            view = self.adapters.merged(self._tensor(name, shape))
+            tensor = self._tensor(name, shape)
+            view = self.adapters.merged(tensor)
             stored = np.frombuffer(view.data.tobytes(), _KINDS[view.dtype]).reshape(shape)
+            self.checkpoint.release_view(tensor)
             matrix = np.ascontiguousarray(arrange(stored)).reshape(rows, -1)
             format = self._format([view], False, quantised)
             sources = [
