@@ -215,6 +215,7 @@ int main() {
     state_cache();
     crowd_of_callers();
     amx_tiles();
+    amx_attention();
     for (const std::string& isa : available_isas()) {
         engine_under_load(Format::f32, KvType::f32, isa);
         engine_under_load(Format::bf16, KvType::bf16, isa);

@@ -10,7 +10,8 @@ void expect(bool condition, const std::string& what);
 
 void kv_cache();
 void state_cache();
-void threads();    // threads.cc
-void amx_tiles();  // amx.cc
+void threads();        // threads.cc
+void amx_tiles();      // amx.cc
+void amx_attention();  // amx_attention.cc
 
 }  // namespace genfast

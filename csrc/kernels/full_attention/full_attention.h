@@ -3,10 +3,10 @@
 //   q, out [N, Tq, H D] f32; k, v [N, Tk, H D] f32; mask [N, Tk] f32
 //   bias [H, Tq, Tk] f32, or [Tq, Tk] for all heads
 //
-// Two matmuls with a softmax between them (Rabe and Staats, 2021, arXiv 2112.05682): keys and
-// transposed values are packed as weights are, as f32 or bf16 (then scores and their weights are
-// sums of rounded numbers too), and taken in blocks of 512. What a row has summed up so far shrinks
-// where a block has a larger score. The order of its sums depends on Tk and D alone.
+// Two products with a softmax between them (Rabe and Staats, 2021, arXiv 2112.05682), of f32 or
+// bf16 (then scores and their weights are sums of rounded numbers too), a block of keys at a time.
+// What a query has summed up so far shrinks where a block has a larger score. The order of its sums
+// depends on Tk and D alone.
 #pragma once
 
 #include <cstddef>

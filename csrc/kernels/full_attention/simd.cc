@@ -1,3 +1,4 @@
+#include "kernels/full_attention/operands.h"
 #include "kernels/table.h"
 #include "simd/math.h"
 
@@ -5,223 +6,158 @@ namespace genfast::GENFAST_ISA {
 namespace {
 
 constexpr float kLog2e = 1.44269504f;
-constexpr int64_t kKeys = 512;  // a block: its scores stay near, and begin at absolute positions
-#if defined(GENFAST_AMX)
-constexpr int64_t kRows = 64;  // queries a job: whole tiles
-#else
-constexpr int64_t kRows = 48;
-#endif
 
-// Where things lie in scratch, in bytes from its start: packed keys and values of all heads, then
-// of each thread what it works with. Values are packed block by block.
-struct Layout {
-    Format format;
-    int64_t blocks;
-    size_t head_bytes, key_bytes, value_bytes, thread_bytes;  // value_bytes: of a block
-    size_t gathered, scores, result, pack, matmul;            // from a thread's start
-    size_t bytes;
-};
-
-size_t aligned(int64_t bytes) {
-    return (size_t(bytes) + 63) / 64 * 64;
-}
-
-int64_t block_keys(const FullAttentionArgs& a, int64_t block) {
-    return a.Tk - block * kKeys < kKeys ? a.Tk - block * kKeys : kKeys;
-}
-
-Matrix panels(const Layout& l, int64_t N, int64_t K, const std::byte* data) {
-    return {l.format, true, false, N, K, data};
-}
-
-size_t matrix_bytes(const Matrix& w) {
-    return aligned(int64_t(panel_bytes(w.format, w.K)) * panel_count(w));
-}
-
-Layout layout_of(const FullAttentionArgs& a, int threads) {
-    Layout l{};
-    l.format = a.bfloat16 ? Format::bf16 : Format::f32;
-    l.blocks = (a.Tk + kKeys - 1) / kKeys;
-    const Matrix keys = panels(l, a.Tk, a.D, nullptr), values = panels(l, a.D, kKeys, nullptr);
-    l.key_bytes = matrix_bytes(keys);
-    l.value_bytes = matrix_bytes(values);
-    l.head_bytes = l.key_bytes + l.value_bytes * size_t(l.blocks);
-    const size_t packing = pack_scratch_bytes(kKeys > a.D ? kKeys : a.D);
-    const size_t scores = matmul_scratch_bytes(panels(l, kKeys, a.D, nullptr), kRows, 1);
-    const size_t weighted = matmul_scratch_bytes(values, kRows, 1);
-    l.scores = aligned((a.Tk > kRows ? a.Tk : kRows) * a.D * 4);
-    l.result = l.scores + aligned(kRows * kKeys * 4);
-    l.pack = l.result + aligned(kRows * a.D * 4);
-    l.matmul = l.pack + aligned(int64_t(packing));
-    l.thread_bytes = l.matmul + aligned(int64_t(scores > weighted ? scores : weighted));
-    l.bytes = l.head_bytes * size_t(a.N * a.H) + l.thread_bytes * size_t(threads);
-    return l;
-}
-
-// Rows of a head, [rows, D] side by side, times `factor`.
-void gather(const float* x, int64_t rows, int64_t E, int64_t D, float factor, float* out) {
-    const Vec f = vset(factor);
-    for (int64_t r = 0; r < rows; ++r)
-        for (int64_t d = 0; d < D; d += kLanes) {
-            const int n = int(D - d < kLanes ? D - d : kLanes);
-            vstore_n(out + r * D + d, vmul(f, vload_n(x + r * E + d, n)), n);
-        }
-}
-
-void pack_matrix(const float* x, Matrix w, bool transposed, std::byte* to, std::byte* scratch) {
-    const WeightSource source{x, DType::f32, w.N, w.K, transposed};
-    int64_t not_finite = kAllFinite;  // dense formats keep what is not finite
-    Team alone;
-    pack({&source, w, 0, panel_count(w), to, scratch, &not_finite}, alone);
-}
-
-void pack_keys(const FullAttentionArgs& a, const Layout& l, const float* k, std::byte* head,
-               std::byte* own) {
-    float* gathered = reinterpret_cast<float*>(own + l.gathered);
-    gather(k, a.Tk, a.H * a.D, a.D, 1, gathered);
-    pack_matrix(gathered, panels(l, a.Tk, a.D, nullptr), false, head, own + l.pack);
-}
-
-void pack_values(const FullAttentionArgs& a, const Layout& l, const float* v, std::byte* head,
-                 std::byte* own) {
-    float* gathered = reinterpret_cast<float*>(own + l.gathered);
-    gather(v, a.Tk, a.H * a.D, a.D, 1, gathered);
-    for (int64_t block = 0; block < l.blocks; ++block)
-        pack_matrix(gathered + block * kKeys * a.D, panels(l, a.D, block_keys(a, block), nullptr),
-                    true, head + l.key_bytes + l.value_bytes * size_t(block), own + l.pack);
-}
-
-// Whole vectors are neither loaded nor stored by a mask.
-GENFAST_INLINE Vec load_some(const float* p, int n) {
-    return n < kLanes ? vload_n(p, n) : vload(p);
-}
-GENFAST_INLINE void store_some(float* p, Vec x, int n) {
-    if (n < kLanes)
-        vstore_n(p, x, n);
-    else
-        vstore(p, x);
-}
-
-// fn(index, how many) over [0, n); the compiler knows where it is sixteen.
-template <class Fn>
-GENFAST_INLINE void each_vector(int64_t n, Fn fn) {
-    int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) fn(i, kLanes);
-    if (i < n) fn(i, int(n - i));
-}
-
-// What a query has seen so far: the largest score, the sum of weights relative to that.
+// What sixteen queries have seen so far: the largest score, the sum of weights relative to it.
 struct Seen {
-    float largest = -__builtin_inff(), sum = 0;
+    Vec largest = vset(-__builtin_inff()), sum = vzero();
 };
 
+// Scores [keys][32], in powers of two, become weights, sixteen queries at a time.
 struct Softmax {
     const FullAttentionArgs& a;
-    int64_t n, h;
+    const float* mask;  // of the block's first key, or null
+    const float* bias;  // [keys][32], or null
+    int64_t query, first, keys;
 
-    // Scores [keys] of query t and the keys from `first` on, in powers of two, become weights ->
-    // what to multiply all earlier ones with. What the query may not see weighs nothing.
-    GENFAST_MEMBER float operator()(int64_t t, int64_t first, int64_t keys, float* scores,
-                                    Seen* seen) const {
-        const int64_t last = a.causal ? t + 1 - first : keys;  // of the block's, that it sees
-        const int64_t visible = last < 0 ? 0 : last < keys ? last : keys;
-        const float* bias =
-            a.bias ? a.bias + ((a.bias_per_head ? h : 0) * a.Tq + t) * a.Tk + first : nullptr;
-        const float* mask = a.mask ? a.mask + n * a.Tk + first : nullptr;
-        const Vec lowest = vset(-__builtin_inff()), base = vset(kLog2e);
-        Vec largest = lowest, sums = vzero();
-        each_vector(visible, [&](int64_t s, int some) GENFAST_MEMBER {
-            Vec x = load_some(scores + s, some);
-            sums = vfma(x, vzero(), sums);  // NaN where a product is not finite, as exp2 hides it
-            if (bias) x = vfma(load_some(bias + s, some), base, x);
-            if (mask) x = vfma(load_some(mask + s, some), base, x);
-            if (bias || mask) store_some(scores + s, x, some);
-            largest = vmax(some < kLanes ? vkeep_n(x, some, lowest) : x, largest);
-        });
-        const float block = vmaxall(largest), before = seen->largest;
-        seen->largest = block > before ? block : before;
-        const Vec max = vset(seen->largest);
-        each_vector(visible, [&](int64_t s, int some) GENFAST_MEMBER {
-            Vec e = vexp2_down(vsub(load_some(scores + s, some), max), -126);
-            if (some < kLanes) e = vkeep_n(e, some, vzero());
-            store_some(scores + s, e, some);
-            sums = vadd(sums, e);
-        });
-        for (int64_t s = visible; s < keys; ++s) scores[s] = 0;
-        alignas(64) float factors[kLanes];  // 2^0 is exactly 1
-        vstore(factors, vexp2_down(vset(before - seen->largest), -126));
-        seen->sum = __builtin_fmaf(seen->sum, factors[0], vsum(sums));
-        return factors[0];
+    // -> what to multiply earlier weights with, of the queries from lane v on.
+    template <bool plain>
+    GENFAST_MEMBER Vec weigh(float* scores, int v, Seen& seen) const {
+        const Vec lowest = vset(-__builtin_inff()), base = vset(kLog2e), lanes = vfromi(iota(0));
+        Vec largest = lowest, sum = vzero();
+        // Lanes below this do not see key s yet.
+        auto unseen = [&](int64_t s) GENFAST_MEMBER {
+            const int64_t lane = a.causal ? first + s - query - v : 0;
+            return vset(float(lane < 0 ? 0 : lane));
+        };
+        for (int64_t s = 0; s < keys; ++s) {
+            float* at = scores + s * kPanelRows + v;
+            Vec x = vload(at);
+            if (!plain) x = vselect_lt(lanes, unseen(s), vzero(), x);
+            sum = vfma(x, vzero(), sum);  // NaN where a product is not finite, as exp2 hides it
+            if (!plain) {
+                if (bias) x = vfma(vload(bias + s * kPanelRows + v), base, x);
+                if (mask) x = vfma(vset(mask[s]), base, x);
+                x = vselect_lt(lanes, unseen(s), lowest, x);
+                vstore(at, x);
+            }
+            largest = vmax(x, largest);
+        }
+        const Vec before = seen.largest;
+        seen.largest = vmax(largest, before);
+        for (int64_t s = 0; s < keys; ++s) {
+            float* at = scores + s * kPanelRows + v;
+            Vec e = vexp2_down(vsub(vload(at), seen.largest), -126);
+            if (!plain) e = vselect_lt(lanes, unseen(s), vzero(), e);
+            vstore(at, e);
+            sum = vadd(sum, e);
+        }
+        const Vec factor = vexp2_down(vsub(before, seen.largest), -126);  // 2^0 is exactly 1
+        seen.sum = vfma(seen.sum, factor, sum);
+        return factor;
+    }
+    GENFAST_MEMBER Vec operator()(float* scores, int v, Seen& seen) const {
+        return a.causal || bias || mask ? weigh<false>(scores, v, seen)
+                                        : weigh<true>(scores, v, seen);
     }
 };
 
-void scale_row(float* row, int64_t D, float factor) {
-    for (int64_t d = 0; d < D; d += kLanes) {
-        const int some = int(D - d < kLanes ? D - d : kLanes);
-        vstore_n(row + d, vmul(vload_n(row + d, some), vset(factor)), some);
+// Tiles of `rows` rows each by a panel. c [rows][32] of a tile is `step` floats from the last
+// one's; done(tile) follows it.
+template <class Done>
+GENFAST_INLINE void multiply(const Tiles& kernels, int rows, int64_t tiles, size_t tile_bytes,
+                             const float* panel, const std::byte* x, int64_t K, float* c,
+                             int64_t step, Done done) {
+    if (kernels.begin) kernels.begin(rows);
+    for (int64_t t = 0; t < tiles; ++t, x += tile_bytes, c += step) {
+        kernels.tile[rows](reinterpret_cast<const std::byte*>(panel), x, K, c);
+        done(t);
     }
 }
 
-void attend(const FullAttentionArgs& a, const Layout& l, int64_t n, int64_t h, int64_t first,
+// Queries [first, first + 32) of head h of item n.
+void attend(const FullAttentionArgs& a, const Operands& p, int64_t n, int64_t h, int64_t first,
             const std::byte* head, std::byte* own) {
-    const int64_t E = a.H * a.D, rows = a.Tq - first < kRows ? a.Tq - first : kRows;
-    float* queries = reinterpret_cast<float*>(own + l.gathered);
-    float* scores = reinterpret_cast<float*>(own + l.scores);
-    float* result = reinterpret_cast<float*>(own + l.result);
-    gather(a.q + (n * a.Tq + first) * E + h * a.D, rows, E, a.D, a.scale * kLog2e, queries);
-    Team alone;
-    Seen seen[kRows];
-    const Softmax softmax{a, n, h};
-    for (int64_t block = 0; block < l.blocks; ++block) {
-        const int64_t start = block * kKeys, count = block_keys(a, block);
-        if (a.causal && start >= first + rows) break;
-        const Matrix keys =
-            panels(l, count, a.D, head + size_t(start / kPanelRows) * panel_bytes(l.format, a.D));
-        const Matrix values =
-            panels(l, a.D, count, head + l.key_bytes + l.value_bytes * size_t(block));
-        matmul({queries, keys, nullptr, nullptr, scores, own + l.matmul, rows, Activation::none},
-               alone);
-        for (int64_t r = 0; r < rows; ++r) {
-            const float before = softmax(first + r, start, count, scores + r * count, seen + r);
-            if (block) scale_row(result + r * a.D, a.D, before);
+    const int64_t E = a.H * a.D, D = p.factors.columns(a.D);
+    const int64_t rows = a.Tq - first < kQueries ? a.Tq - first : kQueries;
+    float* queries = reinterpret_cast<float*>(own + p.queries);
+    float* scores = reinterpret_cast<float*>(own + p.scores);
+    float* bias = a.bias ? reinterpret_cast<float*>(own + p.bias) : nullptr;
+    float* sums = reinterpret_cast<float*>(own + p.sums);
+    float* result = reinterpret_cast<float*>(own + p.result);
+    const Tiles& kernels = *p.factors.kernels;
+
+    to_lanes(a.q + (n * a.Tq + first) * E + h * a.D, E, rows, a.D, queries);
+    for (int64_t i = 0; i < a.D * kPanelRows; i += kLanes)
+        vstore(queries + i, vmul(vload(queries + i), vset(a.scale * kLog2e)));
+    for (int64_t i = a.D * kPanelRows; i < D * kPanelRows; ++i) queries[i] = 0;
+    p.factors.make_panel(queries, D);
+
+    Seen seen[2];
+    for (int64_t block = 0; block < p.blocks; ++block) {
+        const int64_t start = block * kKeys, visible = first + rows - start;
+        if (a.causal && visible <= 0) break;
+        int64_t keys = p.keys(a, block);
+        if (a.causal && visible < keys) keys = visible;
+        const std::byte* packed = head + p.block_bytes * size_t(block);
+        const int64_t tiles = (keys + p.key_rows - 1) / p.key_rows;
+        multiply(kernels, p.key_rows, tiles, p.key_tile, queries, packed, D, scores,
+                 p.key_rows * kPanelRows, [](int64_t) {});
+
+        if (bias)
+            to_lanes(a.bias + ((a.bias_per_head ? h : 0) * a.Tq + first) * a.Tk + start, a.Tk, rows,
+                     keys, bias);
+        const float* mask = a.mask ? a.mask + n * a.Tk + start : nullptr;
+        const Softmax softmax{a, mask, bias, first, start, keys};
+        const Vec factor[2] = {softmax(scores, 0, seen[0]), softmax(scores, kLanes, seen[1])};
+        const int64_t columns = p.factors.columns(keys);
+        for (int64_t i = keys * kPanelRows; i < columns * kPanelRows; ++i) scores[i] = 0;
+        p.factors.make_panel(scores, columns);
+
+        multiply(kernels, p.value_rows, p.value_tiles, p.value_tile, scores,
+                 packed + p.key_tile * size_t(p.key_tiles), columns, sums, 0, [&](int64_t t) {
+                     float* to = result + t * p.value_rows * kPanelRows;
+                     for (int64_t i = 0; i < p.value_rows * kPanelRows; i += kPanelRows)
+                         for (int v = 0; v < 2; ++v) {
+                             const int64_t at = i + v * kLanes;
+                             const Vec sum = vload(sums + at);
+                             vstore(to + at, block ? vfma(vload(to + at), factor[v], sum) : sum);
+                         }
+                 });
+    }
+    for (int v = 0; v < 2; ++v) {
+        const Vec share = vdiv(vset(1), seen[v].sum);
+        for (int64_t d = 0; d < a.D; ++d) {
+            float* at = result + d * kPanelRows + v * kLanes;
+            vstore(at, vmul(vload(at), share));
         }
-        matmul({scores, values, nullptr, block ? result : nullptr, result, own + l.matmul, rows,
-                Activation::none},
-               alone);
     }
-    float* out = a.out + (n * a.Tq + first) * E + h * a.D;
-    for (int64_t r = 0; r < rows; ++r) {
-        scale_row(result + r * a.D, a.D, 1 / seen[r].sum);
-        std::memcpy(out + r * E, result + r * a.D, size_t(a.D) * sizeof(float));
-    }
+    from_lanes(result, rows, a.D, a.out + (n * a.Tq + first) * E + h * a.D, E);
 }
 
 }  // namespace
 
 void full_attention(const FullAttentionArgs& a, Team& team) {
-    const Layout l = layout_of(a, team.count);
+    const Operands p(a, team.count);
     const int64_t heads = a.N * a.H, E = a.H * a.D;
-    std::byte* own = a.scratch + l.head_bytes * size_t(heads) + l.thread_bytes * size_t(team.index);
-    Range mine = share(2 * heads, team);
+    std::byte* own = a.scratch + p.head_bytes * size_t(heads) + p.thread_bytes * size_t(team.index);
+    Range mine = share(heads * p.blocks, team);
     for (int64_t i = mine.begin; i < mine.end; ++i) {
-        const int64_t head = i / 2, at = head / a.H * a.Tk * E + head % a.H * a.D;
-        std::byte* packed = a.scratch + l.head_bytes * size_t(head);
-        if (i % 2 == 0)
-            pack_keys(a, l, a.k + at, packed, own);
-        else
-            pack_values(a, l, a.v + at, packed, own);
+        const int64_t head = i / p.blocks, at = head / a.H * a.Tk * E + head % a.H * a.D;
+        pack_block(a, p, i % p.blocks, a.k + at, a.v + at, a.scratch + p.head_bytes * size_t(head),
+                   own);
     }
     team.sync();
-    const int64_t blocks = (a.Tq + kRows - 1) / kRows;
-    team.each_job(heads * blocks, [&](int64_t job) {
-        const int64_t head = job / blocks;
-        attend(a, l, head / a.H, head % a.H, job % blocks * kRows,
-               a.scratch + l.head_bytes * size_t(head), own);
+    const int64_t jobs = (a.Tq + kQueries - 1) / kQueries;
+    team.each_job(heads * jobs, [&](int64_t job) {
+        const int64_t head = job / jobs;
+        attend(a, p, head / a.H, head % a.H, job % jobs * kQueries,
+               a.scratch + p.head_bytes * size_t(head), own);
     });
+    if (p.factors.kernels->end) p.factors.kernels->end();
 }
 
 size_t full_attention_scratch_bytes(const FullAttentionArgs& a, int threads) {
-    return layout_of(a, threads).bytes;
+    return Operands(a, threads).bytes;
 }
 
 }  // namespace genfast::GENFAST_ISA

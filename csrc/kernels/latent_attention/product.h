@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels/attention/softmax.h"
+#include "simd/columns.h"
 
 namespace genfast::GENFAST_ISA {
 
@@ -75,34 +76,6 @@ static void multiply_rows(const LaneProduct& p, int64_t M) {
     if constexpr (most > 4)
         for (; m + 4 <= M; m += 4) multiply_tile<kScores, U, 4>(p, m);
     for (; m < M; ++m) multiply_tile<kScores, U, 1>(p, m);
-}
-
-// rows [lanes][n], `stride` floats apart -> columns [n][16]; lanes that are not there become 0.
-static void to_columns(const float* rows, int64_t stride, int lanes, int64_t n, float* columns) {
-    int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-        VecI t[kLanes];
-        for (int lane = 0; lane < kLanes; ++lane)
-            t[lane] = lane < lanes ? iload(rows + lane * stride + i) : izero();
-        itranspose16(t);
-        for (int j = 0; j < kLanes; ++j) istore(columns + (i + j) * kLanes, t[j]);
-    }
-    for (; i < n; ++i)
-        for (int lane = 0; lane < kLanes; ++lane)
-            columns[i * kLanes + lane] = lane < lanes ? rows[lane * stride + i] : 0;
-}
-
-static void to_rows(const float* columns, int lanes, int64_t n, float* rows, int64_t stride) {
-    int64_t i = 0;
-    for (; i + kLanes <= n; i += kLanes) {
-        VecI t[kLanes];
-        for (int j = 0; j < kLanes; ++j) t[j] = iload(columns + (i + j) * kLanes);
-        itranspose16(t);
-        for (int lane = 0; lane < lanes; ++lane) istore(rows + lane * stride + i, t[lane]);
-    }
-    for (; i < n; ++i)
-        for (int lane = 0; lane < lanes; ++lane)
-            rows[lane * stride + i] = columns[i * kLanes + lane];
 }
 
 }  // namespace genfast::GENFAST_ISA

@@ -19,7 +19,7 @@ struct RowScale {
     float scale, inverse;
 };
 
-static RowScale row_scale(const float* x, int64_t K) {
+static inline RowScale row_scale(const float* x, int64_t K) {
     Vec largest = vzero(), poison = vzero();
     for (int64_t k = 0; k < K; k += kLanes) {
         Vec v = vload_n(x + k, int(K - k < kLanes ? K - k : kLanes));
@@ -31,7 +31,7 @@ static RowScale row_scale(const float* x, int64_t K) {
 }
 
 // out [K] = the row as int8 quantises it
-static void rotate_row(const float* x, int64_t K, float* out) {
+static inline void rotate_row(const float* x, int64_t K, float* out) {
     Vec v[kRotatedVecs];
     int64_t k = 0;
     for (; k + kRotation <= K; k += kRotation) {
@@ -66,14 +66,14 @@ GENFAST_INLINE void spread_pairs(const int8_t* eights, int count, std::byte* to,
 }
 
 // Where the bytes of token `j` from `byte` on lie in bf16_rows and s8_rows.
-static std::byte* row_place(std::byte* tile, int64_t byte, int j, int MT) {
+static inline std::byte* row_place(std::byte* tile, int64_t byte, int j, int MT) {
     return tile + (byte / kTileRowBytes * MT + j) * kTileRowBytes + byte % kTileRowBytes;
 }
 
 // Row `j` of a tile, columns [k, k + 64) clipped to K (as in x) and `padded` (as stored).
 // `tile` is the tile's start.
-static void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int64_t padded,
-                       float inverse, int j, int MT, std::byte* tile) {
+static inline void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int64_t padded,
+                              float inverse, int j, int MT, std::byte* tile) {
     const int valid = int(K - k < kChunk ? K - k : kChunk);
     const int stored = int(padded - k < kChunk ? padded - k : kChunk);
     Vec v[kChunkVecs];

@@ -8,7 +8,7 @@
 
 namespace genfast::GENFAST_ISA {
 
-static const Tiles& tiles_for(Format format, [[maybe_unused]] int64_t M) {
+const Tiles& tiles_for(Format format, [[maybe_unused]] int64_t M) {
     switch (format) {
         case Format::f32:
             return f32_tiles;

@@ -77,6 +77,9 @@ extern const Tiles bf16_dot_tiles;                    // avx512_bf16.cc, where t
 extern const Tiles int8_amx_tiles, bf16_amx_tiles;    // amx.cc
 extern const Tiles int8_mm_tiles, int4_mm_tiles;      // neon_i8mm.cc, where the CPU has it
 
+// Those that multiply M tokens by a matrix in `format` (simd.cc).
+const Tiles& tiles_for(Format format, int64_t M);
+
 // Activations of one tile, in bytes.
 static inline size_t tile_bytes(Layout layout, int64_t K, int MT) {
     switch (layout) {
