@@ -11,6 +11,24 @@ int64_t item_count(const Value& x, const Instruction& i, const char* what) {
     return items;
 }
 
+// ---- what convolutions share: (x, w, bias?, residual?)
+// -----------------------------------------------------------
+Shape check_convolved(const Program& p, const Instruction& i, int64_t pixels, int64_t outputs) {
+    if (present(i, 2)) floats(p, i, 2, "bias", 1, outputs);
+    if (present(i, 3)) floats(p, i, 3, "residual", pixels, outputs);
+    return {pixels, outputs};
+}
+
+template <class Args>
+BoundOp bind_convolution(const Binding& b, Args a, void (*kernel)(const Args&, Team&)) {
+    a.x = b.floats(0);
+    a.bias = b.floats(2);
+    a.residual = b.floats(3);
+    a.out = b.out();
+    a.scratch = b.scratch;
+    return bound_call(kernel, a);
+}
+
 // ---- conv2d(x, w, bias?, residual?)
 // --------------------------------------------------------------
 Conv2dArgs conv2d_sizes(const Program& p, const Instruction& i) {
@@ -45,10 +63,7 @@ Shape check_conv2d(const Program& p, const Instruction& i) {
     require(a.w.K == a.kernel_h * a.kernel_w * a.C, "w ", p.shape_text(i.inputs[1]),
             " must have kernel_h * kernel_w * channels = ", a.kernel_h, " * ", a.kernel_w, " * ",
             a.C, " columns");
-    const Shape shape{a.N * a.out_h * a.out_w, a.w.N};
-    if (present(i, 2)) floats(p, i, 2, "bias", 1, a.w.N);
-    if (present(i, 3)) floats(p, i, 3, "residual", shape.first, shape.second);
-    return shape;
+    return check_convolved(p, i, a.N * a.out_h * a.out_w, a.w.N);
 }
 
 size_t scratch_conv2d(const Program& p, const Instruction& i, const Kernels& kernels,
@@ -57,13 +72,7 @@ size_t scratch_conv2d(const Program& p, const Instruction& i, const Kernels& ker
 }
 
 BoundOp bind_conv2d(const Binding& b) {
-    Conv2dArgs a = conv2d_sizes(b.program, b.instruction);
-    a.x = b.floats(0);
-    a.bias = b.floats(2);
-    a.residual = b.floats(3);
-    a.out = b.out();
-    a.scratch = b.scratch;
-    return bound_call(b.kernels.conv2d, a);
+    return bind_convolution(b, conv2d_sizes(b.program, b.instruction), b.kernels.conv2d);
 }
 
 // ---- winograd_conv2d(x, w, bias?, residual?)
@@ -90,10 +99,7 @@ Shape check_winograd_conv2d(const Program& p, const Instruction& i) {
             " must be multiples of 16");
     require(a.w.N == kWinogradPlaces * round_up(a.O, kPanelRows), "w ", p.shape_text(i.inputs[1]),
             " must have 16 * outputs rows, outputs=", a.O, " rounded up to a multiple of 32");
-    const Shape shape{a.N * a.H * a.W, a.O};
-    if (present(i, 2)) floats(p, i, 2, "bias", 1, shape.second);
-    if (present(i, 3)) floats(p, i, 3, "residual", shape.first, shape.second);
-    return shape;
+    return check_convolved(p, i, a.N * a.H * a.W, a.O);
 }
 
 size_t scratch_winograd_conv2d(const Program& p, const Instruction& i, const Kernels& kernels,
@@ -102,13 +108,8 @@ size_t scratch_winograd_conv2d(const Program& p, const Instruction& i, const Ker
 }
 
 BoundOp bind_winograd_conv2d(const Binding& b) {
-    WinogradConv2dArgs a = winograd_conv2d_sizes(b.program, b.instruction);
-    a.x = b.floats(0);
-    a.bias = b.floats(2);
-    a.residual = b.floats(3);
-    a.out = b.out();
-    a.scratch = b.scratch;
-    return bound_call(b.kernels.winograd_conv2d, a);
+    return bind_convolution(b, winograd_conv2d_sizes(b.program, b.instruction),
+                            b.kernels.winograd_conv2d);
 }
 
 // ---- conv_transpose2d(x, w, bias?)
