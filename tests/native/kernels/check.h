@@ -60,12 +60,12 @@ class Check {
         ++failures;
     }
 
-    // |got[i] - want[i]| <= bound(i)
+    // |got[i] - want[i]| <= bound(i), or both are the same infinity
     template <class Bound>
     void near(const std::string& what, const Floats& got, const Floats& want, Bound bound) {
         for (size_t i = 0; i < got.size(); ++i) {
             double off = double(got[i]) - want[i], allowed = bound(i);
-            if (off <= allowed && -off <= allowed) continue;
+            if (got[i] == want[i] || (off <= allowed && -off <= allowed)) continue;
             return expect(false, cat(what, ": element ", i, " is ", got[i], ", must be ", want[i],
                                      " within ", allowed));
         }
