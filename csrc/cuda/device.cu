@@ -2,7 +2,9 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <new>
+#include <string_view>
 
 #include "core/error.h"
 #include "cuda/launch.h"
@@ -111,6 +113,14 @@ const cudaDeviceProp& properties() {
 
 int compute_capability() {
     return properties().major * 10 + properties().minor;
+}
+
+bool launches_overlap() {
+    static const bool overlap = [] {
+        const char* wanted = std::getenv("GENFAST_CUDA_OVERLAP");
+        return !(wanted && std::string_view(wanted) == "0") && compute_capability() >= 90;
+    }();
+    return overlap;
 }
 
 Device open_device() {

@@ -4,7 +4,11 @@
 // GENFAST_CUDA_EMULATION names a header that gives these words a meaning there. So what a kernel
 // computes, and every index in it, is tested where there is no GPU, under sanitizers too.
 //
-// Work is queued on the calling thread's own stream. Sums are made in an order that sizes alone
+// Work is queued on the calling thread's own stream. From compute capability 9.0 on a launch may
+// begin before the one before it ends (programmatic dependent launch): each kernel first calls
+// wait_for_earlier_launches. Before that it may touch only what no launch writes: weights.
+//
+// Sums are made in an order that sizes alone
 // decide, never how many rows there are or what runs beside: the same bits in any batch. Products
 // are fused with sums only where the source says fmaf.
 #pragma once
@@ -25,6 +29,9 @@ inline void check(cudaError_t status, const char* what) {
     throw std::runtime_error(cat("CUDA: ", what, ": ", cudaGetErrorString(status)));
 }
 
+// Whether the GPU can begin launches so. GENFAST_CUDA_OVERLAP=0 (environment): it does not.
+bool launches_overlap();
+
 constexpr size_t kUnaskedShared = 48 * 1024;  // bytes of the block's memory that any launch has
 
 template <class... Parameters>
@@ -36,9 +43,31 @@ void launch_with_shared(void (*kernel)(Parameters...), size_t shared, dim3 grid,
                                    int(shared)),
               "a kernel's shared memory");
     void* places[] = {const_cast<Parameters*>(&arguments)...};
-    check(cudaLaunchKernel(function, grid, dim3(unsigned(threads)), places, shared,
-                           cudaStreamPerThread),
-          "a kernel could not be launched");
+    cudaLaunchAttribute overlap{};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t how{};
+    how.gridDim = grid;
+    how.blockDim = dim3(unsigned(threads));
+    how.dynamicSmemBytes = shared;
+    how.stream = cudaStreamPerThread;
+    how.attrs = &overlap;
+    how.numAttrs = launches_overlap() ? 1 : 0;
+    check(cudaLaunchKernelExC(&how, function, places), "a kernel could not be launched");
+}
+
+// By every thread, first of all: until what was launched before is done, and seen. Then the next
+// launch may begin, to wait for this one.
+__device__ inline void wait_for_earlier_launches() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// 128 bytes into the cache that all share.
+__device__ inline void prefetch(const void* from) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 }
 
 // The `shared` bytes of its launch.

@@ -15,6 +15,7 @@ constexpr size_t kGatheredBytes = size_t(64) << 20;  // of all ranks' chunks at 
 
 // to [n] = the sum of the rows of all [ranks, n], in ascending order.
 __global__ void sum_ranks(const float* all, float* to, int64_t n, int ranks) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread();
     if (i >= n) return;
     float sum = all[i];

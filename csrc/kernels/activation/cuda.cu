@@ -4,6 +4,7 @@
 namespace genfast::cuda {
 
 static __global__ void activate_each(ActivationArgs a) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread();
     if (i < a.count) a.out[i] = activate(a.kind, a.x[i]);
 }

@@ -24,6 +24,7 @@ bool splits(const AttentionArgs& a) {
 // ---- the step's keys and values
 // -----------------------------------------------------------------
 __global__ void append_float(AttentionArgs a) {
+    wait_for_earlier_launches();
     const RowPosition row = find_row(a, blockIdx.x);
     if (!row.span) return;  // a row that pads the step
     const int head = int(blockIdx.y);
@@ -41,6 +42,7 @@ __global__ void append_float(AttentionArgs a) {
 }
 
 __global__ void append_int8(AttentionArgs a) {
+    wait_for_earlier_launches();
     const RowPosition row = find_row(a, blockIdx.x);
     if (!row.span) return;
     const int head = int(blockIdx.y);
@@ -67,6 +69,7 @@ __global__ void append_int8(AttentionArgs a) {
 // Block (t, head), where row t is the first of the step in its page: the page's rows, which share
 // bytes.
 __global__ void append_int4(AttentionArgs a) {
+    wait_for_earlier_launches();
     const RowPosition row = find_row(a, blockIdx.x);
     if (!row.span) return;
     const int64_t s = row.position % kPageTokens,
@@ -86,6 +89,7 @@ __global__ void append_int4(AttentionArgs a) {
 // them.
 template <KvType type, int G>
 __global__ void attend_rows(AttentionArgs a, bool split) {
+    wait_for_earlier_launches();
     const int64_t t = blockIdx.z;
     const RowPosition row = find_row(a, t);
     if (!row.span) return;
@@ -108,6 +112,7 @@ __global__ void attend_rows(AttentionArgs a, bool split) {
 }
 
 __global__ void merge_records(AttentionArgs a, int64_t blocks) {
+    wait_for_earlier_launches();
     const int64_t head = blockIdx.x, t = blockIdx.y;
     const RowPosition row = find_row(a, t);
     if (!row.span) return;

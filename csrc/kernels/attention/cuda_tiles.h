@@ -289,6 +289,7 @@ struct TileSums {
 template <int eights, int d_tiles>
 __global__ void __launch_bounds__(kThreads)
     attend_tiles(AttentionArgs a, TileShape shape, bool split) {
+    wait_for_earlier_launches();
     using Sums = TileSums<eights, d_tiles>;
     __shared__ TileMemory<eights> shared;
     const QueryTile tile = find_tile(a, shape, blockIdx.z, int(blockIdx.y));

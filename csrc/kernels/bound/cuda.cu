@@ -4,6 +4,7 @@
 namespace genfast::cuda {
 
 static __global__ void bound_each(BoundArgs a) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread();
     if (i >= a.count) return;
     const float x = a.x[i];  // NaN stays NaN

@@ -6,6 +6,7 @@ namespace genfast::cuda {
 // Thread (c, i): channel c of sequence i, token after token. Its last tokens stay in registers, the
 // newest at the end.
 static __global__ void filter_channels(CausalConv1dArgs a) {
+    wait_for_earlier_launches();
     constexpr int kNewest = int(kMaxConvWidth) - 1;
     const int64_t c = global_thread();
     const SequenceSpan span = a.spans[blockIdx.y];

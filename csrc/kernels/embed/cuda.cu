@@ -6,6 +6,7 @@ namespace genfast::cuda {
 
 // A thread unpacks 64 columns, as int8's rows are rotated in blocks of so many.
 static __global__ void gather_rows(EmbedArgs a) {
+    wait_for_earlier_launches();
     const int64_t E = a.table.K, chunks = (E + kRotation - 1) / kRotation;
     const int64_t i = global_thread(), t = i / chunks;
     if (t >= a.T) return;

@@ -12,6 +12,7 @@ int64_t tile_rows(int64_t T) {
 // Product i, which has `scratch` bytes: head i mod H of M rows from row i / H * M on.
 __global__ void list_heads(HeadMatmulArgs a, MatmulArgs* each, int64_t first, int64_t count,
                            int64_t M, size_t scratch) {
+    wait_for_earlier_launches();
     const int64_t at = global_thread(), i = first + at;
     if (at >= count) return;
     const int64_t h = i % a.heads, t = i / a.heads * M, left = a.T - t;

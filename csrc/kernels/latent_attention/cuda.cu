@@ -32,6 +32,7 @@ __device__ void store_part(const LatentArgs& a, const float* x, int64_t n, size_
 }
 
 __global__ void append_latent(LatentArgs a) {
+    wait_for_earlier_launches();
     const RowPosition row = find_row(a, blockIdx.x);
     if (!row.span) return;  // a row that pads the step
     const int64_t R = a.layout.latent, P = a.layout.head_dim - R;
@@ -160,6 +161,7 @@ __device__ void write_latent(const LatentArgs& a, const LatentMerged& merged, in
 // Block (b, heads, row): the row's block b, which leaves records; or (split == false) all of them.
 template <KvType type>
 __global__ void attend_latents(LatentArgs a, bool split) {
+    wait_for_earlier_launches();
     __shared__ Latents mine;
     const int64_t t = blockIdx.z;
     const RowPosition row = find_row(a, t);
@@ -181,6 +183,7 @@ __global__ void attend_latents(LatentArgs a, bool split) {
 }
 
 __global__ void merge_latents(LatentArgs a, int64_t blocks) {
+    wait_for_earlier_launches();
     const int64_t head = blockIdx.x, t = blockIdx.y;
     const RowPosition row = find_row(a, t);
     if (!row.span) return;

@@ -4,6 +4,7 @@
 namespace genfast::cuda {
 
 static __global__ void norm_centred(LayerNormArgs a) {
+    wait_for_earlier_launches();
     const NormGroup group(a);
     // A float mean is off by its own rounding, which counts where the row is far from zero: what is
     // left of the row is taken off then.

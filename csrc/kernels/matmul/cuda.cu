@@ -33,10 +33,12 @@ __device__ void prepare_block(const MatmulArgs& a, int64_t counters, int64_t sli
 }
 template <Format format>
 __global__ void prepare(MatmulArgs a, int64_t counters, int64_t slices) {
+    wait_for_earlier_launches();
     prepare_block<format>(a, counters, slices);
 }
 template <Format format>
 __global__ void prepare_each(const MatmulArgs* each, int64_t counters, int64_t slices) {
+    wait_for_earlier_launches();
     prepare_block<format>(each[blockIdx.y], counters, slices);
 }
 

@@ -95,10 +95,12 @@ __device__ void multiply_tile(const MatmulArgs& a, int64_t t, int64_t tiles) {
 
 template <Format format, int M>
 __global__ void multiply_streamed(MatmulArgs a) {
+    wait_for_earlier_launches();
     multiply_tile<format, M>(a, blockIdx.z, gridDim.z);
 }
 template <Format format, int M>
 __global__ void multiply_each(const MatmulArgs* each) {
+    wait_for_earlier_launches();
     const MatmulArgs a = each[blockIdx.z];
     if (a.M > 0) multiply_tile<format, M>(a, 0, 1);
 }

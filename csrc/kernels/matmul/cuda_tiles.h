@@ -78,6 +78,7 @@ struct Stage {
 // Block (r, n): rows of x [64 r, 64 r + 64), panels [4 n, 4 n + 4).
 template <Format format>
 __global__ void __launch_bounds__(kThreads) multiply_tiles(MatmulArgs a, int slices) {
+    wait_for_earlier_launches();
     using Sum = typename MmaSums<format>::Sum;
     __shared__ union {
         Stage<format> stages[kStages];

@@ -4,6 +4,7 @@
 namespace genfast::cuda {
 
 static __global__ void modulate_each(ModulateArgs a) {
+    wait_for_earlier_launches();
     const int64_t at = global_thread(), row = at / a.C;
     if (row >= a.N * a.P) return;
     const int64_t item = row / a.P * a.stride + at % a.C;
@@ -20,6 +21,7 @@ void modulate(const ModulateArgs& a, Team& team) {
 }
 
 static __global__ void add_each(AddArgs a) {
+    wait_for_earlier_launches();
     const int64_t at = global_thread();
     if (at < a.T * a.C) a.out[at] = a.x[at] + a.y[at % (a.R * a.C)];
 }

@@ -57,6 +57,7 @@ __device__ float weight_of(const MoeArgs& a, int64_t route) {
 
 // By one block. Where among its expert's rows a route comes changes no bits.
 __global__ void list_experts(MoeArgs a, Experts s) {
+    wait_for_earlier_launches();
     __shared__ unsigned rows[kMaxExperts], first[kMaxExperts], first_product[kMaxExperts];
     __shared__ int64_t used;
     for (int64_t e = threadIdx.x; e < a.experts; e += kThreads) rows[e] = 0;
@@ -91,11 +92,13 @@ __global__ void list_experts(MoeArgs a, Experts s) {
 }
 
 __global__ void gather_rows_of_experts(MoeArgs a, Experts s) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread(), E = a.matrices[0].K, route = i / E;
     if (route < a.T * a.k) s.x[s.row_of[route] * E + i % E] = a.x[route / a.k * E + i % E];
 }
 
 __global__ void add_experts(MoeArgs a, Experts s) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread(), E = a.matrices[0].K, t = i / E;
     if (t >= a.T) return;
     float sum = a.residual ? a.residual[i] : 0;

@@ -5,6 +5,7 @@ namespace genfast::cuda {
 
 // A thread a number of the result, or of what is placed there: its neighbours' lie side by side.
 static __global__ void upsample_each(UpsampleArgs a) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread(), width = a.W * a.factor;
     const int64_t pixel = i / a.C, row = pixel / width;
     if (row >= a.N * a.H * a.factor) return;
@@ -18,6 +19,7 @@ void upsample(const UpsampleArgs& a, Team& team) {
 }
 
 static __global__ void shuffle_each(PixelShuffleArgs a) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread(), f = a.factor, width = a.W * f, c = i % a.C;
     const int64_t pixel = i / a.C, row = pixel / width, column = pixel % width;
     if (row >= a.N * a.H * f) return;
@@ -32,6 +34,7 @@ void pixel_shuffle(const PixelShuffleArgs& a, Team& team) {
 }
 
 static __global__ void place_each(PlaceArgs a) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread(), column = i % a.cols, row = i / a.cols % a.rows;
     const int64_t item = i / a.cols / a.rows;
     if (item >= a.items) return;

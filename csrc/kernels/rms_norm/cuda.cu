@@ -4,6 +4,7 @@
 namespace genfast::cuda {
 
 static __global__ void norm_roots(RmsNormArgs a) {
+    wait_for_earlier_launches();
     const NormGroup group(a);
     float squares = 0;
     for (int64_t e = threadIdx.x; e < a.E; e += kThreads)

@@ -5,6 +5,7 @@
 namespace genfast::cuda {
 
 static __global__ void fill_angles(RopeTableArgs a) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread(), half = a.R / 2, t = i / half;
     if (t < a.T) set_angle(a, t, i % half, dynamic_base(a, a.positions[t]));
 }
@@ -15,6 +16,7 @@ void rope_table(const RopeTableArgs& a, Team& team) {
 
 // A thread a column: of a pair, the first's turns both.
 static __global__ void turn_columns(RopeArgs a) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread(), t = i / a.width, column = i % a.width;
     if (t >= a.T) return;
     const float* x = a.x + t * a.width;

@@ -65,6 +65,7 @@ __device__ void drop_groups(const RouteArgs& a, const float* merit, bool* used) 
 }
 
 __global__ void route_tokens(RouteArgs a) {
+    wait_for_earlier_launches();
     __shared__ float score[kMaxExperts], merit[kMaxExperts];
     __shared__ bool used[kMaxExperts];
     __shared__ int chosen[kMaxExperts], sorted[kMaxExperts];

@@ -32,6 +32,7 @@ struct Place {
 };
 
 __global__ void look(DrawRowsArgs a) {
+    wait_for_earlier_launches();
     __shared__ uint64_t largest[kThreads], digests[kDigestPart / kDigestRun];
     const Place at(a);
     if (at.how.way == Way::none) return;
@@ -64,6 +65,7 @@ __global__ void look(DrawRowsArgs a) {
 }
 
 __global__ void weigh(DrawRowsArgs a) {
+    wait_for_earlier_launches();
     const Place at(a);
     if (at.how.way != Way::top_k && at.how.way != Way::many) return;
     const Summary row = summarise(at.state.parts, gridDim.x);
@@ -83,6 +85,7 @@ __device__ void list(RowState& state, uint64_t c) {
 }
 
 __global__ void gather(DrawRowsArgs a) {
+    wait_for_earlier_launches();
     const Place at(a);
     if (at.how.way == Way::none || at.how.way == Way::largest) return;
     const Summary row = summarise(at.state.parts, gridDim.x);
@@ -117,6 +120,7 @@ __device__ int32_t token_of(const RowState& state, const RowDraw& how, const Row
 }
 
 __global__ void choose(DrawRowsArgs a) {
+    wait_for_earlier_launches();
     const RowDraw& how = a.draws[blockIdx.x];
     if (how.way == Way::none) return;
     const RowSize size{a.V};

@@ -36,6 +36,7 @@ __device__ void scan_token(const SelectiveScanArgs& a, int64_t c, int64_t t, con
 // Thread (c, i): channel c of sequence i, token after token. Sixteen channels' states lie side by
 // side.
 __global__ void scan_channels(SelectiveScanArgs a) {
+    wait_for_earlier_launches();
     const int64_t c = global_thread();
     const SequenceSpan span = a.spans[blockIdx.y];
     if (c >= a.heads * a.head_dim || span.rows == 0) return;

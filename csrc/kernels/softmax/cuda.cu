@@ -5,6 +5,7 @@ namespace genfast::cuda {
 
 // A block a row.
 static __global__ void softmax_rows(SoftmaxArgs a) {
+    wait_for_earlier_launches();
     const float* x = a.x + int64_t(blockIdx.x) * a.V;
     float* out = a.out + int64_t(blockIdx.x) * a.V;
     float largest = -INFINITY, sum = 0;

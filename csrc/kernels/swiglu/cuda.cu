@@ -4,6 +4,7 @@
 namespace genfast::cuda {
 
 static __global__ void gate_each(SwigluArgs a) {
+    wait_for_earlier_launches();
     const int64_t i = global_thread();
     if (i >= a.T * a.F) return;
     const float* gate = a.x + i / a.F * 2 * a.F + i % a.F;

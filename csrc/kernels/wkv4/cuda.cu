@@ -16,6 +16,7 @@ struct Shares {
 
 // Thread (c, i): channel c of sequence i, token after token.
 __global__ void attend_channels(Wkv4Args a) {
+    wait_for_earlier_launches();
     const int64_t c = global_thread();
     const SequenceSpan span = a.spans[blockIdx.y];
     if (c >= a.C || span.rows == 0) return;

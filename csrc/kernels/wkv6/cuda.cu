@@ -5,6 +5,7 @@ namespace genfast::cuda {
 namespace {
 
 __global__ void attend_heads6(Wkv6Args a) {
+    wait_for_earlier_launches();
     __shared__ float r[kMaxWkvHead], k[kMaxWkvHead], decay[kMaxWkvHead];
     const int64_t D = a.D, head = blockIdx.x * D;
     each_wkv_token(a, [&](int64_t t, const float* old, float* state) {

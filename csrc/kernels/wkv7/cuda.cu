@@ -42,6 +42,7 @@ __device__ float value_at(const Wkv7Args& a, int64_t at) {
 }
 
 __global__ void attend_heads7(Wkv7Args a) {
+    wait_for_earlier_launches();
     __shared__ Keys keys;
     const int64_t D = a.D, head = blockIdx.x * D;
     each_wkv_token(a, [&](int64_t t, const float* old, float* state) {

@@ -1,11 +1,14 @@
 // A device that is this CPU. Copies happen when they must, before the next launch or in wait(), so
-// that memory which changes while its copy is queued is found. What is captured are the launches
-// and copies themselves, so that a graph which depends on what it should read from the device's
-// memory does not pass.
+// that memory which changes while its copy is queued is found. Some launches are held back until
+// the next one waits for them, as launches may overlap. What is captured are the launches and
+// copies themselves, so that a graph which depends on what it should read from the device's memory
+// does not pass.
 #include "cuda/device.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <new>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,31 +17,65 @@
 namespace genfast {
 
 struct DeviceGraph {
-    std::vector<std::function<void()>> work;
+    std::vector<emulation::Work> work;
 };
 
 static thread_local DeviceGraph* capturing = nullptr;
-static thread_local std::vector<std::function<void()>> copies;  // queued
+static thread_local std::vector<emulation::Work> copies;    // queued
+static thread_local std::optional<emulation::Launch> held;  // before any of the copies
 
-static void finish_copies() {
+static void finish_launches() {
+    if (const auto launch = std::exchange(held, {})) emulation::run(*launch);
+}
+static void finish() {
+    finish_launches();
     for (const auto& copy : std::exchange(copies, {})) copy();
 }
 
-void emulation::queue(Work work) {
-    if (capturing) {
+static std::atomic<bool> opened = false;  // who calls kernels without a device does not wait
+
+// Every other launch or so, so that each is held back in some step.
+static bool hold_back() {
+    static thread_local uint32_t count = 0;
+    return opened && (++count * 2654435761u) >> 31;
+}
+
+static void start(const emulation::Launch& launch) {
+    if (!copies.empty()) finish();
+    if (const auto earlier = std::exchange(held, {}))
+        emulation::run(launch, &*earlier);
+    else if (hold_back())
+        held = launch;
+    else
+        emulation::run(launch);
+}
+
+static void do_or_keep(emulation::Work work) {
+    if (capturing)
         capturing->work.push_back(std::move(work));
-        return;
-    }
-    finish_copies();
-    work();
+    else
+        work();
+}
+
+void emulation::queue(emulation::Work work) {
+    do_or_keep([work = std::move(work)] {
+        finish();
+        work();
+    });
+}
+void emulation::queue(Launch launch) {
+    do_or_keep([launch = std::move(launch)] { start(launch); });
 }
 
 namespace cuda {
 namespace {
 
 void queue_copy(void* to, const void* from, size_t bytes) {
-    auto& queue = capturing ? capturing->work : copies;
-    queue.push_back([=] { std::memcpy(to, from, bytes); });
+    auto copy = [=] { std::memcpy(to, from, bytes); };
+    if (capturing)
+        emulation::queue(copy);
+    else
+        copies.push_back(copy);
 }
 
 std::byte* allocate(size_t bytes) {
@@ -60,7 +97,6 @@ void copy(std::byte* to, const std::byte* from, size_t bytes) {
 }
 
 void replay(DeviceGraph* graph) {
-    finish_copies();
     for (const auto& work : graph->work) work();
 }
 
@@ -72,6 +108,7 @@ int compute_capability() {
 }
 
 Device open_device() {
+    opened = true;
     Device device{};
     device.name = "emulation";
     device.count = 2;
@@ -81,9 +118,9 @@ Device open_device() {
     device.upload = upload;
     device.download = download;
     device.copy = copy;
-    device.wait = finish_copies;
+    device.wait = finish;
     device.idle = [] {
-        finish_copies();
+        finish();
         return true;
     };
     device.begin_capture = [] { capturing = new DeviceGraph; };

@@ -2,11 +2,14 @@
 
 #include <ucontext.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -39,7 +42,7 @@ struct Groups {
 struct Fiber {
     ucontext_t context;
     std::unique_ptr<char[]> stack{new char[kStack]};
-    bool done = true;
+    bool done = true, waited = false;  // waited: for earlier launches
     void* sanitizer = nullptr;
     size_t round = 0;  // of what it gave its warp
     Groups beside[2];  // by Beside
@@ -57,6 +60,7 @@ struct Machine {
     size_t home_size = 0;
     int current = 0;
     const Work* kernel = nullptr;
+    const Launch* earlier = nullptr;  // not begun yet
     std::unique_ptr<std::byte, Release> shared;
     Barrier block;
     std::vector<Barrier> warpgroups, warps;
@@ -67,52 +71,57 @@ struct Machine {
     bool backward() const { return way & 1; }
     bool late(Beside kind) const { return way & (kind == Beside::copies ? 2 : 4); }
     const char* fault = nullptr;
+    std::exception_ptr failed;  // of the earlier launch
 };
 
-Machine machine;
+// An earlier launch runs on a machine of its own, in a thread of the later one's.
+Machine machines[2];
+Machine* machine = machines;
 std::mutex turn;  // one launch at a time
+std::atomic<int64_t> launches = 0;
 
 void leave([[maybe_unused]] bool for_good) {
-    Fiber& fiber = machine.fibers[size_t(machine.current)];
+    Fiber& fiber = machine->fibers[size_t(machine->current)];
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(for_good ? nullptr : &fiber.sanitizer, machine.home_stack,
-                                   machine.home_size);
+    __sanitizer_start_switch_fiber(for_good ? nullptr : &fiber.sanitizer, machine->home_stack,
+                                   machine->home_size);
 #endif
-    swapcontext(&fiber.context, &machine.home);
+    swapcontext(&fiber.context, &machine->home);
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(fiber.sanitizer, &machine.home_stack, &machine.home_size);
+    __sanitizer_finish_switch_fiber(fiber.sanitizer, &machine->home_stack, &machine->home_size);
 #endif
 }
 
 void enter(int index) {
-    Fiber& fiber = machine.fibers[size_t(index)];
-    machine.current = index;
+    Fiber& fiber = machine->fibers[size_t(index)];
+    machine->current = index;
     threadIdx = dim3(unsigned(index), 0, 0);
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(&machine.home_sanitizer, fiber.stack.get(), kStack);
+    __sanitizer_start_switch_fiber(&machine->home_sanitizer, fiber.stack.get(), kStack);
 #endif
-    swapcontext(&machine.home, &fiber.context);
+    swapcontext(&machine->home, &fiber.context);
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(machine.home_sanitizer, nullptr, nullptr);
+    __sanitizer_finish_switch_fiber(machine->home_sanitizer, nullptr, nullptr);
 #endif
 }
 
 void begin() {
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(nullptr, &machine.home_stack, &machine.home_size);
+    __sanitizer_finish_switch_fiber(nullptr, &machine->home_stack, &machine->home_size);
 #endif
-    (*machine.kernel)();
-    Fiber& fiber = machine.fibers[size_t(machine.current)];
+    (*machine->kernel)();
+    Fiber& fiber = machine->fibers[size_t(machine->current)];
     for (const Groups& groups : fiber.beside)
         if (groups.unfinished()) fail("a thread ends before its copies or products");
+    if (!fiber.waited) fail("a thread ends that did not wait for earlier launches");
     fiber.done = true;
-    machine.moved = true;
+    machine->moved = true;
     leave(true);
 }
 
 void meet(Barrier& barrier) {
     const int64_t round = barrier.round;
-    machine.moved = true;
+    machine->moved = true;
     if (++barrier.waiting == barrier.expected) {
         barrier.waiting = 0;
         ++barrier.round;
@@ -123,63 +132,63 @@ void meet(Barrier& barrier) {
 
 // Where all threads wait, copies that were left as late as may be are made, the last one first.
 void unblock() {
-    if (machine.bulk.empty())
+    if (machine->bulk.empty())
         return fail("threads of a block wait for each other at different places");
-    const Work copy = std::move(machine.bulk.back());
-    machine.bulk.pop_back();
+    const Work copy = std::move(machine->bulk.back());
+    machine->bulk.pop_back();
     copy();
 }
 
 void run_block(int threads, size_t shared) {
-    std::memset(machine.shared.get(), 0xff, shared);
-    machine.block = {threads, 0, 0};
-    machine.warps.assign(size_t(threads / kWarp), {kWarp, 0, 0});
-    machine.warpgroups.assign(size_t(threads / kWarpgroup), {kWarpgroup, 0, 0});
+    std::memset(machine->shared.get(), 0xff, shared);
+    machine->block = {threads, 0, 0};
+    machine->warps.assign(size_t(threads / kWarp), {kWarp, 0, 0});
+    machine->warpgroups.assign(size_t(threads / kWarpgroup), {kWarpgroup, 0, 0});
     for (int i = 0; i < threads; ++i) {
-        Fiber& fiber = machine.fibers[size_t(i)];
+        Fiber& fiber = machine->fibers[size_t(i)];
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.get();
         fiber.context.uc_stack.ss_size = kStack;
         fiber.context.uc_link = nullptr;
         makecontext(&fiber.context, begin, 0);
-        fiber.done = false;
+        fiber.done = fiber.waited = false;
         fiber.round = 0;
         for (Groups& groups : fiber.beside) groups = {};
     }
     for (bool busy = true; busy;) {
-        busy = machine.moved = false;
+        busy = machine->moved = false;
         for (int i = 0; i < threads; ++i) {
-            const int index = machine.backward() ? threads - 1 - i : i;
-            if (machine.fibers[size_t(index)].done) continue;
+            const int index = machine->backward() ? threads - 1 - i : i;
+            if (machine->fibers[size_t(index)].done) continue;
             busy = true;
             enter(index);
         }
-        if (busy && !machine.moved) unblock();
-        if (!busy && !machine.bulk.empty()) fail("a block ends before its copies");
-        if (!machine.fault) continue;
-        machine.bulk.clear();
-        throw std::logic_error(std::exchange(machine.fault, nullptr));
+        if (busy && !machine->moved) unblock();
+        if (!busy && !machine->bulk.empty()) fail("a block ends before its copies");
+        if (!machine->fault && !machine->failed) continue;
+        machine->bulk.clear();
+        if (machine->failed) std::rethrow_exception(std::exchange(machine->failed, nullptr));
+        throw std::logic_error(std::exchange(machine->fault, nullptr));
     }
-    ++machine.way;
+    ++machine->way;
 }
 
-}  // namespace
-
-void run(dim3 grid, int threads, size_t shared, const Work& kernel) {
-    std::lock_guard lock(turn);
+void run_grid(const Launch& launch) {
+    const auto& [grid, threads, shared, kernel] = launch;
     if (threads % kWarp != 0 || threads <= 0 || grid.y > 65535 || grid.z > 65535 ||
         threads > 1024 || shared > kMostShared || grid.x * int64_t(grid.y) * grid.z <= 0)
         throw std::logic_error("no GPU runs a grid of this shape");
-    if (machine.fibers.size() < size_t(threads)) machine.fibers.resize(size_t(threads));
-    for (auto& mail : machine.mail) mail.resize(size_t(threads));
-    machine.kernel = &kernel;
+    ++launches;
+    if (machine->fibers.size() < size_t(threads)) machine->fibers.resize(size_t(threads));
+    for (auto& mail : machine->mail) mail.resize(size_t(threads));
+    machine->kernel = &kernel;
     // Of just this size, so that a sanitizer sees what lies beyond.
-    machine.shared.reset(
+    machine->shared.reset(
         static_cast<std::byte*>(std::aligned_alloc(1024, (shared + 1023) / 1024 * 1024)));
     gridDim = grid;
     blockDim = dim3(unsigned(threads));
     const int64_t blocks = int64_t(grid.x) * grid.y * grid.z;
-    const bool backward = machine.backward();
+    const bool backward = machine->backward();
     for (int64_t i = 0; i < blocks; ++i) {
         const int64_t at = backward ? blocks - 1 - i : i;
         blockIdx = dim3(unsigned(at % grid.x), unsigned(at / grid.x % grid.y),
@@ -188,31 +197,55 @@ void run(dim3 grid, int threads, size_t shared, const Work& kernel) {
     }
 }
 
+}  // namespace
+
+void run(const Launch& launch, const Launch* earlier) {
+    std::lock_guard lock(turn);
+    machine->earlier = earlier;
+    run_grid(launch);
+}
+
+void wait_for_earlier() {
+    Machine& mine = *machine;
+    mine.fibers[size_t(mine.current)].waited = true;
+    const Launch* earlier = std::exchange(mine.earlier, nullptr);
+    if (!earlier) return;
+    const auto places = std::tuple(threadIdx, blockIdx, blockDim, gridDim);
+    machine = machines + 1;
+    try {
+        run_grid(*earlier);
+    } catch (...) {
+        mine.failed = std::current_exception();
+    }
+    machine = &mine;
+    std::tie(threadIdx, blockIdx, blockDim, gridDim) = places;
+}
+
 void fail(const char* what) {
-    if (!machine.fault) machine.fault = what;
+    if (!machine->fault) machine->fault = what;
 }
 
 std::byte* shared_memory() {
-    return machine.shared.get();
+    return machine->shared.get();
 }
 
 void meet_block() {
-    meet(machine.block);
+    meet(machine->block);
 }
 
 void meet_warpgroup() {
-    const size_t mine = size_t(machine.current / kWarpgroup);
-    if (mine < machine.warpgroups.size()) return meet(machine.warpgroups[mine]);
+    const size_t mine = size_t(machine->current / kWarpgroup);
+    if (mine < machine->warpgroups.size()) return meet(machine->warpgroups[mine]);
     fail("a warpgroup is four whole warps");
 }
 
 void meet_warp() {
-    meet(machine.warps[size_t(machine.current / kWarp)]);
+    meet(machine->warps[size_t(machine->current / kWarp)]);
 }
 
 const Words* gather(const Words& mine) {
-    const size_t me = size_t(machine.current);
-    auto& mail = machine.mail[machine.fibers[me].round++ % 2];
+    const size_t me = size_t(machine->current);
+    auto& mail = machine->mail[machine->fibers[me].round++ % 2];
     mail[me] = mine;
     meet_warp();
     return mail.data() + me / kWarp * kWarp;
@@ -220,23 +253,23 @@ const Words* gather(const Words& mine) {
 
 void wait_until(const std::function<bool()>& there) {
     while (!there()) leave(false);
-    machine.moved = true;
+    machine->moved = true;
 }
 
 void begin_beside(Beside kind, Work work) {
-    if (machine.late(kind))
-        machine.fibers[size_t(machine.current)].beside[int(kind)].groups.back().push_back(
+    if (machine->late(kind))
+        machine->fibers[size_t(machine->current)].beside[int(kind)].groups.back().push_back(
             std::move(work));
     else
         work();
 }
 
 void end_group(Beside kind) {
-    machine.fibers[size_t(machine.current)].beside[int(kind)].groups.emplace_back();
+    machine->fibers[size_t(machine->current)].beside[int(kind)].groups.emplace_back();
 }
 
 void wait_for_groups(Beside kind, size_t pending) {
-    auto& groups = machine.fibers[size_t(machine.current)].beside[int(kind)].groups;
+    auto& groups = machine->fibers[size_t(machine->current)].beside[int(kind)].groups;
     for (; groups.size() > pending + 1; groups.pop_front())
         for (const Work& work : groups.front()) work();
 }
@@ -251,10 +284,15 @@ void copy_later(void* to, const void* from, bool there) {
 }
 
 void begin_bulk(Work copy) {
-    if (machine.late(Beside::copies))
-        machine.bulk.push_back(std::move(copy));
+    if (machine->late(Beside::copies))
+        machine->bulk.push_back(std::move(copy));
     else
         copy();
 }
 
 }  // namespace genfast::emulation
+
+// For tests that count them.
+extern "C" __attribute__((visibility("default"))) int64_t genfast_emulated_launches() {
+    return genfast::emulation::launches;
+}

@@ -2,8 +2,9 @@
 // block after block; they switch where they wait for each other.
 //
 // What a GPU leaves open is varied: blocks and threads run in one order, then in the other, and
-// copies and products that run beside their thread are made as soon or as late as may be. Threads
-// that wait at different barriers for ever are an error.
+// copies and products that run beside their thread are made as soon or as late as may be. A launch
+// begins after the one before it, or before: that one then runs when a thread first waits for it,
+// as every thread must. Threads that wait at different barriers for ever are an error.
 #pragma once
 
 #include <array>
@@ -38,9 +39,19 @@ namespace genfast::emulation {
 
 using Work = std::function<void()>;
 
-// Throws std::logic_error where threads would wait for ever.
-void run(dim3 grid, int threads, size_t shared, const Work& kernel);
-void queue(Work work);        // does it, or keeps it for the graph that is captured
+struct Launch {
+    dim3 grid;
+    int threads;
+    size_t shared;
+    Work kernel;
+};
+// Throws std::logic_error where threads would wait for ever. `earlier`, if any, was launched
+// before, and is run when a thread first waits for it.
+void run(const Launch& launch, const Launch* earlier = nullptr);
+void wait_for_earlier();
+// These do it, or keep it for the graph that is captured.
+void queue(Work work);
+void queue(Launch launch);
 void fail(const char* what);  // run() throws it
 std::byte* shared_memory();   // the `shared` bytes, in which every block finds garbage
 void meet_block();
@@ -114,8 +125,12 @@ namespace genfast::cuda {
 template <class... Parameters>
 void launch_with_shared(void (*kernel)(Parameters...), size_t shared, dim3 grid, int threads,
                         const Parameters&... arguments) {
-    emulation::queue([=] { emulation::run(grid, threads, shared, [&] { kernel(arguments...); }); });
+    emulation::queue(emulation::Launch{grid, threads, shared, [=] { kernel(arguments...); }});
 }
+inline void wait_for_earlier_launches() {
+    emulation::wait_for_earlier();
+}
+inline void prefetch(const void*) {}
 inline std::byte* dynamic_shared() {
     return emulation::shared_memory();
 }

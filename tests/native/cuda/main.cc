@@ -8,8 +8,9 @@
 #include "kernels/cuda_library.h"
 
 namespace genfast {
-void check_drawing(Check&);  // drawing.cc
-void check_hopper(Check&);   // hopper.cc
+void check_drawing(Check&);   // drawing.cc
+void check_prepared(Check&);  // prepared.cc
+void check_hopper(Check&);    // hopper.cc
 namespace cuda {
 Kernels kernel_table();  // kernels/cuda_library.cu
 }
@@ -33,6 +34,7 @@ Kernels filled_up(const Kernels& kernels) {
 }
 
 void wait_apart() {
+    cuda::wait_for_earlier_launches();
     if (threadIdx.x == 5) __syncwarp();
     __syncthreads();
 }
@@ -48,6 +50,38 @@ void check_barriers(Check& c) {
     c.expect(found, "threads that wait for each other at different places");
 }
 
+void never_wait() {}
+
+// What a kernel reads before it waits is what was there before the earlier launch; after, what that
+// wrote. One that does not wait is found, and so is a fault of the earlier one.
+void check_overlap(Check& c) {
+    static int number, before, after;
+    number = before = after = 0;
+    const emulation::Launch earlier{dim3(2), 32, 0, [] {
+                                        cuda::wait_for_earlier_launches();
+                                        if (threadIdx.x == 7) ++number;
+                                    }};
+    const emulation::Launch later{dim3(3), 64, 0, [] {
+                                      before += number;
+                                      cuda::wait_for_earlier_launches();
+                                      if (threadIdx.x == 33 && blockIdx.x == 1) after = number;
+                                  }};
+    emulation::run(later, &earlier);
+    c.expect(after == 2 && number == 2 && before < 3 * 64 * 2, "launches that overlap");
+    auto fails = [](const emulation::Launch& launch, const emulation::Launch* first) {
+        try {
+            emulation::run(launch, first);
+        } catch (const std::logic_error&) {
+            return true;
+        }
+        return false;
+    };
+    const emulation::Launch careless{dim3(1), 32, 0, never_wait}, apart{dim3(1), 64, 0, wait_apart};
+    c.expect(fails(careless, nullptr), "a kernel that does not wait");
+    c.expect(fails(later, &apart), "a fault of the earlier launch");
+    c.expect(!fails(later, &earlier), "launches after a fault");
+}
+
 }  // namespace
 }  // namespace genfast
 
@@ -59,8 +93,10 @@ int main() {
     const Kernels kernels = filled_up(cuda::kernel_table());
     Check check(kernels, seed);
     check_barriers(check);
+    check_overlap(check);
     check_hopper(check);
     check_matmul(check);
+    check_prepared(check);
     check_attention(check);
     check_rows(check);
     check_state(check);
