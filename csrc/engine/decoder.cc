@@ -106,11 +106,17 @@ void Decoder::draw_rows(Draw& draw, std::byte* scratch) const {
 }
 
 DrawnToken Decoder::next_token(const Draw& draw, size_t row, std::byte* scratch) const {
-    if (draw.drawn && draw.drawn[row].token != kUnsure)
-        return {draw.drawn[row].token, draw.drawn[row].digest};
     Request& request = *draw.request;
-    float* logits = draw.logits + int64_t(row) * vocabulary_;
     DrawnToken drawn;
+    if (draw.drawn) drawn.there = draw.drawn[row].token;
+    if (drawn.there > kUnsure) {
+        drawn.id = drawn.there;
+        drawn.digest = draw.drawn[row].digest;
+        if (request.spec.sampling.logprobs >= 0 && drawn.id >= 0)
+            drawn.logprobs = token_logprobs(draw.told[row]);
+        return drawn;
+    }
+    float* logits = draw.logits + int64_t(row) * vocabulary_;
     drawn.digest = digest_row(logits, vocabulary_);
     drawn.id = request.sampler.next(logits, vocabulary_, position_of(request, int64_t(row)),
                                     kernels_, scratch, &drawn.logprobs, draw.grammar.allowed);

@@ -17,6 +17,7 @@ struct DrawnToken {
     int32_t id = -1;
     uint64_t digest = 0;  // of the logits it was drawn from
     TokenLogprobs logprobs{};
+    int32_t there = kNotAsked;  // what a GPU answered: the id, kUnsure, or it was not asked
 };
 
 // The logits that continue a request, and the tokens drawn from them: one, and one more for each
@@ -27,6 +28,7 @@ struct Draw {
     int64_t beams = 1;  // side by side, or the two of guidance
     std::span<const int32_t> draft{};
     const DrawnRow* drawn = nullptr;  // by a GPU, of each row; null: nothing
+    const ToldRow* told = nullptr;    // likewise
     std::vector<DrawnToken> tokens{};
     TokenMasks::Answer grammar{};  // of a guided request, at the last row that was looked at (of a
                                    // search: at the first)

@@ -287,18 +287,21 @@ void Engine::run_step() {
 void Engine::collect(double seconds, double drafting_seconds) {
     float* logits = const_cast<float*>(executor_.output());
     const DrawnRow* drawn = executor_.drawn();
+    const ToldRow* told = executor_.told();
     std::vector<Draw> draws;
     for (const Share& share : shares_) {
         if (share.wants_outputs()) prompt_outputs(share, logits);
         logits += share.outputs * options_.vocabulary;
         if (drawn) drawn += share.outputs;
+        if (told) told += share.outputs;
         int64_t rows = share.continuing_rows();
         if (rows == 0) continue;
         if (!draws.empty() && draws.back().request == share.request)
             ++draws.back().beams;
         else
             draws.push_back({share.request, logits - rows * options_.vocabulary, 1,
-                             share.draft.tokens, drawn ? drawn - rows : nullptr});
+                             share.draft.tokens, drawn ? drawn - rows : nullptr,
+                             told ? told - rows : nullptr});
     }
     decoder_.draw(draws);
 
@@ -308,6 +311,8 @@ void Engine::collect(double seconds, double drafting_seconds) {
     for (const Share& share : shares_) size.add(share.start, share.rows);
     double attention = executor_.attention_seconds();
     cost_.record(size, attention, seconds - attention);
+    for (const Draw& draw : draws)
+        for (const DrawnToken& token : draw.tokens) meter_.drawn(token.there);
     meter_.step(shares_, scheduler_.running(), drafting_seconds + seconds, attention);
     // Accepting a draw changes a search's beams, and may end a request: what is computed beside its
     // own sequence is in the cache before.

@@ -91,6 +91,11 @@ void Meter::step(const std::vector<Share>& shares,
     busy_seconds_ += seconds;
 }
 
+void Meter::drawn(int32_t there) {
+    drawn_there_ += there > kUnsure;
+    left_here_ += there == kUnsure;
+}
+
 void Meter::finished(const Request& request) {
     prompt_tokens_ += double(request.spec.prompt.size());
     cached_tokens_ += double(request.prompt_cached);
@@ -109,6 +114,8 @@ void Meter::report(std::map<std::string, double>& stats) const {
     stats["busy_seconds"] = busy_seconds_;
     stats["planning_us_per_step"] = steps_ > 0 ? 1e6 * planning_seconds_ / steps_ : 0;
     stats["tokens_per_second"] = busy_seconds_ > 0 ? tokens_ / busy_seconds_ : 0;
+    stats["tokens_drawn_on_gpu"] = drawn_there_;
+    stats["tokens_left_to_cpu"] = left_here_;
     stats["prompt_tokens"] = prompt_tokens_;
     stats["cached_tokens"] = cached_tokens_;
     stats["prefix_hit_rate"] = prompt_tokens_ > 0 ? cached_tokens_ / prompt_tokens_ : 0;

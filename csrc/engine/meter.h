@@ -26,6 +26,7 @@ class Meter {
     void step(const std::vector<Share>& shares,
               const std::vector<std::shared_ptr<Request>>& holders, double seconds,
               double attention_seconds);
+    void drawn(int32_t there);  // a token: DrawnToken's, what a GPU answered
     void finished(const Request& request);
     void planned(double seconds) { planning_seconds_ += seconds; }  // and handed results out
 
@@ -49,6 +50,7 @@ class Meter {
 
     double steps_ = 0, tokens_ = 0, generated_ = 0, busy_seconds_ = 0, planning_seconds_ = 0;
     double prompt_tokens_ = 0, cached_tokens_ = 0;
+    double drawn_there_ = 0, left_here_ = 0;
     DraftCounts drafts_;
     RequestCost total_;
     std::array<float, kRemembered> step_seconds_{};  // a ring

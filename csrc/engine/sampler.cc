@@ -72,10 +72,12 @@ Sampler::Left Sampler::truncate(float* logits, int64_t vocabulary, int64_t posit
 }
 
 RowDraw Sampler::row_draw(int64_t vocabulary, int64_t position) const {
-    if (edits() || truncates() || params_.logprobs >= 0) return {};
-    return genfast::row_draw(vocabulary, params_.temperature, std::min(params_.top_k, vocabulary),
-                             params_.top_p, params_.min_p,
-                             uniform(params_.seed, params_.stream, uint64_t(position)));
+    if (edits() || truncates() || params_.logprobs > kMostTold) return {};
+    RowDraw row = genfast::row_draw(
+        vocabulary, params_.temperature, std::min(params_.top_k, vocabulary), params_.top_p,
+        params_.min_p, uniform(params_.seed, params_.stream, uint64_t(position)));
+    row.told = int32_t(params_.logprobs);
+    return row;
 }
 
 int32_t Sampler::next(float* logits, int64_t vocabulary, int64_t position, const Kernels& kernels,

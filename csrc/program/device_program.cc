@@ -78,6 +78,7 @@ DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program,
     step_ = Memory(places.end, &device_);
     draw_scratch_ = Memory(library_.draw_rows_scratch_bytes(limits_.outputs), &device_);
     drawn_there_ = Memory(size_t(limits_.outputs) * sizeof(DrawnRow), &device_);
+    told_there_ = Memory(size_t(limits_.outputs) * sizeof(ToldRow), &device_);
     place_values(pool);
     bind(caches, states);
     staging_ = PinnedMemory(places.end, device_);
@@ -190,21 +191,23 @@ Step DeviceProgram::send(const Step& step) {
     return there;
 }
 
-void DeviceProgram::queue(const Step& step) {
+void DeviceProgram::queue(const Step& step, Draws draws) {
     Team alone;
     for (size_t i = 0; i < bound_.size(); ++i) {
         const Value& out = program_->values()[size_t(program_->instructions()[i].output)];
         if (row_count(out.rows, step) > 0) bound_[i](step, alone);
     }
-    if (!step.draws || step.outputs == 0) return;
+    if (draws == Draws::none) return;
     const size_t output = size_t(program_->output());
+    auto* told = reinterpret_cast<ToldRow*>(told_there_.data());
     library_.draw_rows({buffers_[output], step.draws,
-                        reinterpret_cast<DrawnRow*>(drawn_there_.data()), draw_scratch_.data(),
+                        reinterpret_cast<DrawnRow*>(drawn_there_.data()),
+                        draws == Draws::logprobs ? told : nullptr, draw_scratch_.data(),
                         step.outputs, program_->values()[output].cols});
 }
 
 void DeviceProgram::fetch_outputs(const Step& step) {
-    drawn_.assign(size_t(step.outputs), {0, kUnsure});
+    drawn_.assign(size_t(step.outputs), {0, kNotAsked});
     for (size_t i = 0; i < outputs_.size(); ++i) {
         const ValueId id = program_->outputs()[i];
         const Value& output = program_->values()[size_t(id)];
@@ -218,19 +221,21 @@ void DeviceProgram::fetch_outputs(const Step& step) {
 }
 
 // What was drawn; then the logits of other rows, as many at once as lie side by side.
-void DeviceProgram::fetch_drawn(const Step& step) {
-    drawn_.assign(size_t(step.outputs), {0, kUnsure});
-    if (step.outputs > 0)
-        device_.download(drawn_.data(), drawn_there_.data(), drawn_.size() * sizeof(DrawnRow));
+void DeviceProgram::fetch_drawn(const Step& step, Draws draws) {
+    drawn_.resize(size_t(step.outputs));
+    told_.resize(draws == Draws::logprobs ? drawn_.size() : 0);
+    device_.download(drawn_.data(), drawn_there_.data(), drawn_.size() * sizeof(DrawnRow));
+    if (!told_.empty())
+        device_.download(told_.data(), told_there_.data(), told_.size() * sizeof(ToldRow));
     if (ranks_) ranks_->finish();
     device_.wait();
     for (int64_t i = 0; i < step.outputs; ++i)
-        if (step.draws[i].way == Way::none) drawn_[size_t(i)].token = kUnsure;
+        if (step.draws[i].way == Way::none) drawn_[size_t(i)].token = kNotAsked;
 
     const size_t output = size_t(program_->output());
     const size_t row = size_t(program_->values()[output].cols) * sizeof(float);
     const auto* logits = reinterpret_cast<const std::byte*>(buffers_[output]);
-    auto wanted = [](const DrawnRow& drawn) { return drawn.token == kUnsure; };
+    auto wanted = [](const DrawnRow& drawn) { return drawn.token <= kUnsure; };
     const auto end = drawn_.end();
     for (auto from = std::find_if(drawn_.begin(), end, wanted); from != end;) {
         const auto to = std::find_if_not(from, end, wanted);
@@ -242,8 +247,16 @@ void DeviceProgram::fetch_drawn(const Step& step) {
     device_.wait();
 }
 
-DeviceGraph* DeviceProgram::graph_of(int64_t rows, bool drawn) {
-    DeviceGraph*& graph = graphs_[{rows, drawn}];
+DeviceProgram::Draws DeviceProgram::draws_of(const Step& step) {
+    if (!step.draws || step.outputs == 0) return Draws::none;
+    const bool tells = std::any_of(step.draws, step.draws + step.outputs, [](const RowDraw& row) {
+        return row.way != Way::none && row.told >= 0;
+    });
+    return tells ? Draws::logprobs : Draws::tokens;
+}
+
+DeviceGraph* DeviceProgram::graph_of(int64_t rows, Draws draws) {
+    DeviceGraph*& graph = graphs_[{rows, draws}];
     if (!graph) {
         // Queued once before: a driver loads kernels when first used, and not within a capture. Its
         // rows belong to nobody, so that no sequence's state goes on.
@@ -251,11 +264,11 @@ DeviceGraph* DeviceProgram::graph_of(int64_t rows, bool drawn) {
         const std::vector<SequenceSpan> nobody(size_t(rows), SequenceSpan{});
         const std::vector<RowDraw> undrawn(static_cast<size_t>(rows));
         const int32_t* none = zeros.data();
-        const Step step = send(
-            {rows, none, none, rows, none, nobody.data(), rows, drawn ? undrawn.data() : nullptr});
-        queue(step);
+        const Step step = send({rows, none, none, rows, none, nobody.data(), rows,
+                                draws == Draws::none ? nullptr : undrawn.data()});
+        queue(step, draws);
         device_.begin_capture();
-        queue(step);
+        queue(step, draws);
         graph = device_.end_capture();
         device_.wait();  // what it sent may be written over
     }
@@ -264,6 +277,7 @@ DeviceGraph* DeviceProgram::graph_of(int64_t rows, bool drawn) {
 
 void DeviceProgram::run(const Step& step) {
     const int64_t rows = power_of_two(step.tokens);
+    const Draws drawing = draws_of(step);
     const bool fits = rows <= std::min({limits_.tokens, limits_.outputs, limits_.sequences});
     if (decodes(step) && fits) {
         // Rows that fill it up belong to no sequence: what they give is of no matter.
@@ -275,17 +289,17 @@ void DeviceProgram::run(const Step& step) {
         spans.resize(size_t(rows), SequenceSpan{});
         std::vector<RowDraw> draws(static_cast<size_t>(rows));
         if (step.draws) std::copy_n(step.draws, step.outputs, draws.begin());
-        DeviceGraph* graph = graph_of(rows, step.draws != nullptr);
+        DeviceGraph* graph = graph_of(rows, drawing);
         send({rows, ids.data(), positions.data(), rows, outputs.data(), spans.data(), rows,
               step.draws ? draws.data() : nullptr});
         device_.replay(graph);
     } else {
-        queue(send(step));
+        queue(send(step), drawing);
     }
-    if (step.draws)
-        fetch_drawn(step);
-    else
+    if (drawing == Draws::none)
         fetch_outputs(step);
+    else
+        fetch_drawn(step, drawing);
 }
 
 const float* DeviceProgram::output(ValueId id) const {

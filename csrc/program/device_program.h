@@ -32,9 +32,12 @@ class DeviceProgram {
     // Returns when its outputs are here; where tokens are drawn, of each row the logits, or what
     // was drawn from them.
     void run(const Step& step);
-    const float* output(ValueId id) const;                         // of those that the program has
-    const std::vector<DrawnRow>& drawn() const { return drawn_; }  // kUnsure: look at the logits
-    std::vector<float> value(ValueId id, int64_t count) const;     // its first numbers
+    const float* output(ValueId id) const;  // of those that the program has
+    // Of each row; where no token was drawn (kUnsure, kNotAsked): look at the logits. What is told
+    // beside it: where the draw asked.
+    const std::vector<DrawnRow>& drawn() const { return drawn_; }
+    const std::vector<ToldRow>& told() const { return told_; }
+    std::vector<float> value(ValueId id, int64_t count) const;  // its first numbers
 
     const Program& program() const { return *program_; }
     const Plan& plan() const { return plan_; }
@@ -45,10 +48,12 @@ class DeviceProgram {
     void place_values(ThreadPool& pool);
     void bind(const std::vector<LayerCache>& caches, StateSlots states);
     Step send(const Step& step);
-    void queue(const Step& step);
     void fetch_outputs(const Step& step);
-    void fetch_drawn(const Step& step);
-    DeviceGraph* graph_of(int64_t rows, bool drawn);
+    enum class Draws { none, tokens, logprobs };  // of a step, at most
+    static Draws draws_of(const Step& step);
+    void queue(const Step& step, Draws draws);
+    void fetch_drawn(const Step& step, Draws draws);
+    DeviceGraph* graph_of(int64_t rows, Draws draws);
 
     const std::shared_ptr<const Program> program_;
     const CudaLibrary& library_;
@@ -56,7 +61,7 @@ class DeviceProgram {
     Communicator* const ranks_;  // of GPUs that run the program together; null: one runs it
     Limits limits_;
     Plan plan_;
-    Memory arena_, constants_, scratch_, step_, operands_, draw_scratch_, drawn_there_;
+    Memory arena_, constants_, scratch_, step_, operands_, draw_scratch_, drawn_there_, told_there_;
     std::vector<Memory> weights_;
     std::vector<float*> buffers_;   // by value
     std::vector<Matrix> matrices_;  // by value
@@ -64,7 +69,8 @@ class DeviceProgram {
     PinnedMemory staging_;               // what a step sends
     std::vector<PinnedMemory> outputs_;  // what it gives
     std::vector<DrawnRow> drawn_;
-    std::map<std::pair<int64_t, bool>, DeviceGraph*> graphs_;  // by rows, and whether it draws
+    std::vector<ToldRow> told_;
+    std::map<std::pair<int64_t, Draws>, DeviceGraph*> graphs_;  // by rows
 };
 
 }  // namespace genfast

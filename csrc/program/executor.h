@@ -53,6 +53,7 @@ class Executor {
     // Whether it draws tokens as its steps ask; and what it drew, of each output.
     bool draws() const { return device_ && bound_.empty(); }
     const DrawnRow* drawn() const { return draws() ? device_->drawn().data() : nullptr; }
+    const ToldRow* told() const { return draws() ? device_->told().data() : nullptr; }
     float* input(ValueId id) { return buffers_[id]; }
     // Its first `count` numbers, row-major [rows, cols]; needs keep_all.
     std::vector<float> value(ValueId id, int64_t count) const;

@@ -249,7 +249,8 @@ class Model(Calibrated, Chats, Infills, Inspected):
         these _kept for prompts that begin alike). state_slots: of recurrent state; _used by
         requests; state_snapshots for prompts that begin alike. prompt_tokens; cached_tokens of
         these came from the prefix cache; prefix_hit_rate is their ratio. steps, tokens (computed),
-        generated_tokens, tokens_per_second (of busy_seconds). draft_tokens were guessed in drafts,
+        generated_tokens, tokens_per_second (of busy_seconds). tokens_drawn_on_gpu;
+        tokens_left_to_cpu by a GPU that was asked. draft_tokens were guessed in drafts,
         accepted_tokens of these right, accepted_per_draft on average. step_ms_p50, _p90, _p99: of
         the last 1,024 steps. planning_us_per_step: processor time between computing. cpu_seconds,
         bytes_moved, kv_byte_seconds: totals of what `Usage` tells.

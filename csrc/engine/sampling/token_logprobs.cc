@@ -28,4 +28,10 @@ TokenLogprobs token_logprobs(const float* logits, int64_t vocabulary, int32_t to
     return result;
 }
 
+TokenLogprobs token_logprobs(const ToldRow& told) {
+    TokenLogprobs result{told.logprob, told.entropy, told.margin, {}};
+    for (int32_t i = 0; i < told.count; ++i) result.top.push_back({told.ids[i], told.logprobs[i]});
+    return result;
+}
+
 }  // namespace genfast

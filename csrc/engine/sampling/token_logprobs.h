@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/sample/draw_rows.h"
 #include "kernels/table.h"
 
 namespace genfast {
@@ -21,5 +22,6 @@ struct TokenLogprobs {
 // logprobs_scratch_bytes.
 TokenLogprobs token_logprobs(const float* logits, int64_t vocabulary, int32_t token, int64_t top,
                              const Kernels& kernels, std::byte* scratch);
+TokenLogprobs token_logprobs(const ToldRow& told);  // by a GPU
 
 }  // namespace genfast

@@ -9,26 +9,36 @@
 //   gather   the tokens of the few bins in which the limits of top_k, top_p and min_p lie, and the
 //            draw; which these are, each block finds out by itself
 //   choose   among those
+// Where logprobs are told, a row goes through all but the first a second time (cuda_tell.h).
 #include "kernels/sample/cuda_choose.h"
 #include "kernels/sample/cuda_plan.h"
+#include "kernels/sample/cuda_tell.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {
 namespace {
 
-// Of block (part, row).
+__device__ RowState& state_of(const DrawRowsArgs& a, int64_t row) {
+    return reinterpret_cast<RowState*>(a.scratch)[row];
+}
+
+// Of block (part, row); or (part, rows + row): what is told of it.
 struct Place {
-    const RowDraw& how;
-    RowState& state;
-    const float* logits;  // of the part
-    int64_t numbers, first;
+    int64_t row, numbers, first;
+    bool tells;
+    RowDraw how;
+    RowState &state, &drawn;  // drawn: of the row itself
+    const float* logits;      // of the part
 
     __device__ explicit Place(const DrawRowsArgs& a)
-        : how(a.draws[blockIdx.y]),
-          state(reinterpret_cast<RowState*>(a.scratch)[blockIdx.y]),
-          logits(a.logits + blockIdx.y * a.V + blockIdx.x * kDigestPart),
+        : row(blockIdx.y % a.rows),
           numbers(RowSize{a.V}.numbers(blockIdx.x)),
-          first(blockIdx.x * kDigestPart) {}
+          first(blockIdx.x * kDigestPart),
+          tells(blockIdx.y >= a.rows),
+          how(tells ? likeliest(a.draws[row]) : a.draws[row]),
+          state(state_of(a, blockIdx.y)),
+          drawn(state_of(a, row)),
+          logits(a.logits + row * a.V + first) {}
 };
 
 __global__ void look(DrawRowsArgs a) {
@@ -54,22 +64,28 @@ __global__ void look(DrawRowsArgs a) {
         const int64_t from = threadIdx.x * kDigestRun, left = at.numbers - from;
         digests[threadIdx.x] = digest_run(at.logits + from, left < kDigestRun ? left : kDigestRun);
     }
-    for (int i = blockIdx.x * kThreads + threadIdx.x; i < kBins; i += gridDim.x * kThreads)
+    RowState* told = at.how.told >= 0 ? &state_of(a, a.rows + at.row) : nullptr;
+    for (int i = blockIdx.x * kThreads + threadIdx.x; i < kBins; i += gridDim.x * kThreads) {
         at.state.bins[i] = 0;
+        if (told) told->bins[i] = 0;
+    }
     __syncthreads();
     if (threadIdx.x > 0) return;
     for (uint64_t c : largest) most = c > most ? c : most;
     at.state.parts[blockIdx.x] = {most, sum, count};
     at.state.digests[blockIdx.x] = digest_of(digests, runs);
-    if (blockIdx.x == 0) at.state.listed = 0;
+    if (blockIdx.x > 0) return;
+    at.state.listed = 0;
+    if (told) told->listed = 0;
 }
 
 __global__ void weigh(DrawRowsArgs a) {
     wait_for_earlier_launches();
     const Place at(a);
     if (at.how.way != Way::top_k && at.how.way != Way::many) return;
-    const Summary row = summarise(at.state.parts, gridDim.x);
+    const Summary row = summarise(at.drawn.parts, gridDim.x);
     if (row.certain()) return;
+    if (at.tells) add_up(at.logits, at.numbers, row.max, at.state.sums[blockIdx.x]);
     const Ruler ruler(at.how, row);
     for (int64_t i = threadIdx.x; i < at.numbers; i += kThreads) {
         const uint64_t c = ruler.candidate_of(at.logits[i], at.first + i);
@@ -88,7 +104,7 @@ __global__ void gather(DrawRowsArgs a) {
     wait_for_earlier_launches();
     const Place at(a);
     if (at.how.way == Way::none || at.how.way == Way::largest) return;
-    const Summary row = summarise(at.state.parts, gridDim.x);
+    const Summary row = summarise(at.drawn.parts, gridDim.x);
     if (row.certain()) return;
     if (at.how.way == Way::near) {
         const float bound = near_bound(row.max, at.how.distance);
@@ -124,8 +140,15 @@ __global__ void choose(DrawRowsArgs a) {
     const RowDraw& how = a.draws[blockIdx.x];
     if (how.way == Way::none) return;
     const RowSize size{a.V};
-    const RowState& state = reinterpret_cast<const RowState*>(a.scratch)[blockIdx.x];
-    const int32_t token = token_of(state, how, size);
+    const RowState& state = state_of(a, blockIdx.x);
+    int32_t token = token_of(state, how, size);
+    if (how.told >= 0 && token >= 0) {
+        const Summary row = summarise(state.parts, size.parts());
+        const Teller teller{state_of(a, a.rows + blockIdx.x), row.max, size.parts()};
+        if (row.certain() ||
+            !teller.tell(how.told, a.logits[blockIdx.x * a.V + token], a.told[blockIdx.x]))
+            token = kUnsure;
+    }
     if (threadIdx.x > 0) return;
     a.drawn[blockIdx.x] = {digest_of(state.digests, size.parts()), token};
 }
@@ -133,15 +156,16 @@ __global__ void choose(DrawRowsArgs a) {
 }  // namespace
 
 void draw_rows(const DrawRowsArgs& a) {
-    const dim3 parts(unsigned(RowSize{a.V}.parts()), unsigned(a.rows));
+    dim3 parts(unsigned(RowSize{a.V}.parts()), unsigned(a.rows));
     launch(look, parts, kThreads, a);
+    if (a.told) parts.y *= 2;
     launch(weigh, parts, kThreads, a);
     launch(gather, parts, kThreads, a);
     launch(choose, dim3(unsigned(a.rows)), kChoosers, a);
 }
 
 size_t draw_rows_scratch_bytes(int64_t rows) {
-    return size_t(rows) * sizeof(RowState);
+    return size_t(2 * rows) * sizeof(RowState);
 }
 
 }  // namespace genfast::cuda

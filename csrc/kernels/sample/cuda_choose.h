@@ -9,29 +9,14 @@ namespace genfast::cuda {
 constexpr int kChoosers = 512;  // threads of the block
 constexpr int kEach = kListed / kChoosers;
 
-// Of a value of each thread; all get the result.
-template <class T, class Join>
-__device__ T over_choosers(T mine, Join join) {
-    __shared__ T room[kChoosers];
-    room[threadIdx.x] = mine;
-    __syncthreads();
-    if (threadIdx.x < kWarp)
-        for (int i = kWarp; i < kChoosers; i += kWarp)
-            room[threadIdx.x] = join(room[threadIdx.x], room[threadIdx.x + i]);
-    __syncthreads();
-    T all = room[0];
-    for (int i = 1; i < kWarp; ++i) all = join(all, room[i]);
-    __syncthreads();
-    return all;
-}
 __device__ inline uint64_t total_of(uint64_t mine) {
-    return over_choosers(mine, [](uint64_t a, uint64_t b) { return a + b; });
+    return over_threads<kChoosers>(mine, [](uint64_t a, uint64_t b) { return a + b; });
 }
 __device__ inline uint64_t least_of(uint64_t mine) {
-    return over_choosers(mine, [](uint64_t a, uint64_t b) { return a < b ? a : b; });
+    return over_threads<kChoosers>(mine, [](uint64_t a, uint64_t b) { return a < b ? a : b; });
 }
 __device__ inline bool any_of(bool mine) {
-    return over_choosers(int(mine), [](int a, int b) { return a | b; }) != 0;
+    return over_threads<kChoosers>(int(mine), [](int a, int b) { return a | b; }) != 0;
 }
 
 struct Token {

@@ -36,7 +36,24 @@ struct RowState {
     uint64_t list[kListed];
     Part parts[kMostParts];
     uint64_t digests[kMostParts];  // of the parts
+    double sums[kMostParts][2];    // of the parts, where logprobs are told (cuda_tell.h)
 };
+
+// Of a value of each of the block's threads, in an order of their own; all get the result.
+template <int threads, class T, class Join>
+__device__ T over_threads(T mine, Join join) {
+    __shared__ T room[threads];
+    room[threadIdx.x] = mine;
+    __syncthreads();
+    if (threadIdx.x < kWarp)
+        for (int i = kWarp; i < threads; i += kWarp)
+            room[threadIdx.x] = join(room[threadIdx.x], room[threadIdx.x + i]);
+    __syncthreads();
+    T all = room[0];
+    for (int i = 1; i < kWarp; ++i) all = join(all, room[i]);
+    __syncthreads();
+    return all;
+}
 
 struct RowSize {
     int64_t V;

@@ -3,7 +3,8 @@
 //
 // The answer is the CPU's, or none. Where a draw falls so near to the border between two tokens
 // that the two's sums, made in different orders, might disagree about it, or where what has to be
-// looked at is more than there is room for, a row is left to the CPU.
+// looked at is more than there is room for, a row is left to the CPU. So it is where the likeliest
+// tokens, of which somebody wants to know, are too many of the same weight.
 #pragma once
 
 #include <cstddef>
@@ -19,6 +20,7 @@ enum class Way : int32_t { none, largest, top_k, near, many };
 struct RowDraw {
     Way way = Way::none;
     int32_t top_k = 0;
+    int32_t told = -1;  // so many of the likeliest tokens, with their logprobs; -1: nothing is told
     float temperature = 0, top_p = 1, min_p = 0;
     float scale = 0;      // many: exponent_scale
     double distance = 0;  // near: near_distance
@@ -30,11 +32,22 @@ struct DrawnRow {
     int32_t token;    // as of `sample`, or kUnsure
 };
 constexpr int32_t kUnsure = -2;
+constexpr int32_t kNotAsked = -3;
+
+// As `logprobs` (logprobs.h), but for rounding.
+constexpr int kMostTold = 20;
+struct ToldRow {
+    float logprob, entropy, margin;
+    int32_t count;  // of what follows
+    int32_t ids[kMostTold];
+    float logprobs[kMostTold];
+};
 
 struct DrawRowsArgs {
     const float* logits;
     const RowDraw* draws;  // [rows], in the device's memory
     DrawnRow* drawn;       // out [rows]; not written where the way is none
+    ToldRow* told;         // out [rows], of those that ask for it; null: none does
     std::byte* scratch;    // draw_rows_scratch_bytes
     int64_t rows, V;       // V <= kMostDrawn
 };

@@ -1,6 +1,7 @@
 // draw_rows beside the CPU's `sample`: the same tokens from the same logits, or none.
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <random>
 
 #include "core/buffer.h"
@@ -36,12 +37,13 @@ int32_t sampled(const Kernels& kernels, const float* logits, int64_t V, const Se
     return token;
 }
 
-std::vector<DrawnRow> drawn(const Floats& logits, int64_t V, const std::vector<RowDraw>& how) {
+std::vector<DrawnRow> drawn(const Floats& logits, int64_t V, const std::vector<RowDraw>& how,
+                            ToldRow* told = nullptr) {
     const int64_t rows = std::ssize(how);
     Buffer scratch(cuda::draw_rows_scratch_bytes(rows));
     std::memset(scratch.data(), 0xa5, scratch.size());  // of the step before
     std::vector<DrawnRow> result(size_t(rows), DrawnRow{0, -3});
-    cuda::draw_rows({logits.data(), how.data(), result.data(), scratch.data(), rows, V});
+    cuda::draw_rows({logits.data(), how.data(), result.data(), told, scratch.data(), rows, V});
     return result;
 }
 
@@ -84,6 +86,51 @@ double check_row(Check& c, const std::string& kind, const Floats& row) {
     return unsure / asked;
 }
 
+// What is told beside a draw: the reference's ids, and its logprobs but for rounding.
+void check_told(Check& c, const std::string& kind, const Floats& row) {
+    const int64_t V = std::ssize(row);
+    std::vector<RowDraw> how;
+    Floats logits;
+    for (int told : {0, 1, 5, kMostTold})
+        for (int64_t top_k : {int64_t(0), std::min<int64_t>(V, 40)}) {
+            how.push_back(row_draw(V, 0.9f, top_k, 1, 0, c.numbers.unit()));
+            how.back().told = int32_t(std::min<int64_t>(told, V));
+            logits.insert(logits.end(), row.begin(), row.end());
+        }
+    how.push_back(row_draw(V, 0, 0, 1, 0, 0));  // and one of which nothing is told
+    logits.insert(logits.end(), row.begin(), row.end());
+    std::vector<ToldRow> told(how.size());
+    const std::vector<DrawnRow> got = drawn(logits, V, how, told.data());
+    int64_t answers = 0;
+    for (size_t i = 0; i + 1 < how.size(); ++i) {
+        if (got[i].token < 0) continue;
+        ++answers;
+        const int64_t n = how[i].told;
+        std::vector<int32_t> ids(size_t(n), -1);
+        Floats values(size_t(n) + 3);
+        Buffer scratch(logprobs_scratch_bytes(V));
+        run(c.ref.logprobs,
+            LogprobsArgs{row.data(), scratch.data(), &values[0], &values[1], &values[2], ids.data(),
+                         values.data() + 3, V, n, got[i].token});
+        ids.resize(
+            size_t(std::count_if(ids.begin(), ids.end(), [](int32_t id) { return id >= 0; })));
+        values.resize(ids.size() + 3);
+        const std::string what = cat("told ", n, " of ", V, " ", kind);
+        const ToldRow& t = told[i];
+        c.same(cat(what, ": ids"), std::vector<int32_t>(t.ids, t.ids + t.count), ids);
+        Floats all{t.logprob, t.entropy, t.margin};
+        all.insert(all.end(), t.logprobs, t.logprobs + t.count);
+        // The terms' (z rounded, exp within 2 ulp), then one rounding.
+        c.near(what, all, values, [&](size_t j) { return kEps * (37 + std::fabs(values[j])); });
+        ToldRow alone{};
+        if (drawn(row, V, {how[i]}, &alone)[0].token == got[i].token)
+            c.expect(!std::memcmp(&alone, &t, offsetof(ToldRow, ids)), cat(what, ": alone"));
+        else
+            c.expect(false, cat(what, ": drawn alone"));
+    }
+    c.expect(answers >= 2, cat("told of ", V, " ", kind, ": ", answers, " answers"));
+}
+
 }  // namespace
 
 void check_drawing(Check& c) {
@@ -111,6 +158,16 @@ void check_drawing(Check& c) {
     row[size_t(c.numbers.integer(10, 4110))] = INFINITY;
     row[size_t(c.numbers.integer(10, 4110))] = INFINITY;
     check_row(c, "infinite", row);
+    check_told(c, "one", {float(c.numbers.unit())});
+    check_told(c, "few", row_of(c.numbers.integer(2, 40), 3));
+    check_told(c, "wide", row_of(c.numbers.integer(2000, 2100), 8));
+    check_told(c, "peaked", peaked(c.numbers.integer(20000, 40000)));
+    Floats some = peaked(4111);
+    for (float& x : some) x = std::nearbyint(x * 4) / 4;
+    for (float& x : some)
+        if (c.numbers.integer(0, 9) == 0) x = -INFINITY;
+    some[7] = NAN;
+    check_told(c, "ties and holes", some);
     check_row(c, "equal", Floats(3000, 0.5f));
     check_row(c, "nothing", Floats(100, -INFINITY));
     check_row(c, "negative", Floats(130, -1e30f));
