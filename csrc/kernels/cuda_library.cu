@@ -8,6 +8,9 @@ namespace cuda {
 
 void draw_rows(const DrawRowsArgs& args);
 size_t draw_rows_scratch_bytes(int64_t rows);
+RowsFor rows_for(const Matrix& w);
+int64_t prepared_rows(const char* op, Format own, const Matrix& w);
+size_t prepared_bytes(const Matrix& w, int64_t rows);
 
 Kernels kernel_table() {
     Kernels table{};
@@ -56,7 +59,12 @@ GENFAST_EXPORT const size_t genfast_cuda_interface;
 const size_t genfast_cuda_interface = genfast::kCudaInterface;
 
 GENFAST_EXPORT void genfast_cuda_open(genfast::CudaLibrary* library) {
-    *library = {genfast::cuda::open_device(), genfast::cuda::kernel_table(),
-                genfast::cuda::open_ranks, genfast::cuda::draw_rows,
-                genfast::cuda::draw_rows_scratch_bytes};
+    *library = {genfast::cuda::open_device(),
+                genfast::cuda::kernel_table(),
+                genfast::cuda::open_ranks,
+                genfast::cuda::draw_rows,
+                genfast::cuda::draw_rows_scratch_bytes,
+                genfast::cuda::rows_for,
+                genfast::cuda::prepared_rows,
+                genfast::cuda::prepared_bytes};
 }

@@ -21,6 +21,12 @@ struct CudaLibrary {
     Communicator* (*open_ranks)(Communicator& host);
     void (*draw_rows)(const DrawRowsArgs& args);
     size_t (*draw_rows_scratch_bytes)(int64_t rows);
+    // Rows that an op leaves for products by w, and matrices like it (kernels/matmul/rows_for.h):
+    // how; how many there may be in a step, 0: none (own: the format of the op's weights, if it is
+    // a matmul); what room that many take at most.
+    RowsFor (*rows_for)(const Matrix& w);
+    int64_t (*prepared_rows)(const char* op, Format own, const Matrix& w);
+    size_t (*prepared_bytes)(const Matrix& w, int64_t rows);
 };
 
 // What the shared object exports, by these names: the size of what it fills, and a function that

@@ -66,7 +66,11 @@ DeviceProgram::DeviceProgram(std::shared_ptr<const Program> program,
       limits_(limits) {
     check_kernels();
     limits_.threads = 1;
-    plan_ = plan_memory(*program_, limits_, keep_all);
+    fusions_.resize(program_->instructions().size());
+    if (!keep_all) fusions_ = fuse(*program_, limits_, library_);
+    plan_ = plan_memory(*program_, limits_, keep_all, [&](size_t i) {
+        return !fusions_[i].rows_for;  // which lie otherwise than what they are made of
+    });
     arena_ = Memory(plan_.bytes, &device_);
     size_t scratch = kAlignment;
     for (const Instruction& instruction : program_->instructions())
@@ -159,9 +163,11 @@ void DeviceProgram::bind(const std::vector<LayerCache>& caches, StateSlots state
         const Instruction& instruction = program_->instructions()[i];
         StateSlots own = states;
         if (own.data) own.data += state_offsets[i];
-        bound_.push_back(
-            instruction.op->bind({*program_, instruction, kernels(), buffers_, matrices_, caches,
-                                  own, scratch_.data(), limits_, ranks_, on_device}));
+        const Binding binding{*program_, instruction, kernels(), buffers_,
+                              matrices_, caches,      own,       scratch_.data(),
+                              limits_,   ranks_,      on_device, &fusions_[i]};
+        bound_.push_back(fusions_[i].elsewhere ? BoundOp([](const Step&, Team&) {})
+                                               : instruction.op->bind(binding));
         on_device += instruction.inputs.size();
     }
 }

@@ -15,6 +15,7 @@
 
 #include "core/thread_pool.h"
 #include "kernels/cuda_library.h"
+#include "program/fuse.h"
 #include "program/ops.h"
 #include "program/plan.h"
 
@@ -60,6 +61,7 @@ class DeviceProgram {
     const Device& device_;
     Communicator* const ranks_;  // of GPUs that run the program together; null: one runs it
     Limits limits_;
+    std::vector<Fusion> fusions_;  // by instruction
     Plan plan_;
     Memory arena_, constants_, scratch_, step_, operands_, draw_scratch_, drawn_there_, told_there_;
     std::vector<Memory> weights_;

@@ -41,6 +41,8 @@ struct Limits {
 };
 
 // Where a bound instruction finds its operands: fixed for the life of an executor.
+struct Fusion;  // fuse.h
+
 struct Binding {
     const Program& program;
     const Instruction& instruction;
@@ -54,6 +56,7 @@ struct Binding {
     Communicator* communicator = nullptr;  // of the ranks that run this program, if several do
     // By input, where kernels can read it: matrices in the device's memory; the CPU's: null.
     const Matrix* on_device = nullptr;
+    const Fusion* fusion = nullptr;  // on a device: with other instructions; may be null
 
     const Value& value(int input) const { return program.values()[instruction.inputs[input]]; }
     bool has(int input) const {
@@ -64,6 +67,10 @@ struct Binding {
     }
     Matrix matrix(int input) const { return matrices[instruction.inputs[input]]; }
     float* out() const { return buffers[instruction.output]; }
+    Binding of(const Instruction& other) const {
+        return {program, other,   kernels, buffers,      matrices, caches,
+                state,   scratch, limits,  communicator, on_device};
+    }
 };
 
 using BoundOp = std::function<void(const Step&, Team&)>;
@@ -94,6 +101,10 @@ inline bool attends(const Instruction& instruction) {
 inline int64_t row_count(int64_t rows, const Step& step) {
     return rows == kTokens ? step.tokens : rows == kOutputs ? step.outputs : rows;
 }
+
+// Of an instruction that another one's kernel takes on.
+RopeArgs rope_args(const Binding& binding);
+RmsNormArgs rms_norm_args(const Binding& binding);
 
 // All throw std::invalid_argument.
 Activation activation_named(const std::string& name);

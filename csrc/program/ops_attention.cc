@@ -1,6 +1,8 @@
 // Attention and what turns queries and keys.
-#include <algorithm>
+#include <memory>
 
+#include "kernels/attention/head_turns.h"
+#include "program/fuse.h"
 #include "program/op_checks.h"
 
 namespace genfast {
@@ -46,17 +48,8 @@ Shape check_rope(const Program& p, const Instruction& i) {
 
 BoundOp bind_rope(const Binding& b) {
     auto* kernel = b.kernels.rope;
-    const Instruction& i = b.instruction;
     const int64_t rows = b.value(0).rows;
-    RopeArgs fixed{b.floats(0),
-                   b.floats(1),
-                   b.out(),
-                   0,
-                   b.value(0).cols,
-                   i.integer("heads"),
-                   i.integer("head_dim"),
-                   b.value(1).cols,
-                   i.integer("interleaved") != 0};
+    RopeArgs fixed = rope_args(b);
     return [=](const Step& step, Team& team) {
         RopeArgs args = fixed;
         args.T = row_count(rows, step);
@@ -92,6 +85,14 @@ size_t scratch_attention(const Program&, const Instruction& i, const Kernels& ke
                                            limits.context, limits.sequences);
 }
 
+std::shared_ptr<HeadTurns> turns_of(const Binding& b) {
+    if (!b.fusion || !b.fusion->rotation) return nullptr;
+    auto turns = std::make_shared<HeadTurns>();
+    turns->rope = rope_args(b.of(*b.fusion->rotation));
+    turns->norm = b.fusion->norm ? rms_norm_args(b.of(*b.fusion->norm)) : RmsNormArgs{};
+    return turns;
+}
+
 BoundOp bind_attention(const Binding& b) {
     auto* kernel = b.kernels.attention;
     const Instruction& i = b.instruction;
@@ -110,8 +111,13 @@ BoundOp bind_attention(const Binding& b) {
     fixed.slopes = b.floats(1);
     fixed.sink_logits = b.floats(2);
     fixed.context = b.limits.context;
+    const Fusion fusion = b.fusion ? *b.fusion : Fusion{};
+    const std::shared_ptr<HeadTurns> turns = turns_of(b);
+    fixed.turns = turns.get();
     return [=](const Step& step, Team& team) {
         AttentionArgs args = fixed;
+        if (step.tokens <= fusion.most_rows) args.rows_for = fusion.rows_for;
+        if (turns) turns->rope.T = turns->norm.T = step.tokens;
         args.spans = step.spans;
         args.span_count = step.span_count;
         args.T = step.tokens;
@@ -120,6 +126,19 @@ BoundOp bind_attention(const Binding& b) {
 }
 
 }  // namespace
+
+RopeArgs rope_args(const Binding& b) {
+    const Instruction& i = b.instruction;
+    return {b.floats(0),
+            b.floats(1),
+            b.out(),
+            0,
+            b.value(0).cols,
+            i.integer("heads"),
+            i.integer("head_dim"),
+            b.value(1).cols,
+            i.integer("interleaved") != 0};
+}
 
 // name, in place, check, scratch, bind
 const OpSpec kAttentionOps[] = {

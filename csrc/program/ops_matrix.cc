@@ -1,6 +1,7 @@
 // Ops that read weights: embeddings, matmul, experts.
 #include <algorithm>
 
+#include "program/fuse.h"
 #include "program/op_checks.h"
 
 namespace genfast {
@@ -76,9 +77,12 @@ BoundOp bind_matmul(const Binding& b) {
                      b.floats(2), b.floats(3),
                      b.out(),     b.scratch,
                      0,           activation_named(b.instruction.text("activation", "none"))};
+    const Fusion fusion = b.fusion ? *b.fusion : Fusion{};
     return [=](const Step& step, Team& team) {
         MatmulArgs args = fixed;
         args.M = row_count(rows, step);
+        args.prepared = args.M <= fusion.most_prepared;
+        if (args.M <= fusion.most_rows) args.rows_for = fusion.rows_for;
         kernel(args, team);
     };
 }

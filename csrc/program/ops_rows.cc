@@ -1,6 +1,7 @@
 // Ops that work row by row, or number by number.
 #include <algorithm>
 
+#include "program/fuse.h"
 #include "program/op_checks.h"
 
 namespace genfast {
@@ -36,17 +37,7 @@ Shape check_rms_norm(const Program& p, const Instruction& i) {
 BoundOp bind_rms_norm(const Binding& b) {
     auto* kernel = b.kernels.rms_norm;
     int64_t rows = b.value(0).rows;
-    const int64_t groups = std::max<int64_t>(1, b.instruction.integer("groups", 0));
-    RmsNormArgs fixed{b.floats(0),
-                      b.floats(1),
-                      b.out(),
-                      0,
-                      b.value(1).cols / groups,
-                      float(b.instruction.number("eps")),
-                      groups,
-                      b.value(0).cols,
-                      b.instruction.integer("first"),
-                      b.floats(2)};
+    RmsNormArgs fixed = rms_norm_args(b);
     return [=](const Step& step, Team& team) {
         RmsNormArgs args = fixed;
         args.T = row_count(rows, step);
@@ -67,7 +58,8 @@ BoundOp bind_layer_norm(const Binding& b) {
                         float(b.instruction.number("eps")),
                         groups,
                         b.value(0).cols,
-                        b.instruction.integer("first")};
+                        b.instruction.integer("first"),
+                        b.fusion ? b.fusion->rows_for : RowsFor{}};
     return [=](const Step& step, Team& team) {
         LayerNormArgs args = fixed;
         args.T = row_count(rows, step);
@@ -173,6 +165,21 @@ BoundOp bind_softmax(const Binding& b) {
 }
 
 }  // namespace
+
+RmsNormArgs rms_norm_args(const Binding& b) {
+    const int64_t groups = std::max<int64_t>(1, b.instruction.integer("groups", 0));
+    return {b.floats(0),
+            b.floats(1),
+            b.out(),
+            0,
+            b.value(1).cols / groups,
+            float(b.instruction.number("eps")),
+            groups,
+            b.value(0).cols,
+            b.instruction.integer("first"),
+            b.floats(2),
+            b.fusion ? b.fusion->rows_for : RowsFor{}};
+}
 
 // name, in place, check, scratch, bind
 const OpSpec kRowOps[] = {{"activation", true, check_activation, nullptr, bind_activation},

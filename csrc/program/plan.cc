@@ -30,7 +30,8 @@ std::vector<int> last_uses(const Program& program) {
 
 }  // namespace
 
-Plan plan_memory(const Program& program, const Limits& limits, bool keep_all) {
+Plan plan_memory(const Program& program, const Limits& limits, bool keep_all,
+                 const std::function<bool(size_t)>& may_replace) {
     Plan plan;
     plan.slot.assign(program.values().size(), -1);
     std::vector<size_t> sizes;
@@ -63,7 +64,7 @@ Plan plan_memory(const Program& program, const Limits& limits, bool keep_all) {
         size_t bytes = value_bytes(program.values()[instruction.output], limits);
         ValueId first = instruction.inputs.empty() ? -1 : instruction.inputs[0];
         bool reuse = !keep_all && instruction.op->in_place && first >= 0 && plan.slot[first] >= 0 &&
-                     last[first] == index;
+                     last[first] == index && may_replace(size_t(index));
         plan.slot[instruction.output] = reuse ? plan.slot[first] : take_slot(bytes);
         if (!keep_all) {
             std::vector<ValueId> ended = instruction.inputs;

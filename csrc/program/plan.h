@@ -5,6 +5,7 @@
 // any intermediate can be read after the step (tap, GENFAST_CHECK).
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "program/ops.h"
@@ -17,6 +18,9 @@ struct Plan {
     size_t bytes = 0;
 };
 
-Plan plan_memory(const Program& program, const Limits& limits, bool keep_all);
+// may_replace: whether an instruction may take its input's slot, if its op can.
+Plan plan_memory(
+    const Program& program, const Limits& limits, bool keep_all,
+    const std::function<bool(size_t)>& may_replace = [](size_t) { return true; });
 
 }  // namespace genfast

@@ -22,9 +22,12 @@
 #pragma once
 
 #include "kernels/attention/kv_layout.h"
+#include "kernels/matmul/rows_for.h"
 #include "kernels/sequence_span.h"
 
 namespace genfast {
+
+struct HeadTurns;  // head_turns.h
 
 struct AttentionArgs {
     const float* qkv;
@@ -43,6 +46,8 @@ struct AttentionArgs {
     const float* slopes = nullptr;       // [heads]; null: none
     const float* sink_logits = nullptr;  // [heads]; null: none
     int64_t context = 0;  // most tokens of a sequence: a GPU's blocks are counted before the step
+    const HeadTurns* turns = nullptr;  // on a GPU: of qkv, before all else
+    RowsFor rows_for = {};             // of out, where the context of few rows is shared out
 };
 
 }  // namespace genfast

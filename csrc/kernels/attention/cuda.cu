@@ -10,78 +10,14 @@
 //
 // The cache lies as on the CPU (kv_layout.h), which suits a GPU as it is: a page's 32 tokens, and
 // 32 neighbours of a value's numbers, are a warp's lanes.
+#include "cuda/last_block.h"
+#include "kernels/attention/cuda_append.h"
 #include "kernels/attention/cuda_tiles.h"
+#include "kernels/matmul/cuda_prepare.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {
 namespace {
-
-// Whether a row's blocks of context are shared out.
-bool splits(const AttentionArgs& a) {
-    return a.T <= kMostSplitRows && a.context > 0;
-}
-
-// ---- the step's keys and values
-// -----------------------------------------------------------------
-__global__ void append_float(AttentionArgs a) {
-    wait_for_earlier_launches();
-    const RowPosition row = find_row(a, blockIdx.x);
-    if (!row.span) return;  // a row that pads the step
-    const int head = int(blockIdx.y);
-    const float *k = new_key(a, head), *v = k + a.layout.heads * a.layout.head_dim;
-    const int32_t page = row.span->pages[row.position / kPageTokens];
-    const int64_t s = row.position % kPageTokens, D = a.layout.head_dim;
-    for (int64_t d = threadIdx.x; d < round_up(D, 4); d += kThreads) {
-        store_kv(a.cache + a.layout.keys(page, head) + a.layout.key_element(s, d), a.layout.type,
-                 d < D ? k[d] : 0);
-        if (d < D)
-            store_kv(a.cache + a.layout.values(page, head, d / a.layout.panel()) +
-                         a.layout.value_element(s, d),
-                     a.layout.type, v[d]);
-    }
-}
-
-__global__ void append_int8(AttentionArgs a) {
-    wait_for_earlier_launches();
-    const RowPosition row = find_row(a, blockIdx.x);
-    if (!row.span) return;
-    const int head = int(blockIdx.y);
-    const float *k = new_key(a, head), *v = k + a.layout.heads * a.layout.head_dim;
-    const int32_t page = row.span->pages[row.position / kPageTokens];
-    const int64_t s = row.position % kPageTokens, D = a.layout.head_dim;
-    const Int8Scale key = int8_scale(k, D), value = int8_scale(v, D);
-    if (threadIdx.x == 0) {
-        // Through the key's scale a value that is not finite reaches the weights too.
-        float* scales = reinterpret_cast<float*>(a.cache + a.layout.key_scales(page, head));
-        scales[s] = key.scale + 0 * value.scale;
-        scales = reinterpret_cast<float*>(a.cache + a.layout.value_scales(page, head));
-        scales[s] = value.scale;
-    }
-    for (int64_t d = threadIdx.x; d < round_up(D, 4); d += kThreads) {
-        a.cache[a.layout.keys(page, head) + a.layout.key_element(s, d)] =
-            d < D ? key.round(k[d]) : std::byte(128);
-        if (d < D)
-            a.cache[a.layout.values(page, head, d / a.layout.panel()) +
-                    a.layout.value_element(s, d)] = value.round(v[d]);
-    }
-}
-
-// Block (t, head), where row t is the first of the step in its page: the page's rows, which share
-// bytes.
-__global__ void append_int4(AttentionArgs a) {
-    wait_for_earlier_launches();
-    const RowPosition row = find_row(a, blockIdx.x);
-    if (!row.span) return;
-    const int64_t s = row.position % kPageTokens,
-                  left = row.span->start + row.span->rows - row.position;
-    if (s > 0 && row.position > row.span->start) return;
-    const int head = int(blockIdx.y);
-    const float* k = new_key(a, head);
-    store_page(a, {k, k + a.layout.heads * a.layout.head_dim,
-                   (a.heads + 2 * a.layout.heads) * a.layout.head_dim, s,
-                   s + left < kPageTokens ? s + left : kPageTokens,
-                   row.span->pages[row.position / kPageTokens], head});
-}
 
 // ---- softmax(q k) v
 // -----------------------------------------------------------------------------
@@ -111,26 +47,36 @@ __global__ void attend_rows(AttentionArgs a, bool split) {
     }
 }
 
-__global__ void merge_records(AttentionArgs a, int64_t blocks) {
+// Block (head, row). Where rows are left for a product, `place` is for them, and floats lie in
+// between: a row is prepared by the block that comes last of its heads'.
+__global__ void merge_records(AttentionArgs a, int64_t blocks, float* place) {
     wait_for_earlier_launches();
     const int64_t head = blockIdx.x, t = blockIdx.y;
-    const RowPosition row = find_row(a, t);
-    if (!row.span) return;
-    const Visible visible(a, row.position);
-    Merged merged;
-    for (int64_t b = 0; b < visible.blocks(); ++b)
-        merged.take(record_of(a, t, head, b, blocks), a.layout.head_dim);
-    merged.write(a, t, head);
+    if (const RowPosition row = find_row(a, t); row.span) {
+        const Visible visible(a, row.position);
+        Merged merged;
+        for (int64_t b = 0; b < visible.blocks(); ++b)
+            merged.take(record_of(a, t, head, b, blocks), a.layout.head_dim);
+        merged.write(a, t, head);
+    }
+    if (!a.rows_for || !comes_last(merge_counter(a, t), gridDim.x)) return;
+    const int64_t K = a.heads * a.layout.head_dim;
+    leave_row(a.rows_for, place, a.T, K, t, [&](int64_t k) { return a.out[t * K + k]; });
+}
+
+void merge(const AttentionArgs& a, int64_t blocks) {
+    AttentionArgs floats = a;
+    if (a.rows_for) floats.out = merged_rows(a);
+    launch(merge_records, dim3(unsigned(a.heads), unsigned(a.T)), kThreads, floats, blocks, a.out);
 }
 
 template <KvType type, int G>
 void attend(const AttentionArgs& a) {
     const bool split = splits(a);
     const int64_t blocks = split ? most_blocks(a.context) : 1;
-    dim3 grid(unsigned(blocks), unsigned(a.layout.heads), unsigned(a.T));
+    const dim3 grid(unsigned(blocks), unsigned(a.layout.heads), unsigned(a.T));
     launch(attend_rows<type, G>, grid, kThreads, a, split);
-    grid = dim3(unsigned(a.heads), unsigned(a.T));
-    if (split) launch(merge_records, grid, kThreads, a, blocks);
+    if (split) merge(a, blocks);
 }
 
 template <int eights, int d_tiles>
@@ -141,7 +87,7 @@ void attend_bf16(const AttentionArgs& a) {
     const dim3 grid(unsigned(blocks), unsigned(a.layout.heads * shape.parts),
                     unsigned(shape.most_tiles(a)));
     launch(attend_tiles<eights, d_tiles>, grid, kThreads, a, shape, split);
-    if (split) launch(merge_records, dim3(unsigned(a.heads), unsigned(a.T)), kThreads, a, blocks);
+    if (split) merge(a, blocks);
 }
 
 // `eights` for heads of up to 128 numbers; fewer for more, whose sums fill the registers.
@@ -154,11 +100,7 @@ void attend_bf16(const AttentionArgs& a) {
 
 template <KvType type>
 void attend(const AttentionArgs& a) {
-    const dim3 rows(unsigned(a.T), unsigned(a.layout.heads));
-    constexpr auto append = type == KvType::int4   ? append_int4
-                            : type == KvType::int8 ? append_int8
-                                                   : append_float;
-    launch(append, rows, kThreads, a);
+    append<type>(a);
     if constexpr (type == KvType::bf16) {
         // A row of each sequence has few queries for a tile, and gets the same bits.
         if (a.T == a.span_count) return attend_bf16<1>(a);
@@ -189,8 +131,7 @@ void attention(const AttentionArgs& a, Team& team) {
 
 size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int,
                                int64_t max_context, int64_t) {
-    const int64_t rows = T < kMostSplitRows ? T : kMostSplitRows;
-    return size_t(rows * heads * most_blocks(max_context) * record_floats(layout)) * sizeof(float);
+    return split_bytes(layout, heads, T, max_context);
 }
 
 const char* attention_variant(KvType type) {

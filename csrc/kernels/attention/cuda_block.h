@@ -10,7 +10,7 @@ namespace genfast::cuda {
 
 constexpr int64_t kMostSplitRows = 16;
 
-inline int64_t most_blocks(int64_t context) {
+__host__ __device__ inline int64_t most_blocks(int64_t context) {
     return (context + kRunTokens - 1) / kRunTokens + 1;  // and the sinks
 }
 
@@ -31,11 +31,6 @@ __device__ inline RowPosition find_row(const Args& a, int64_t t) {
 __device__ inline const float* row_of(const AttentionArgs& a, int64_t t) {
     return a.qkv + t * (a.heads + 2 * a.layout.heads) * a.layout.head_dim;
 }
-// Of block (t, head).
-__device__ inline const float* new_key(const AttentionArgs& a, int head) {
-    return row_of(a, blockIdx.x) + int64_t(a.heads + head) * a.layout.head_dim;
-}
-
 __device__ inline void store_kv(std::byte* to, KvType type, float x) {
     if (type == KvType::f32)
         *reinterpret_cast<float*>(to) = x;
@@ -107,6 +102,28 @@ __device__ inline float* record_of(const AttentionArgs& a, int64_t row, int64_t 
                                    int64_t blocks) {
     return reinterpret_cast<float*>(a.scratch) +
            ((row * a.heads + head) * blocks + block) * record_floats(a.layout);
+}
+
+// Whether a row's blocks of context are shared out.
+__host__ __device__ inline bool splits(const AttentionArgs& a) {
+    return a.T <= kMostSplitRows && a.context > 0;
+}
+// Scratch of those: the records; their rows as floats, [T, H D], where products want them
+// otherwise; then how many of a row's heads are merged.
+__host__ __device__ inline float* merged_rows(const AttentionArgs& a) {
+    return reinterpret_cast<float*>(a.scratch) +
+           a.T * a.heads * most_blocks(a.context) * record_floats(a.layout);
+}
+__device__ inline unsigned* merge_counter(const AttentionArgs& a, int64_t t) {
+    return reinterpret_cast<unsigned*>(merged_rows(a) + a.T * a.heads * a.layout.head_dim) + t;
+}
+__device__ inline void clear_merge_counter(const AttentionArgs& a) {
+    if (splits(a) && blockIdx.y == 0 && threadIdx.x == 0) *merge_counter(a, blockIdx.x) = 0;
+}
+inline size_t split_bytes(const KvLayout& layout, int64_t heads, int64_t T, int64_t context) {
+    const int64_t rows = T < kMostSplitRows ? T : kMostSplitRows;
+    const int64_t of_head = most_blocks(context) * record_floats(layout) + layout.head_dim;
+    return size_t(rows * (heads * of_head + 1)) * sizeof(float);
 }
 
 // Of the numbers of a head each thread owns these, in results.

@@ -1,4 +1,5 @@
 #include "cuda/norm_groups.h"
+#include "kernels/matmul/cuda_prepare.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {
@@ -18,10 +19,12 @@ static __global__ void norm_centred(LayerNormArgs a) {
         squares = fmaf(off, off, squares);
     }
     const float factor = 1 / sqrtf(block_sum(squares) / float(a.E) + a.eps);
-    for (int64_t e = threadIdx.x; e < a.E; e += kThreads) {
+    auto normed = [&](int64_t e) {
         const float y = (group.x[e] - mean - rest) * factor * a.weight[group.at + e];
-        group.out[e] = a.bias ? y + a.bias[group.at + e] : y;
-    }
+        return a.bias ? y + a.bias[group.at + e] : y;
+    };
+    if (a.rows_for) return leave_row(a.rows_for, a.out, a.T, a.E, group.t, normed);
+    for (int64_t e = threadIdx.x; e < a.E; e += kThreads) group.out[e] = normed(e);
     copy_beside(a);
 }
 

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "kernels/matmul/rows_for.h"
+
 namespace genfast {
 
 struct LayerNormArgs {
@@ -17,6 +19,7 @@ struct LayerNormArgs {
     int64_t groups = 1;
     int64_t columns = 0;  // of a row; 0: groups * E
     int64_t first = 0;
+    RowsFor rows_for = {};  // of out, where a group is a whole row; out is not x then
 };
 
 }  // namespace genfast

@@ -7,6 +7,9 @@
 //
 // bf16, int8 and int4 are multiplied by tensor cores whatever the number of rows, so that a row is
 // the same bits alone and among many.
+#include <string_view>
+
+#include "kernels/attention/cuda_block.h"
 #include "kernels/matmul/cuda_each.h"
 #include "kernels/matmul/cuda_tiles.h"
 #include "kernels/table.h"
@@ -14,41 +17,31 @@
 namespace genfast::cuda {
 namespace {
 
-// Up to so many rows the matrix is streamed, which cuts K between blocks; more go in tiles.
-constexpr int64_t kFewRows = 64;
-
-bool streams(Format format, int64_t M) {
-    return is_float(format) || M <= kFewRows;
-}
-
 static_assert(kEachRows == kMostStreamed);
 
 // Block m: row m; that of the first row also clears the counters.
-template <Format format>
-__device__ void prepare_block(const MatmulArgs& a, int64_t counters, int64_t slices) {
-    if (blockIdx.x >= a.M) return;
-    prepare_row<format>(a, rows_in(a), blockIdx.x);
-    if (blockIdx.x > 0) return;
-    for (int64_t i = threadIdx.x; i < counters; i += kThreads) parts_in(a, slices).counters[i] = 0;
+__device__ void prepare_block(const MatmulArgs& a) {
+    const int64_t m = blockIdx.x;
+    if (m >= a.M) return;
+    const float* x = a.x + m * x_row(a);
+    const Rows rows = rows_in(a);
+    prepare_row(rows, m, [&](int64_t k) { return x[k]; });
+    if (m == 0) clear_counters(rows, panel_count(a.w));
 }
-template <Format format>
-__global__ void prepare(MatmulArgs a, int64_t counters, int64_t slices) {
+__global__ void prepare(MatmulArgs a) {
     wait_for_earlier_launches();
-    prepare_block<format>(a, counters, slices);
+    prepare_block(a);
 }
-template <Format format>
-__global__ void prepare_each(const MatmulArgs* each, int64_t counters, int64_t slices) {
+__global__ void prepare_each(const MatmulArgs* each) {
     wait_for_earlier_launches();
-    prepare_block<format>(each[blockIdx.y], counters, slices);
+    prepare_block(each[blockIdx.y]);
 }
 
 template <Format format>
 void multiply(const MatmulArgs& a) {
-    const bool few = streams(format, a.M);
-    const int64_t counters = few ? panel_count(a.w) * streamed_tiles(a.M) : 0;
-    launch(prepare<format>, dim3(unsigned(a.M)), kThreads, a, counters, slices_of(a.w));
+    if (!a.prepared) launch(prepare, dim3(unsigned(a.M)), kThreads, a);
     if constexpr (!is_float(format))
-        if (!few) return launch_tiles<format>(a);
+        if (!streams(format, a.M)) return launch_tiles<format>(a);
     launch_streamed<format>(a);
 }
 
@@ -80,9 +73,29 @@ void matmul_each(const Matrix& w, const MatmulArgs* each, int64_t count, int64_t
         with_format(w.format, [&]<Format format>() {
             const int64_t now = count < kEachAtOnce ? count : kEachAtOnce;
             const dim3 rows{unsigned(M), unsigned(now)};
-            launch(prepare_each<format>, rows, kThreads, each, panel_count(w), slices_of(w));
+            launch(prepare_each, rows, kThreads, each);
             launch_each<format>(w, each, now, M);
         });
+}
+
+RowsFor rows_for(const Matrix& w) {
+    return {w.format, panel_count(w)};
+}
+
+int64_t prepared_rows(const char* op, Format own, const Matrix& w) {
+    const std::string_view name = op;
+    if (is_float(w.format)) return 0;
+    if (name == "rms_norm" || name == "layer_norm") return INT64_MAX;
+    if (name == "attention") return kMostSplitRows;
+    if (name != "matmul") return 0;
+    return !is_quantised(w.format) ? INT64_MAX : is_quantised(own) ? kMostQuantised : 0;
+}
+
+size_t prepared_bytes(const Matrix& w, int64_t rows) {
+    // Few rows may need more than many do.
+    const int64_t few = streams(w.format, rows) ? rows : kFewRows;
+    const size_t of_many = rows_bytes(w, rows), of_few = rows_bytes(w, few);
+    return of_many > of_few ? of_many : of_few;
 }
 
 size_t each_scratch_bytes(const Matrix& w, int64_t M) {
@@ -90,8 +103,8 @@ size_t each_scratch_bytes(const Matrix& w, int64_t M) {
 }
 
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int) {
-    const int64_t streamed = streams(w.format, M) ? M : kFewRows;
-    return row_bytes(w, M) + part_bytes(w, streamed);
+    const int64_t few = streams(w.format, M) ? M : kFewRows;
+    return prepared_bytes(w, M) + part_bytes(w, few) + quantised_bytes(w, M);
 }
 
 const char* matmul_variant(Format format) {

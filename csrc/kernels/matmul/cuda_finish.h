@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/activation.h"
-#include "kernels/matmul/cuda_rows.h"
+#include "kernels/matmul/cuda_prepare.h"
 
 namespace genfast::cuda {
 
@@ -19,6 +19,19 @@ __device__ inline void add_bits(int32_t& sum, uint32_t bits) {
     sum += int32_t(bits);
 }
 
+// A row of bf16 for the next product: the warp's numbers of a panel, each lane its column. Zeros
+// where they end.
+__device__ inline void leave_bf16(const MatmulArgs& a, int64_t panel, int64_t m, float y) {
+    const int64_t K = outputs(a.w), k = panel * panel_outputs(a.w) + lane();
+    const float own = k < K ? y : 0, next = __shfl_xor_sync(~0u, own, 1);
+    const Rows to(a.out, Format::bf16, a.M, K);
+    if (lane() < panel_outputs(a.w) && lane() % 2 == 0 && k < to.steps * 16)
+        to.step(m, k / 16)[k % 16 / 2] = bf16_pair(own, next);
+    if (panel > 0 || m > 0) return;
+    const int64_t counters = counter_count(to.format, to.count, a.rows_for.panels);
+    for (int64_t i = lane(); i < counters; i += kWarp) to.counters[i] = 0;
+}
+
 // The lane's row of a panel by row m of x: scales, bias, activation, up, residual.
 template <class Sum>
 __device__ void finish(const MatmulArgs& a, const Rows& rows, int64_t panel, int64_t m, Sum sum) {
@@ -32,9 +45,11 @@ __device__ void finish(const MatmulArgs& a, const Rows& rows, int64_t panel, int
     if (a.bias && n >= 0) y += a.bias[n];
     const float up = __shfl_xor_sync(~0u, y, kPanelRows / 2);
     y = a.w.gated ? activate_gated(a.activation, y, up) : activate(a.activation, y);
-    if (n < 0 || n >= outputs(a.w)) return;
+    const bool there = n >= 0 && n < outputs(a.w);
     const int64_t at = m * out_row(a) + n;
-    a.out[at] = a.residual ? y + a.residual[at] : y;
+    if (a.residual && there) y += a.residual[at];
+    if (a.rows_for && a.rows_for.format == Format::bf16) return leave_bf16(a, panel, m, y);
+    if (there) a.out[at] = y;
 }
 
 }  // namespace genfast::cuda

@@ -6,17 +6,21 @@
 // to a whole tile, whose other rows nobody reads out.
 #pragma once
 
-#include "cuda/tensor_core.h"
+#include "cuda/launch.h"
 #include "kernels/matmul/matmul.h"
-#include "quant/int8.h"
 
 namespace genfast::cuda {
 
 static_assert(kWarp == kPanelRows);
 constexpr int64_t kRowsTogether = 8;
+constexpr int64_t kFewRows = 64;   // up to so many the matrix is streamed; more go in tiles
+constexpr int kMostStreamed = 16;  // rows at a time
 
 __host__ __device__ constexpr bool is_float(Format format) {
     return format == Format::f32 || format == Format::f16;
+}
+__host__ __device__ constexpr bool is_quantised(Format format) {
+    return format == Format::int8 || format == Format::int4;
 }
 __host__ __device__ constexpr int64_t step_columns(Format format) {
     return format == Format::bf16 ? 16 : 32;
@@ -24,18 +28,43 @@ __host__ __device__ constexpr int64_t step_columns(Format format) {
 __host__ __device__ constexpr int64_t step_words(Format format) {
     return is_float(format) ? 32 : 8;
 }
-__host__ __device__ inline int64_t steps_of(const Matrix& w) {
-    return (w.K + step_columns(w.format) - 1) / step_columns(w.format);
+__host__ __device__ inline int64_t steps_of(Format format, int64_t K) {
+    return (K + step_columns(format) - 1) / step_columns(format);
 }
 __host__ __device__ inline int64_t padded_rows(int64_t M) {
     return round_up(M, 16);
 }
 
+__host__ __device__ inline bool streams(Format format, int64_t M) {
+    return is_float(format) || M <= kFewRows;
+}
+__host__ __device__ inline int64_t streamed_tiles(int64_t M) {
+    return (M + kMostStreamed - 1) / kMostStreamed;
+}
+// Of a product by so many panels: how many blocks are done, of each panel and tile of rows; and how
+// many panels, of each tile.
+__host__ __device__ inline int64_t counter_count(Format format, int64_t M, int64_t panels) {
+    return streams(format, M) ? (panels + 1) * streamed_tiles(M) : 0;
+}
+
 struct Rows {
     uint32_t* words;
-    float* scales;  // [M]: int8, int4
-    int64_t count, steps;
+    float* scales;       // [M]: int8, int4
+    unsigned* counters;  // zeros before and after a product
+    int64_t count, K, steps;
     Format format;
+
+    // `count` rows of K numbers that lie at `place`.
+    __host__ __device__ Rows(void* place, Format format, int64_t count, int64_t K)
+        : words(static_cast<uint32_t*>(place)),
+          count(count),
+          K(K),
+          steps(steps_of(format, K)),
+          format(format) {
+        const int64_t M = padded_rows(count);
+        scales = reinterpret_cast<float*>(words + M * steps * step_words(format));
+        counters = reinterpret_cast<unsigned*>(scales + M);
+    }
 
     // Of step s the first word of row m.
     __host__ __device__ uint32_t* step(int64_t m, int64_t s) const {
@@ -44,73 +73,19 @@ struct Rows {
     }
 };
 
-__host__ __device__ inline size_t row_bytes(const Matrix& w, int64_t M) {
-    return size_t(padded_rows(M) * (steps_of(w) * step_words(w.format) + 1)) * 4;
+// With the counters of a product by so many panels.
+__host__ __device__ inline size_t rows_bytes(Format format, int64_t M, int64_t K, int64_t panels) {
+    return size_t(padded_rows(M) * (steps_of(format, K) * step_words(format) + 1) +
+                  counter_count(format, M, panels)) *
+           4;
 }
+__host__ __device__ inline size_t rows_bytes(const Matrix& w, int64_t M) {
+    return rows_bytes(w.format, M, w.K, panel_count(w));
+}
+// Those that a product reads: at x, if somebody left them there, else in scratch.
 __host__ __device__ inline Rows rows_in(const MatmulArgs& a) {
-    const int64_t M = padded_rows(a.M), steps = steps_of(a.w);
-    uint32_t* words = reinterpret_cast<uint32_t*>(a.scratch);
-    float* scales = reinterpret_cast<float*>(words + M * steps * step_words(a.w.format));
-    return {words, scales, a.M, steps, a.w.format};
-}
-
-__device__ inline float column(const float* x, int64_t k, int64_t K) {
-    return k < K ? x[k] : 0.0f;
-}
-
-__device__ inline uint32_t quad(const int32_t* q) {
-    return (uint32_t(q[0]) & 255) | (uint32_t(q[1]) & 255) << 8 | (uint32_t(q[2]) & 255) << 16 |
-           (uint32_t(q[3]) & 255) << 24;
-}
-// One row, by a block: the integers are those of the CPU (kernels/matmul/activations.h).
-__device__ inline void quantise_row(const MatmulArgs& a, const Rows& rows, int64_t m) {
-    constexpr int64_t step = step_columns(Format::int8);
-    const int64_t K = a.w.K;
-    const float* x = a.x + m * x_row(a);
-    const bool rotated = a.w.format == Format::int8;
-    float part[kRotation];
-    auto load = [&](int64_t k) {
-        const int64_t columns = K - k < kRotation ? K - k : kRotation;
-        for (int64_t i = 0; i < kRotation; ++i) part[i] = i < columns ? x[k + i] : 0.0f;
-        if (rotated) rotate(part, columns);
-    };
-    float largest = 0, poison = 0;  // poison: 0, or NaN once a value was infinite or NaN
-    for (int64_t k = threadIdx.x * kRotation; k < K; k += kThreads * kRotation) {
-        load(k);
-        for (float value : part) {
-            largest = fmaxf(fabsf(value), largest);
-            poison += value - value;
-        }
-    }
-    largest = block_max(largest);
-    poison = block_sum(poison);
-    if (threadIdx.x == 0) rows.scales[m] = int8::scale_of(largest) + poison;
-    const float inverse = poison == 0 ? int8::inverse_of(largest) : 0;
-    for (int64_t k = threadIdx.x * kRotation; k < K; k += kThreads * kRotation) {
-        load(k);
-        for (int64_t s = k / step; s < rows.steps && s * step < k + kRotation; ++s)
-            for (int i = 0; i < step; i += 4) {
-                int32_t q[4];
-                for (int j = 0; j < 4; ++j)
-                    q[j] = poison == 0 ? round_to_int(part[s * step - k + i + j] * inverse) : 0;
-                rows.step(m, s)[i / 4] = quad(q);
-            }
-    }
-}
-
-template <Format format>
-__device__ inline void prepare_row(const MatmulArgs& a, const Rows& rows, int64_t m) {
-    if constexpr (format == Format::int8 || format == Format::int4) {
-        quantise_row(a, rows, m);
-    } else {
-        constexpr int64_t words = step_words(format);
-        const float* x = a.x + m * x_row(a);
-        const int64_t K = a.w.K;
-        for (int64_t i = threadIdx.x; i < rows.steps * words; i += kThreads)
-            rows.step(m, i / words)[i % words] =
-                format == Format::bf16 ? bf16_pair(column(x, 2 * i, K), column(x, 2 * i + 1, K))
-                                       : f32_to_bits(column(x, i, K));
-    }
+    void* place = a.prepared ? const_cast<float*>(a.x) : reinterpret_cast<float*>(a.scratch);
+    return {place, a.w.format, a.M, a.w.K};
 }
 
 }  // namespace genfast::cuda

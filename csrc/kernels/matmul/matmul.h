@@ -19,7 +19,7 @@
 #pragma once
 
 #include "kernels/activation/activation.h"
-#include "quant/format.h"
+#include "kernels/matmul/rows_for.h"
 
 namespace genfast {
 
@@ -36,6 +36,8 @@ struct MatmulArgs {
     Activation activation;
     const Patches* patches = nullptr;  // x is images, and row m of it a patch of them
     int64_t x_row = 0, out_row = 0;    // floats from one row to the next; 0: they lie end to end
+    bool prepared = false;             // x is what an op left by RowsFor
+    RowsFor rows_for = {};             // of out, without out_row
 };
 
 GENFAST_ANYWHERE int64_t x_row(const MatmulArgs& a) {

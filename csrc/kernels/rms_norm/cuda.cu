@@ -1,19 +1,14 @@
-#include "cuda/norm_groups.h"
+#include "kernels/matmul/cuda_prepare.h"
+#include "kernels/rms_norm/cuda_root.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {
 
 static __global__ void norm_roots(RmsNormArgs a) {
     wait_for_earlier_launches();
-    const NormGroup group(a);
-    float squares = 0;
-    for (int64_t e = threadIdx.x; e < a.E; e += kThreads)
-        squares = fmaf(group.x[e], group.x[e], squares);
-    const float factor = 1 / sqrtf(block_sum(squares) / float(a.E) + a.eps);
-    for (int64_t e = threadIdx.x; e < a.E; e += kThreads) {
-        const float y = group.x[e] * factor * a.weight[group.at + e];
-        group.out[e] = a.residual ? y + a.residual[group.t * a.E + e] : y;
-    }
+    const RootNorm normed(a);
+    if (a.rows_for) return leave_row(a.rows_for, a.out, a.T, a.E, normed.group.t, normed);
+    normed.write();
     copy_beside(a);
 }
 

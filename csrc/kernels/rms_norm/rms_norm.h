@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "kernels/matmul/rows_for.h"
+
 namespace genfast {
 
 struct RmsNormArgs {
@@ -18,6 +20,7 @@ struct RmsNormArgs {
     int64_t columns = 0;  // of a row; 0: groups * E
     int64_t first = 0;
     const float* residual = nullptr;  // without groups
+    RowsFor rows_for = {};            // of out, where a group is a whole row; out is not x then
 };
 
 }  // namespace genfast

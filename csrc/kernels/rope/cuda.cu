@@ -1,4 +1,4 @@
-#include "cuda/launch.h"
+#include "kernels/rope/cuda_turn.h"
 #include "kernels/rope/table.h"
 #include "kernels/table.h"
 
@@ -14,24 +14,10 @@ void rope_table(const RopeTableArgs& a, Team& team) {
     if (team.index == 0) launch(fill_angles, blocks_for(a.T * (a.R / 2)), kThreads, a);
 }
 
-// A thread a column: of a pair, the first's turns both.
 static __global__ void turn_columns(RopeArgs a) {
     wait_for_earlier_launches();
-    const int64_t i = global_thread(), t = i / a.width, column = i % a.width;
-    if (t >= a.T) return;
-    const float* x = a.x + t * a.width;
-    float* out = a.out + t * a.width;
-    const int64_t d = column % a.D, half = a.R / 2;
-    if (column >= a.heads * a.D || d >= a.R) {
-        if (a.x != a.out) out[column] = x[column];
-        return;
-    }
-    if (a.interleaved ? d % 2 : d >= half) return;
-    const int64_t pair = a.interleaved ? d / 2 : d, other = column + (a.interleaved ? 1 : half);
-    const float c = a.table[t * a.R + pair], s = a.table[t * a.R + half + pair];
-    const float u = x[column], v = x[other];
-    out[column] = u * c - v * s;
-    out[other] = v * c + u * s;
+    const int64_t i = global_thread(), t = i / a.width;
+    if (t < a.T) turn_column(a, t, i % a.width);
 }
 
 void rope(const RopeArgs& a, Team& team) {
