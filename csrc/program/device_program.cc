@@ -253,8 +253,9 @@ void DeviceProgram::fetch_drawn(const Step& step, Draws draws) {
     device_.wait();
 }
 
-DeviceProgram::Draws DeviceProgram::draws_of(const Step& step) {
+DeviceProgram::Draws DeviceProgram::draws_of(const Step& step) const {
     if (!step.draws || step.outputs == 0) return Draws::none;
+    if (ranks_) return Draws::logprobs;  // one graph of so many rows, as the others have
     const bool tells = std::any_of(step.draws, step.draws + step.outputs, [](const RowDraw& row) {
         return row.way != Way::none && row.told >= 0;
     });

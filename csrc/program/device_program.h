@@ -51,7 +51,7 @@ class DeviceProgram {
     Step send(const Step& step);
     void fetch_outputs(const Step& step);
     enum class Draws { none, tokens, logprobs };  // of a step, at most
-    static Draws draws_of(const Step& step);
+    Draws draws_of(const Step& step) const;
     void queue(const Step& step, Draws draws);
     void fetch_drawn(const Step& step, Draws draws);
     DeviceGraph* graph_of(int64_t rows, Draws draws);
