@@ -58,6 +58,13 @@ def group_step(w: np.ndarray, levels: int, group: int = 32) -> np.ndarray:
     return np.repeat(padded.max(-1) / levels, group, axis=1)[:, :k]
 
 
+def e4m3_step(w: np.ndarray) -> np.ndarray:
+    """The gap of E4M3 where a row's largest is 448, at each of `w`."""
+    scale = np.abs(w).max(-1, keepdims=True) / 448
+    power = np.frexp(np.abs(w) / np.where(scale > 0, scale, 1))[1] - 1
+    return scale * np.ldexp(2.0**-3, np.maximum(power, -6))
+
+
 class RandomRounding:
     """Every operand of every matmul is off by a uniform error of up to half a step of its format,
     and so are keys and values with a bfloat16 cache.
@@ -84,6 +91,8 @@ class RandomRounding:
     def _rounded(self, w: np.ndarray, head: bool) -> np.ndarray:
         if self.weights == "bfloat16":
             return self._noise(w, bf16_step(w))
+        if self.weights == "fp8":
+            return self._noise(w, e4m3_step(w))
         if self.weights == "int8" or head:
             return self._noise(w, rotated_step(w))
         # int4: 7 levels either side; the scale itself is rounded to float16
@@ -94,7 +103,7 @@ class RandomRounding:
         return self._weight(w, head=True) if tied else w
 
     def matmul(self, x: np.ndarray, w: np.ndarray, head: bool = False) -> np.ndarray:
-        if self.weights == "bfloat16":
+        if self.weights in ("bfloat16", "fp8"):
             step = bf16_step(x)
         else:
             step = rotated_step(x) if self.weights == "int8" or head else row_step(x, 127)

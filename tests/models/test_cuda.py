@@ -59,6 +59,7 @@ FORMATS = {
     "bf16": {"dtype": "bfloat16", "kv_dtype": "bfloat16"},
     "int8": {"quantize": "int8", "kv_dtype": "int8"},
     "int4": {"quantize": "int4", "kv_dtype": "int4"},
+    "fp8": {"quantize": "fp8", "kv_dtype": "fp8"},
     # The first of two layers on the GPU, the second on the CPU.
     "parted": {"quantize": "int8", "kv_dtype": "int8", "gpu_layers": 1},
 }
@@ -88,7 +89,7 @@ def test_greedy(name, tmp_path, cuda):
     golden_checks.check_greedy(CASES[name], tmp_path, **cuda)
 
 
-@pytest.mark.parametrize("rounding", ["bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("rounding", ["bfloat16", "int8", "int4", "fp8"])
 def test_rounded_weights(rounding, rng, tmp_path, cuda):
     golden_checks.check_rounded(CASES["llama-base"], tmp_path, rng, rounding, "float32", **cuda)
 

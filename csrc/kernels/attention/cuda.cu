@@ -5,8 +5,8 @@
 // block of threads, which leaves a record; of many rows it goes through its context by itself and
 // merges as it goes: the same steps, so the same bits.
 //
-// bf16 by tensor cores: a tile of queries reads a page once (cuda_tiles.h). f32 and int8 row by
-// row, whose query heads of a group share what is read (cuda_block.h).
+// bf16 by tensor cores: a tile of queries reads a page once (cuda_tiles.h). All others row by row,
+// whose query heads of a group share what is read (cuda_block.h).
 //
 // The cache lies as on the CPU (kv_layout.h), which suits a GPU as it is: a page's 32 tokens, and
 // 32 neighbours of a value's numbers, are a warp's lanes.
@@ -40,14 +40,16 @@ __global__ void append_float(AttentionArgs a) {
     }
 }
 
-__global__ void append_int8(AttentionArgs a) {
+// int8, fp8: bytes, and a scale a token.
+__global__ void append_bytes(AttentionArgs a) {
     const RowPosition row = find_row(a, blockIdx.x);
     if (!row.span) return;
     const int head = int(blockIdx.y);
     const float *k = new_key(a, head), *v = k + a.layout.heads * a.layout.head_dim;
     const int32_t page = row.span->pages[row.position / kPageTokens];
     const int64_t s = row.position % kPageTokens, D = a.layout.head_dim;
-    const Int8Scale key = int8_scale(k, D), value = int8_scale(v, D);
+    const TokenScale key = token_scale(a.layout.type, k, D),
+                     value = token_scale(a.layout.type, v, D);
     if (threadIdx.x == 0) {
         // Through the key's scale a value that is not finite reaches the weights too.
         float* scales = reinterpret_cast<float*>(a.cache + a.layout.key_scales(page, head));
@@ -57,7 +59,7 @@ __global__ void append_int8(AttentionArgs a) {
     }
     for (int64_t d = threadIdx.x; d < round_up(D, 4); d += kThreads) {
         a.cache[a.layout.keys(page, head) + a.layout.key_element(s, d)] =
-            d < D ? key.round(k[d]) : std::byte(128);
+            d < D ? key.round(k[d]) : key.zero();
         if (d < D)
             a.cache[a.layout.values(page, head, d / a.layout.panel()) +
                     a.layout.value_element(s, d)] = value.round(v[d]);
@@ -150,9 +152,9 @@ void attend_bf16(const AttentionArgs& a) {
 template <KvType type>
 void attend(const AttentionArgs& a) {
     const dim3 rows(unsigned(a.T), unsigned(a.layout.heads));
-    constexpr auto append = type == KvType::int4   ? append_int4
-                            : type == KvType::int8 ? append_int8
-                                                   : append_float;
+    constexpr auto append = type == KvType::int4     ? append_int4
+                            : has_token_scales(type) ? append_bytes
+                                                     : append_float;
     launch(append, rows, kThreads, a);
     if constexpr (type == KvType::bf16) {
         // A row of each sequence has few queries for a tile, and gets the same bits.
@@ -179,6 +181,8 @@ void attention(const AttentionArgs& a, Team& team) {
             return attend<KvType::int8>(a);
         case KvType::int4:
             return attend<KvType::int4>(a);
+        case KvType::fp8:
+            return attend<KvType::fp8>(a);
     }
 }
 
@@ -189,7 +193,7 @@ size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int
 }
 
 const char* attention_variant(KvType type) {
-    const char* names[] = {"cuda_f32", "cuda_bf16", "cuda_int8", "cuda_int4"};
+    const char* names[] = {"cuda_f32", "cuda_bf16", "cuda_int8", "cuda_int4", "cuda_fp8"};
     return names[int(type)];
 }
 

@@ -1,7 +1,9 @@
 // One block of at most 512 tokens, for one row's query heads that share a KV head, of a cache in
-// f32 or int8: scores, weights, and weighted values; and how the results of blocks are merged.
+// f32, int8, int4 or fp8: scores, weights, and weighted values; and how the results of blocks are
+// merged.
 #pragma once
 
+#include "cuda/e4m3.h"
 #include "cuda/launch.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/cuda_int4.h"
@@ -43,18 +45,22 @@ __device__ inline void store_kv(std::byte* to, KvType type, float x) {
         *reinterpret_cast<uint16_t*>(to) = f32_to_bf16(x);
 }
 
-struct Int8Scale {
+// Of an int8 or fp8 cache, as append.h has it.
+struct TokenScale {
     float scale, inverse;
-    // Added to 1.5 * 2^23 + 128, the product stands rounded in the sum's lowest bits (append.h).
+    KvType type;
+
+    __device__ std::byte zero() const { return std::byte(type == KvType::int8 ? 128 : 0); }
     __device__ std::byte round(float x) const {
-        return inverse == 0 ? std::byte(128)
-                            : std::byte(uint8_t(f32_to_bits(x * inverse + 12583040.0f)));
+        if (inverse == 0) return zero();
+        if (type == KvType::fp8) return std::byte(e4m3::from_f32(x * inverse));
+        // Added to 1.5 * 2^23 + 128, the product stands rounded in the sum's lowest bits.
+        return std::byte(uint8_t(f32_to_bits(x * inverse + 12583040.0f)));
     }
 };
 
-// Of a row, by a block. As append.h: one that is not finite makes every score and value of its
-// token NaN.
-__device__ inline Int8Scale int8_scale(const float* x, int64_t n) {
+// Of a row, by a block: one that is not finite makes every score and value of its token NaN.
+__device__ inline TokenScale token_scale(KvType type, const float* x, int64_t n) {
     float largest = 0, poison = 0;
     for (int64_t d = threadIdx.x; d < n; d += kThreads) {
         largest = fmaxf(largest, fabsf(x[d]));
@@ -62,9 +68,10 @@ __device__ inline Int8Scale int8_scale(const float* x, int64_t n) {
     }
     largest = block_max(largest);
     poison = block_sum(poison);
-    if (poison != 0) return {bits_to_f32(0x7fc00000u), 0};
-    if (largest < 1e-30f) return {0, 0};
-    return {largest / 127, 127 / largest};
+    if (poison != 0) return {bits_to_f32(0x7fc00000u), 0, type};
+    if (largest < 1e-30f) return {0, 0, type};
+    const float most = type == KvType::int8 ? 127 : e4m3::kLargest;
+    return {largest / most, most / largest, type};
 }
 
 struct Tokens {
@@ -167,10 +174,16 @@ struct Merged : MergedBlocks<kOwned> {
 // A dword of the cache as the neighbours it holds; int4: the half of them that begins with `first`.
 template <KvType type>
 struct Word {
-    static constexpr int kNumbers = type == KvType::int4 ? 4 : 1 << int(type);
+    static constexpr int kNumbers = type == KvType::int4 ? 4 : 1 << interleave_bits(type);
     __device__ static void unpack(uint32_t word, int64_t first, float* to) {
-        if (type == KvType::f32) {
+        if constexpr (type == KvType::f32) {
             to[0] = bits_to_f32(word);
+        } else if constexpr (type == KvType::fp8) {
+            const uint2 pairs = e4m3_pairs(word);
+            to[0] = bits_to_f32(pairs.x << 16);
+            to[1] = bits_to_f32(pairs.x & 0xffff0000u);
+            to[2] = bits_to_f32(pairs.y << 16);
+            to[3] = bits_to_f32(pairs.y & 0xffff0000u);
         } else {
             constexpr int bits = type == KvType::int8 ? 255 : 15;
             constexpr float zero = type == KvType::int8 ? -128 : kLowest;
@@ -188,7 +201,7 @@ __device__ inline uint32_t word_at(const std::byte* p) {
 template <KvType type>
 __device__ inline float scale_at(const AttentionArgs& a, size_t scales, int64_t s, int64_t d) {
     if (type == KvType::int4) return group_scale(a.cache + scales, s, d);
-    return type == KvType::int8 ? reinterpret_cast<const float*>(a.cache + scales)[s] : 1.0f;
+    return has_token_scales(type) ? reinterpret_cast<const float*>(a.cache + scales)[s] : 1.0f;
 }
 
 // The lane's token of a page by each query: a chain of fma over the d that share a scale.

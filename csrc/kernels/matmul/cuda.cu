@@ -5,8 +5,8 @@
 // and no lane needs another's sum. So one packed cache serves both, weights go to the device as
 // they lie in its map, and int8 and int4 are the CPU's integers.
 //
-// bf16, int8 and int4 are multiplied by tensor cores whatever the number of rows, so that a row is
-// the same bits alone and among many.
+// bf16, fp8, int8 and int4 are multiplied by tensor cores whatever the number of rows, so that a
+// row is the same bits alone and among many.
 #include "kernels/matmul/cuda_each.h"
 #include "kernels/matmul/cuda_tiles.h"
 #include "kernels/table.h"
@@ -40,11 +40,17 @@ __global__ void prepare_each(const MatmulArgs* each, int64_t counters, int64_t s
     prepare_block<format>(each[blockIdx.y], counters, slices);
 }
 
+// fp8's rows are prepared as bf16's.
+constexpr Format format_of_rows(Format format) {
+    return is_bf16(format) ? Format::bf16 : format;
+}
+
 template <Format format>
 void multiply(const MatmulArgs& a) {
     const bool few = streams(format, a.M);
     const int64_t counters = few ? panel_count(a.w) * streamed_tiles(a.M) : 0;
-    launch(prepare<format>, dim3(unsigned(a.M)), kThreads, a, counters, slices_of(a.w));
+    launch(prepare<format_of_rows(format)>, dim3(unsigned(a.M)), kThreads, a, counters,
+           slices_of(a.w));
     if constexpr (!is_float(format))
         if (!few) return launch_tiles<format>(a);
     launch_streamed<format>(a);
@@ -64,6 +70,8 @@ void with_format(Format format, Fn fn) {
             return fn.template operator()<Format::int8>();
         case Format::int4:
             return fn.template operator()<Format::int4>();
+        case Format::fp8:
+            return fn.template operator()<Format::fp8>();
     }
 }
 
@@ -78,7 +86,8 @@ void matmul_each(const Matrix& w, const MatmulArgs* each, int64_t count, int64_t
         with_format(w.format, [&]<Format format>() {
             const int64_t now = count < kEachAtOnce ? count : kEachAtOnce;
             const dim3 rows{unsigned(M), unsigned(now)};
-            launch(prepare_each<format>, rows, kThreads, each, panel_count(w), slices_of(w));
+            launch(prepare_each<format_of_rows(format)>, rows, kThreads, each, panel_count(w),
+                   slices_of(w));
             launch_each<format>(w, each, now, M);
         });
 }
@@ -93,7 +102,8 @@ size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int) {
 }
 
 const char* matmul_variant(Format format) {
-    const char* names[] = {"cuda_f32", "cuda_f16", "cuda_bf16", "cuda_int8", "cuda_int4"};
+    const char* names[] = {"cuda_f32",  "cuda_f16",  "cuda_bf16",
+                           "cuda_int8", "cuda_int4", "cuda_fp8"};
     return names[int(format)];
 }
 

@@ -26,6 +26,8 @@ __device__ void finish(const MatmulArgs& a, const Rows& rows, int64_t panel, int
     const std::byte* base = a.w.data + size_t(panel) * panel_bytes(a.w.format, a.w.K);
     if (a.w.format == Format::int8)
         y *= rows.scales[m] * int8::scales(base, a.w.K)[lane()];
+    else if (a.w.format == Format::fp8)
+        y *= int8::scales(base, a.w.K)[lane()];
     else if (a.w.format == Format::int4)
         y *= rows.scales[m];
     const int64_t n = row_at(a.w, {panel, lane()});

@@ -1,9 +1,9 @@
 // The rows of x as matmul's warps read them.
 //
-// A step is what is multiplied at once: 32 columns, of bf16 16. Rows lie in eights, and of eight
-// rows the words of a step end to end: 32 floats a row (f32, f16), or 8 words that are 16 bf16 or
-// 32 signed bytes, which is what a tensor core takes. Zeros where the columns end. Rows are padded
-// to a whole tile, whose other rows nobody reads out.
+// A step is what is multiplied at once: 32 columns, of bf16 and fp8 16. Rows lie in eights, and of
+// eight rows the words of a step end to end: 32 floats a row (f32, f16), or 8 words that are 16
+// bf16 or 32 signed bytes, which is what a tensor core takes. Zeros where the columns end. Rows are
+// padded to a whole tile, whose other rows nobody reads out.
 #pragma once
 
 #include "cuda/tensor_core.h"
@@ -18,8 +18,12 @@ constexpr int64_t kRowsTogether = 8;
 __host__ __device__ constexpr bool is_float(Format format) {
     return format == Format::f32 || format == Format::f16;
 }
+// Formats whose weights are bf16 numbers, and by which rows are so.
+__host__ __device__ constexpr bool is_bf16(Format format) {
+    return format == Format::bf16 || format == Format::fp8;
+}
 __host__ __device__ constexpr int64_t step_columns(Format format) {
-    return format == Format::bf16 ? 16 : 32;
+    return is_bf16(format) ? 16 : 32;
 }
 __host__ __device__ constexpr int64_t step_words(Format format) {
     return is_float(format) ? 32 : 8;
@@ -108,8 +112,8 @@ __device__ inline void prepare_row(const MatmulArgs& a, const Rows& rows, int64_
         const int64_t K = a.w.K;
         for (int64_t i = threadIdx.x; i < rows.steps * words; i += kThreads)
             rows.step(m, i / words)[i % words] =
-                format == Format::bf16 ? bf16_pair(column(x, 2 * i, K), column(x, 2 * i + 1, K))
-                                       : f32_to_bits(column(x, i, K));
+                is_bf16(format) ? bf16_pair(column(x, 2 * i, K), column(x, 2 * i + 1, K))
+                                : f32_to_bits(column(x, i, K));
     }
 }
 

@@ -98,6 +98,15 @@ inline int __dp4a(int a, int b, int sum) {
     return sum;
 }
 
+// Byte i of the result is that of x and y together which nibble i of the selector counts.
+inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t selector) {
+    const uint64_t both = uint64_t(y) << 32 | x;
+    uint32_t result = 0;
+    for (int i = 0; i < 4; ++i)
+        result |= uint32_t(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
+    return result;
+}
+
 namespace genfast::cuda {
 
 template <class... Parameters>

@@ -101,7 +101,7 @@ std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& 
         const int32_t page = s.pages[size_t(token / kPageTokens)];
         const int64_t slot = token % kPageTokens;
         float scale = 1;
-        if (shape.type == KvType::int8)
+        if (has_token_scales(shape.type))
             std::memcpy(
                 &scale,
                 cache.data() + slot * 4 +
@@ -253,7 +253,8 @@ void check_attention(Check& c) {
     const std::pair<KvType, const char*> types[] = {{KvType::f32, "attention f32"},
                                                     {KvType::bf16, "attention bf16"},
                                                     {KvType::int8, "attention int8"},
-                                                    {KvType::int4, "attention int4"}};
+                                                    {KvType::int4, "attention int4"},
+                                                    {KvType::fp8, "attention fp8"}};
     const int64_t windows[] = {1, 31, 100, 512};
     for (auto [type, kind] : types) {
         if (c.fast.attention_variant(type) == std::string("none")) continue;
