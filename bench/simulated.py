@@ -147,11 +147,11 @@ CHOICES = {
     "int4 G 32, search; activations in groups of 32": Choice(_four(32, SEARCH), _groups(32)),
     "int4 G 32, search; activations exact": Choice(_four(32, SEARCH), exact),
     "int4 G 32, search, logits too; activations a row": _all(_four(32, SEARCH), bits8),
-    "fp8, a scale a row; activations bfloat16 (genfast)": _all(e4m3, bfloat16),
-    "fp8, a scale a row, rotated; activations alike": _all(rotated(e4m3), bfloat16),
-    "fp8, a scale for 128; activations bfloat16": _all(lambda w: e4m3(w, 128), bfloat16),
-    "fp8, a scale a row, logits int8; activations bfloat16": Choice(e4m3, bfloat16),
-    "fp8, a scale a row; activations alike": _all(e4m3, e4m3),
+    "fp8, a scale a row; activations bfloat16 (genfast)": Choice(e4m3, bfloat16),
+    "fp8, a scale a row, rotated; activations bfloat16": Choice(rotated(e4m3), bfloat16),
+    "fp8, a scale for 128; activations bfloat16": Choice(lambda w: e4m3(w, 128), bfloat16),
+    "fp8, a scale a row, logits too; activations bfloat16": _all(e4m3, bfloat16),
+    "fp8, a scale a row; activations alike": Choice(e4m3, e4m3),
 }
 
 

@@ -69,7 +69,7 @@ class RandomRounding:
     """Every operand of every matmul is off by a uniform error of up to half a step of its format,
     and so are keys and values with a bfloat16 cache.
 
-    An embedding table is exact unless it is tied. What gives the logits stays int8 in int4 models.
+    An embedding table is exact unless it is tied. What gives the logits of quantised models is int8.
     """
 
     def __init__(self, rng: np.random.Generator, weights: str, kv: str = "float32") -> None:
@@ -91,10 +91,10 @@ class RandomRounding:
     def _rounded(self, w: np.ndarray, head: bool) -> np.ndarray:
         if self.weights == "bfloat16":
             return self._noise(w, bf16_step(w))
-        if self.weights == "fp8":
-            return self._noise(w, e4m3_step(w))
         if self.weights == "int8" or head:
             return self._noise(w, rotated_step(w))
+        if self.weights == "fp8":
+            return self._noise(w, e4m3_step(w))
         # int4: 7 levels either side; the scale itself is rounded to float16
         w = w * (1 + self.rng.uniform(-0.5, 0.5, w.shape) * 2.0**-10)
         return self._noise(w, group_step(w, 7))
@@ -103,10 +103,12 @@ class RandomRounding:
         return self._weight(w, head=True) if tied else w
 
     def matmul(self, x: np.ndarray, w: np.ndarray, head: bool = False) -> np.ndarray:
-        if self.weights in ("bfloat16", "fp8"):
+        if self.weights == "bfloat16":
             step = bf16_step(x)
+        elif self.weights == "int8" or head:
+            step = rotated_step(x)
         else:
-            step = rotated_step(x) if self.weights == "int8" or head else row_step(x, 127)
+            step = bf16_step(x) if self.weights == "fp8" else row_step(x, 127)
         return self._noise(x, step) @ self._weight(w, head).T
 
     def kv(self, x: np.ndarray) -> np.ndarray:

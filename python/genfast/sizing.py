@@ -28,8 +28,8 @@ KV_GROUP = 32  # of a head's dimensions, that share a scale in an int4 cache
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight matrix [rows, cols]; table: only looked up; logits: stays int8 under int4; gated:
-    gate and up, half a panel each; plain: never quantised.
+    """A weight matrix [rows, cols]; table: only looked up; logits: int8 where quantised;
+    gated: gate and up, half a panel each; plain: never quantised.
     """
 
     rows: int
@@ -41,7 +41,7 @@ class Matrix:
 
     def nbytes(self, fmt: str) -> int:
         """Bytes when loaded in `fmt`, padding and scales included."""
-        if fmt == "int4" and self.logits:
+        if fmt in QUANTISED and self.logits:
             fmt = "int8"
         if self.plain and fmt in QUANTISED:
             fmt = "bfloat16"

@@ -35,9 +35,9 @@ class Weights:
 
     dtype: "auto" keeps each tensor's type; "float32", "bfloat16" convert. quantize: None or one of
     formats.QUANTISED for the matrices of matmuls. A matrix that gives logits, or that is also the
-    embedding table, stays int8 in int4: 4 bits there cost more quality than they save. cache_dir:
-    packed matrices come from there, and `save` puts there those that did not. adapters: merged into
-    the weights before these are packed.
+    embedding table, is int8 in all of them: there int4 and fp8 cost more quality than they save.
+    cache_dir: packed matrices come from there, and `save` puts there those that did not. adapters:
+    merged into the weights before these are packed.
     """
 
     def __init__(
@@ -293,7 +293,7 @@ class Weights:
         quantised: bool,
     ) -> str:
         if self.quantize and quantised:
-            return "int8" if gives_logits and self.quantize == "int4" else self.quantize
+            return "int8" if gives_logits else self.quantize
         if self.dtype == "auto":
             kinds = {view.dtype for view in views}
             return _FORMATS[kinds.pop()] if len(kinds) == 1 else "f32"
