@@ -1,8 +1,8 @@
 // fp8: E4M3 numbers (core/e4m3.h) and one scale a row. scale = max|w| / 448, so that the row's
 // largest is the format's; w ~ scale * q. The panel is int8's without its row sums.
 //
-// Not rotated: a number's step follows its own size, so an outlier costs the others nothing, and a
-// rotation would only make all of them alike, which gains nothing (bench/simulated.py).
+// Not rotated: a number's step follows its own size, so an outlier costs the others nothing, and
+// that a rotation makes all of them alike gains nothing (bench/simulated.py).
 // No STL: per-ISA sources include this file.
 #pragma once
 
