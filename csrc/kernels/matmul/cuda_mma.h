@@ -71,9 +71,10 @@ struct Weights {
             scale[3] = half_at(halves.y >> 16) * 0.0625f;
         } else if constexpr (format == Format::fp8) {
             const uint4 w = line(lane_word());
-            const uint2 x = e4m3_pairs(w.x), y = e4m3_pairs(w.y), z = e4m3_pairs(w.z),
-                        u = e4m3_pairs(w.w);
-            tiles = TwoTiles({x.x, y.x, z.x, u.x}, {x.y, y.y, z.y, u.y});
+            const uint2 rows[] = {e4m3_pairs(w.x), e4m3_pairs(w.y), e4m3_pairs(w.z),
+                                  e4m3_pairs(w.w)};
+            tiles = TwoTiles({rows[0].x, rows[1].x, rows[2].x, rows[3].x},
+                             {rows[0].y, rows[1].y, rows[2].y, rows[3].y});
         } else {
             tiles = TwoTiles(line(2 * lane_word()), line(2 * lane_word() + 1));
         }
