@@ -69,7 +69,7 @@ class RandomRounding:
     """Every operand of every matmul is off by a uniform error of up to half a step of its format,
     and so are keys and values with a bfloat16 cache.
 
-    An embedding table is exact unless it is tied. What gives the logits of quantised models is int8.
+    An embedding table is exact unless it is tied. Quantised models give logits by int8.
     """
 
     def __init__(self, rng: np.random.Generator, weights: str, kv: str = "float32") -> None:
