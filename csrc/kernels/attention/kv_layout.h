@@ -33,10 +33,10 @@
 // beside each scale, 5 bits in all, gives 5.8 % too. Values: 6.9 %, 6.5 % with a minimum, 6.8 %
 // rotated.
 //
-// fp8's scale makes a token's largest number 448. Without one, as others store such a cache, or with
-// powers of two, the bundled model is 1.4 times as far from a float32 cache (KL 2.5e-4, 1.8e-4 with
-// it; int8 1.0e-5), larger numbers would be cut off, and NaN would have to be looked for in every
-// number instead of in a scale.
+// fp8's scale makes a token's largest number 448. Without one, as others store such a cache, or
+// with powers of two, the bundled model is 1.4 times as far from a float32 cache (KL 2.5e-4, 1.8e-4
+// with it; int8 1.0e-5), larger numbers would be cut off, and NaN would have to be looked for in
+// every number instead of in a scale.
 #pragma once
 
 #include <cstddef>
