@@ -9,6 +9,7 @@
 
 namespace genfast {
 void check_drawing(Check&);  // drawing.cc
+void check_hopper(Check&);   // hopper.cc
 namespace cuda {
 Kernels kernel_table();  // kernels/cuda_library.cu
 }
@@ -40,7 +41,7 @@ void wait_apart() {
 void check_barriers(Check& c) {
     bool found = false;
     try {
-        cuda::launch(wait_apart, dim3(2), 64);
+        cuda::launch_with_shared(wait_apart, 0, dim3(2), 64);
     } catch (const std::logic_error&) {
         found = true;
     }
@@ -58,6 +59,7 @@ int main() {
     const Kernels kernels = filled_up(cuda::kernel_table());
     Check check(kernels, seed);
     check_barriers(check);
+    check_hopper(check);
     check_matmul(check);
     check_attention(check);
     check_rows(check);
