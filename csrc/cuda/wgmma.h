@@ -13,7 +13,7 @@
 
 #include "cuda/bulk_copy.h"
 
-// Where there is code for these: other GPUs' kernels are left empty.
+// Where there is code for these: kernels that call them are left empty for other GPUs.
 #if defined(GENFAST_CUDA_EMULATION) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define GENFAST_WGMMA
 #endif
@@ -55,9 +55,7 @@ __device__ inline void hold_registers(Word (&x)[n]) {
 #pragma unroll
     for (size_t i = 0; i < n; ++i) asm volatile("" : "+r"(x[i])::"memory");
 }
-#endif
 
-#if !defined(GENFAST_CUDA_EMULATION) && defined(GENFAST_WGMMA)
 // What threads wrote into the block's memory is seen by products, after a barrier too.
 __device__ inline void fence_written() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
