@@ -47,6 +47,7 @@ void meet_block();
 void meet_warpgroup();
 void meet_warp();
 void wait_until(const std::function<bool()>& there);
+void step_aside();  // others may do what they now can, all of it if products are late
 
 // What the 32 lanes of a warp gave, all of which call it; until the next call but one.
 using Words = std::array<uint32_t, 6>;

@@ -31,7 +31,10 @@ class Mbarrier {
         arrivals_ = awaited_ = uint16_t(arrivals);
         bytes_ = 0;
     }
-    void arrive() { arrive_expecting(0); }
+    void arrive() {
+        arrive_expecting(0);
+        emulation::step_aside();
+    }
     void arrive_expecting(int bytes) {
         if (awaited_ == 0) emulation::fail("more arrive at a barrier than it waits for");
         bytes_ += bytes;
