@@ -5,11 +5,12 @@
 // block of threads, which leaves a record; of many rows it goes through its context by itself and
 // merges as it goes: the same steps, so the same bits.
 //
-// bf16 by tensor cores: a tile of queries reads a page once (cuda_tiles.h). f32 and int8 row by
-// row, whose query heads of a group share what is read (cuda_block.h).
+// bf16, int8 and int4 by tensor cores: a tile of queries reads a page once (cuda_tiles.h). f32 row
+// by row, whose query heads of a group share what is read (cuda_rows.h).
 //
 // The cache lies as on the CPU (kv_layout.h), which suits a GPU as it is: a page's 32 tokens, and
 // 32 neighbours of a value's numbers, are a warp's lanes.
+#include "kernels/attention/cuda_rows.h"
 #include "kernels/attention/cuda_tiles.h"
 #include "kernels/table.h"
 
@@ -84,7 +85,7 @@ __global__ void append_int4(AttentionArgs a) {
 // -----------------------------------------------------------------------------
 // Block (b, head, row): the row's block b, which leaves its record; or (split == false) all of
 // them.
-template <KvType type, int G>
+template <int G>
 __global__ void attend_rows(AttentionArgs a, bool split) {
     const int64_t t = blockIdx.z;
     const RowPosition row = find_row(a, t);
@@ -97,7 +98,7 @@ __global__ void attend_rows(AttentionArgs a, bool split) {
         const Heads heads{kv_head, kv_head * group + first, group - first < G ? group - first : G};
         Merged merged[G];
         for (int64_t b = begin; b < end; ++b)
-            attend_block<type, G>(a, row, t, heads, visible.tokens(b), merged);
+            attend_block<G>(a, row, t, heads, visible.tokens(b), merged);
         for (int g = 0; g < heads.count; ++g)
             if (split)
                 merged[g].keep(record_of(a, t, heads.query + g, begin, gridDim.x),
@@ -118,51 +119,71 @@ __global__ void merge_records(AttentionArgs a, int64_t blocks) {
     merged.write(a, t, head);
 }
 
-template <KvType type, int G>
-void attend(const AttentionArgs& a) {
-    const bool split = splits(a);
-    const int64_t blocks = split ? most_blocks(a.context) : 1;
-    dim3 grid(unsigned(blocks), unsigned(a.layout.heads), unsigned(a.T));
-    launch(attend_rows<type, G>, grid, kThreads, a, split);
-    grid = dim3(unsigned(a.heads), unsigned(a.T));
-    if (split) launch(merge_records, grid, kThreads, a, blocks);
+// Blocks of context that are shared out; 1: none are.
+int64_t shared_blocks(const AttentionArgs& a) {
+    return splits(a) ? most_blocks(a.context) : 1;
+}
+void merge(const AttentionArgs& a) {
+    const dim3 grid(unsigned(a.heads), unsigned(a.T));
+    if (splits(a)) launch(merge_records, grid, kThreads, a, shared_blocks(a));
 }
 
-template <int eights, int d_tiles>
-void attend_bf16(const AttentionArgs& a) {
-    const bool split = splits(a);
-    const TileShape shape(a, eights * kMmaColumns);
-    const int64_t blocks = split ? most_blocks(a.context) : 1;
-    const dim3 grid(unsigned(blocks), unsigned(a.layout.heads * shape.parts),
+template <int G>
+void attend_f32(const AttentionArgs& a) {
+    const dim3 grid(unsigned(shared_blocks(a)), unsigned(a.layout.heads), unsigned(a.T));
+    launch(attend_rows<G>, grid, kThreads, a, splits(a));
+}
+void attend_f32(const AttentionArgs& a) {
+    const int group = a.heads / a.layout.heads;
+    if (group == 1) return attend_f32<1>(a);
+    if (group <= 4) return attend_f32<4>(a);
+    attend_f32<8>(a);
+}
+
+template <class Pages>
+void attend_by_tiles(const AttentionArgs& a) {
+    const TileShape shape(a, Pages::kRoom);
+    const dim3 grid(unsigned(shared_blocks(a)), unsigned(a.layout.heads * shape.parts),
                     unsigned(shape.most_tiles(a)));
-    launch(attend_tiles<eights, d_tiles>, grid, kThreads, a, shape, split);
-    if (split) launch(merge_records, dim3(unsigned(a.heads), unsigned(a.T)), kThreads, a, blocks);
+    launch(attend_tiles<Pages>, grid, kThreads, a, shape, splits(a));
 }
 
 // `eights` for heads of up to 128 numbers; fewer for more, whose sums fill the registers.
-template <int eights>
-void attend_bf16(const AttentionArgs& a) {
-    if (a.layout.head_dim <= 64) return attend_bf16<eights, 1>(a);
-    if (a.layout.head_dim <= 128) return attend_bf16<eights, 2>(a);
-    attend_bf16<(eights + 1) / 2, 4>(a);
+template <template <int, int> class Pages, int eights>
+void attend_by_tiles(const AttentionArgs& a) {
+    if (a.layout.head_dim <= 64) return attend_by_tiles<Pages<eights, 1>>(a);
+    if (a.layout.head_dim <= 128) return attend_by_tiles<Pages<eights, 2>>(a);
+    attend_by_tiles<Pages<(eights + 1) / 2, 4>>(a);
+}
+template <template <int, int> class Pages>
+void attend_by_tiles(const AttentionArgs& a) {
+    // A row of each sequence has few queries for a tile, and gets the same bits.
+    if (a.T == a.span_count) return attend_by_tiles<Pages, 1>(a);
+    attend_by_tiles<Pages, 4>(a);
 }
 
-template <KvType type>
+template <int eights, int sixteens>
+using Int8Pages = FixedPages<KvType::int8, eights, sixteens>;
+template <int eights, int sixteens>
+using Int4Pages = FixedPages<KvType::int4, eights, sixteens>;
+
+void append(const AttentionArgs& a) {
+    const auto kernel = a.layout.type == KvType::int4   ? append_int4
+                        : a.layout.type == KvType::int8 ? append_int8
+                                                        : append_float;
+    launch(kernel, dim3(unsigned(a.T), unsigned(a.layout.heads)), kThreads, a);
+}
+
 void attend(const AttentionArgs& a) {
-    const dim3 rows(unsigned(a.T), unsigned(a.layout.heads));
-    constexpr auto append = type == KvType::int4   ? append_int4
-                            : type == KvType::int8 ? append_int8
-                                                   : append_float;
-    launch(append, rows, kThreads, a);
-    if constexpr (type == KvType::bf16) {
-        // A row of each sequence has few queries for a tile, and gets the same bits.
-        if (a.T == a.span_count) return attend_bf16<1>(a);
-        attend_bf16<4>(a);
-    } else {
-        const int group = a.heads / a.layout.heads;
-        if (group == 1) return attend<type, 1>(a);
-        if (group <= 4) return attend<type, 4>(a);
-        attend<type, 8>(a);
+    switch (a.layout.type) {
+        case KvType::f32:
+            return attend_f32(a);
+        case KvType::bf16:
+            return attend_by_tiles<Bf16Pages>(a);
+        case KvType::int8:
+            return attend_by_tiles<Int8Pages>(a);
+        case KvType::int4:
+            return attend_by_tiles<Int4Pages>(a);
     }
 }
 
@@ -170,16 +191,9 @@ void attend(const AttentionArgs& a) {
 
 void attention(const AttentionArgs& a, Team& team) {
     if (team.index != 0) return;
-    switch (a.layout.type) {
-        case KvType::f32:
-            return attend<KvType::f32>(a);
-        case KvType::bf16:
-            return attend<KvType::bf16>(a);
-        case KvType::int8:
-            return attend<KvType::int8>(a);
-        case KvType::int4:
-            return attend<KvType::int4>(a);
-    }
+    append(a);
+    attend(a);
+    merge(a);
 }
 
 size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int,

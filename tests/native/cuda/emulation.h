@@ -110,6 +110,14 @@ inline int __dp4a(int a, int b, int sum) {
     return sum;
 }
 
+// Bytes of y:x, by the nibbles of `which`.
+inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t which) {
+    const uint64_t both = uint64_t(y) << 32 | x;
+    uint32_t chosen = 0;
+    for (int i = 0; i < 4; ++i) chosen |= uint32_t(both >> 8 * (which >> 4 * i & 7) & 255) << 8 * i;
+    return chosen;
+}
+
 namespace genfast::cuda {
 
 template <class... Parameters>
