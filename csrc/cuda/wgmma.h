@@ -56,6 +56,20 @@ __device__ inline void hold_registers(Word (&x)[n]) {
     for (size_t i = 0; i < n; ++i) asm volatile("" : "+r"(x[i])::"memory");
 }
 
+// How many registers each thread of this warpgroup has from now on, a multiple of 8: fewer than it
+// was launched with; or more, when others have given as many.
+template <int n>
+__device__ inline void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n));
+}
+template <int n>
+__device__ inline void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n));
+}
+// __syncthreads() of a warpgroup.
+__device__ inline void meet_warpgroup() {
+    asm volatile("bar.sync %0, 128;" ::"r"(warpgroup() + 1) : "memory");
+}
 // What threads wrote into the block's memory is seen by products, after a barrier too.
 __device__ inline void fence_written() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

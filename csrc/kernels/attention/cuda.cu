@@ -5,11 +5,13 @@
 // block of threads, which leaves a record; of many rows it goes through its context by itself and
 // merges as it goes: the same steps, so the same bits.
 //
-// bf16, int8 and int4 by tensor cores: a tile of queries reads a page once (cuda_tiles.h). f32 row
-// by row, whose query heads of a group share what is read (cuda_rows.h).
+// bf16, int8 and int4 by tensor cores: a tile of queries reads a page once (cuda_tiles.h; on
+// Hopper, bf16 with heads of up to 128 numbers, cuda_hopper.h). f32 row by row, whose query heads
+// of a group share what is read (cuda_rows.h).
 //
 // The cache lies as on the CPU (kv_layout.h), which suits a GPU as it is: a page's 32 tokens, and
 // 32 neighbours of a value's numbers, are a warp's lanes.
+#include "kernels/attention/cuda_hopper.h"
 #include "kernels/attention/cuda_rows.h"
 #include "kernels/attention/cuda_tiles.h"
 #include "kernels/table.h"
@@ -162,6 +164,26 @@ void attend_by_tiles(const AttentionArgs& a) {
     attend_by_tiles<Pages, 4>(a);
 }
 
+template <int groups, int eights, int sixteens>
+void attend_on_hopper(const AttentionArgs& a) {
+    const TileShape shape(a, eights * kMmaColumns, groups);
+    const dim3 grid(unsigned(shared_blocks(a)), unsigned(a.layout.heads * shape.parts),
+                    unsigned(shape.most_tiles(a)));
+    launch_with_shared(attend_hopper<groups, eights, sixteens>,
+                       sizeof(HopperMemory<groups, eights, sixteens>), grid,
+                       (groups + 1) * kWarpgroup, a, shape, splits(a));
+}
+template <int groups, int eights>
+void attend_on_hopper(const AttentionArgs& a) {
+    if (a.layout.head_dim <= 64) return attend_on_hopper<groups, eights, 1>(a);
+    attend_on_hopper<groups, eights, 2>(a);
+}
+void attend_bf16(const AttentionArgs& a) {
+    if (!has_wgmma() || a.layout.head_dim > 128) return attend_by_tiles<Bf16Pages>(a);
+    if (a.T == a.span_count) return attend_on_hopper<1, 1>(a);
+    attend_on_hopper<2, 8>(a);
+}
+
 template <int eights, int sixteens>
 using Int8Pages = FixedPages<KvType::int8, eights, sixteens>;
 template <int eights, int sixteens>
@@ -179,7 +201,7 @@ void attend(const AttentionArgs& a) {
         case KvType::f32:
             return attend_f32(a);
         case KvType::bf16:
-            return attend_by_tiles<Bf16Pages>(a);
+            return attend_bf16(a);
         case KvType::int8:
             return attend_by_tiles<Int8Pages>(a);
         case KvType::int4:

@@ -77,6 +77,13 @@ inline void copy_bulk(void* to_shared, const void* from, int bytes, Mbarrier& th
 
 template <class Word, size_t n>
 void hold_registers(Word (&)[n]) {}
+template <int n>
+void give_registers() {}
+template <int n>
+void take_registers() {}
+inline void meet_warpgroup() {
+    emulation::meet_warpgroup();
+}
 inline void fence_written() {}
 inline void fence_products() {
     emulation::fence_products();
