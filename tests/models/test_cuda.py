@@ -101,6 +101,7 @@ def test_rounded_weights(rounding, rng, tmp_path, cuda):
     golden_checks.check_rounded(CASES["llama-base"], tmp_path, rng, rounding, "float32", **cuda)
 
 
+@on_hopper_too
 def test_rounded_cache(rng, tmp_path, cuda):
     case = CASES["llama-head-dim"]
     golden_checks.check_rounded(case, tmp_path, rng, "bfloat16", "bfloat16", **cuda)

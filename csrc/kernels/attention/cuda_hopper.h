@@ -103,7 +103,7 @@ __device__ void empty_ring(const AttentionArgs& a, const QueryTile& mine, const 
 
 // Block (b, kv, t): as attend_tiles(); the tile's rows in `groups` parts.
 template <int groups, int eights, int sixteens>
-__global__ void __launch_bounds__((groups + 1) * kWarpgroup)
+__global__ void __launch_bounds__((groups + 1) * kWarpgroup, 1)
     attend_hopper([[maybe_unused]] AttentionArgs a, [[maybe_unused]] TileShape shape,
                   [[maybe_unused]] bool split) {
 #if defined(GENFAST_WGMMA)

@@ -249,6 +249,12 @@ void begin_beside(Beside kind, Work work) {
 }
 
 void end_group(Beside kind) {
+    // Whoever waits for late copies has time to come and find what is not there.
+    if (kind == Beside::copies && machine.late(kind))
+        for (int i = 0; i < 4; ++i) {
+            machine.moved = true;
+            leave(false);
+        }
     machine.fibers[size_t(machine.current)].beside[int(kind)].groups.emplace_back();
 }
 

@@ -72,6 +72,7 @@ int main() {
     kernels.isa = "cuda, 9.0";
     check_matmul(check);
     check_experts(check);
+    check_attention(check);
     std::fprintf(stderr, "%d failures\n", check.failures);
     return check.failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }
