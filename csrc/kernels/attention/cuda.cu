@@ -157,11 +157,11 @@ void attend_by_tiles(const AttentionArgs& a) {
     if (a.layout.head_dim <= 128) return attend_by_tiles<Pages<eights, 2>>(a);
     attend_by_tiles<Pages<(eights + 1) / 2, 4>>(a);
 }
-template <template <int, int> class Pages>
-void attend_by_tiles(const AttentionArgs& a) {
-    // A row of each sequence has few queries for a tile, and gets the same bits.
+// A row of each sequence has few queries for a tile, and gets the same bits.
+template <template <int, int> class Pages, int eights>
+void attend_by_few_or_many(const AttentionArgs& a) {
     if (a.T == a.span_count) return attend_by_tiles<Pages, 1>(a);
-    attend_by_tiles<Pages, 4>(a);
+    attend_by_tiles<Pages, eights>(a);
 }
 
 template <int groups, int eights, int sixteens>
@@ -179,7 +179,7 @@ void attend_on_hopper(const AttentionArgs& a) {
     attend_on_hopper<groups, eights, 2>(a);
 }
 void attend_bf16(const AttentionArgs& a) {
-    if (!has_wgmma() || a.layout.head_dim > 128) return attend_by_tiles<Bf16Pages>(a);
+    if (!has_wgmma() || a.layout.head_dim > 128) return attend_by_few_or_many<Bf16Pages, 4>(a);
     if (a.T == a.span_count) return attend_on_hopper<1, 1>(a);
     attend_on_hopper<2, 8>(a);
 }
@@ -203,9 +203,9 @@ void attend(const AttentionArgs& a) {
         case KvType::bf16:
             return attend_bf16(a);
         case KvType::int8:
-            return attend_by_tiles<Int8Pages>(a);
+            return attend_by_few_or_many<Int8Pages, 2>(a);
         case KvType::int4:
-            return attend_by_tiles<Int4Pages>(a);
+            return attend_by_few_or_many<Int4Pages, 2>(a);
     }
 }
 

@@ -13,11 +13,12 @@ constexpr int kRowBytes = 128;  // of operand b: 64 numbers, eight rows' pieces 
 __device__ inline std::byte* swizzled(std::byte* matrix, int q, int at) {
     return matrix + q * kRowBytes + (at ^ q % 8 * 16);
 }
-// The 16 numbers of unit u of all rows; matrices of 64 numbers follow each other.
+// The 16 numbers of unit u of all rows; matrices of 64 numbers follow each other. A sum, so that
+// one descriptor is enough.
 template <int rows>
 __device__ inline uint64_t describe_unit(const std::byte* matrices, int u) {
-    return describe(matrices + u / 4 * rows * kRowBytes + u % 4 * 32, 0, 8 * kRowBytes,
-                    Swizzle::bytes128);
+    return describe(matrices, 0, 8 * kRowBytes, Swizzle::bytes128) +
+           uint64_t((u / 4 * rows * kRowBytes + u % 4 * 32) / 16);
 }
 
 // Of a warpgroup that attends.
@@ -31,7 +32,12 @@ struct alignas(1024) GroupMemory {
     float largest[kRoom], sum[kRoom];                // of a block of context so far
     float merged_largest[kRoom], merged_sum[kRoom];  // of the blocks so far
     Factors factors[kRoom];
-    Tokens seen[kRoom];  // of the block
+    // Of the block: what a query sees, where it lies in its sequence, where its results go (null:
+    // it sees nothing). What all lanes would work out by divisions, and hold in registers.
+    Tokens seen[kRoom];
+    int64_t position[kRoom];
+    float slope[kRoom];
+    float* to[kRoom];
 };
 
 // A warpgroup's part of the block: its queries, and the lane's sums.
@@ -60,9 +66,12 @@ struct Attender {
             *reinterpret_cast<uint32_t*>(
                 swizzled(shared.queries + pair / 32 * N * kRowBytes, q, pair % 32 * 4)) = word;
         }
-        if (thread() < N) {
-            shared.merged_largest[thread()] = -INFINITY;
-            shared.merged_sum[thread()] = 0;
+        if (const int q = thread(); q < N) {
+            shared.merged_largest[q] = -INFINITY;
+            shared.merged_sum[q] = 0;
+            const bool there = q < tile.queries();
+            shared.position[q] = there ? tile.position_of(q) : 0;
+            shared.slope[q] = there && a.slopes ? a.slopes[tile.head_of(q)] : 0;
         }
         fence_written();  // begin_block() waits
     }
@@ -137,7 +146,8 @@ struct Attender {
                     float& x = score[i][4 * j + e];
                     const int q = column(j, e);
                     const int64_t token = first + TwoTiles::row(i, e);
-                    x = final_score(a, tile, q, token, x * a.scale);
+                    x = capped(a, x * a.scale);
+                    if (a.slopes) x -= shared.slope[q] * float(shared.position[q] - token);
                     if (!whole && !shared.seen[q].has(token)) x = -INFINITY;
                     most[e % 2] = fmaxf(x, most[e % 2]);
                 }
@@ -250,9 +260,9 @@ struct Attender {
             }
     }
 
-    // seen(q): of the block that begins.
-    template <class Seen>
-    __device__ void begin_block(Seen seen) {
+    // Of the block that begins: what query q sees, and where its results go.
+    template <class Seen, class To>
+    __device__ void begin_block(Seen seen, To to) {
 #pragma unroll
         for (int t = 0; t < sixteens; ++t)
 #pragma unroll
@@ -261,77 +271,66 @@ struct Attender {
         if (const int q = thread(); q < N) {
             shared.largest[q] = -INFINITY;
             shared.sum[q] = 0;
-            shared.seen[q] = q < tile.queries() ? seen(q) : Tokens{0, 0};
+            const Tokens tokens = q < tile.queries() ? seen(q) : Tokens{0, 0};
+            shared.seen[q] = tokens;
+            shared.to[q] = tokens.begin < tokens.end ? to(q) : nullptr;
         }
         meet_warpgroup();
     }
 
-    // fn(query, first of the lane's pair of numbers, both sums) of the queries that there are.
+    // fn(query, where its number d is or goes, sum) of the lane's.
     template <class Fn>
-    __device__ void each_pair(Fn fn) {
+    __device__ void each_number(Fn fn) {
 #pragma unroll
-        for (int s = 0; s < kSums; s += 4)
+        for (int s = 0; s < kSums; ++s) {
+            const int q = column(s / 4, s);
+            float* to = shared.to[q];
+            if (!to) continue;
 #pragma unroll
-            for (int c = 0; c < 2; ++c) {
-                const int q = column(s / 4, c);
-                if (q >= tile.queries()) continue;
-#pragma unroll
-                for (int t = 0; t < sixteens; ++t)
-                    fn(q, first_number<sixteens>(t) + sixteenth(0), value[t][s + c],
-                       value[t][s + c + 2]);
+            for (int t = 0; t < sixteens; ++t) {
+                const int d = first_number<sixteens>(t) + sixteenth(s % 4);
+                if (d < a.layout.head_dim) fn(q, to[d], value[t][s]);
             }
+        }
     }
-    __device__ bool saw(int q) const { return shared.seen[q].begin < shared.seen[q].end; }
 
-    // record(q): where the block's results go.
-    template <class Record>
-    __device__ void keep_block(Record record) {
+    // The block's results, as records.
+    __device__ void keep_block() {
         meet_warpgroup();
-        each_pair([&](int q, int d, float x, float y) {
-            if (!saw(q)) return;
-            float* to = record(q);
-            if (d == 0) to[0] = shared.largest[q], to[1] = shared.sum[q];
-            if (d < a.layout.head_dim) to[2 + d] = x;
-            if (d + 1 < a.layout.head_dim) to[3 + d] = y;
-        });
+        each_number([&](int, float& to, float x) { to = x; });
+        if (const int q = thread(); q < N && shared.to[q]) {
+            shared.to[q][-2] = shared.largest[q];
+            shared.to[q][-1] = shared.sum[q];
+        }
     }
 
+    // The blocks' results are merged where the rows' results will be.
     __device__ float* out(int q) const {
         return a.out + (tile.row_of(q) * a.heads + tile.head_of(q)) * a.layout.head_dim;
     }
     __device__ void begin_merging() {
-        each_pair([&](int q, int d, float, float) {
-            for (int i = 0; i < 2; ++i)
-                if (d + i < a.layout.head_dim) out(q)[d + i] = 0;
-        });
+        begin_block([](int) { return Tokens{0, 1}; }, [&](int q) { return out(q); });
+        each_number([&](int, float& to, float) { to = 0; });
     }
     __device__ void merge_block() {
         meet_warpgroup();
-        if (const int q = thread(); q < tile.queries() && saw(q))
+        if (const int q = thread(); q < N && shared.to[q])
             shared.factors[q] = merge_sums(shared.merged_largest[q], shared.merged_sum[q],
                                            shared.largest[q], shared.sum[q]);
         meet_warpgroup();
-        each_pair([&](int q, int d, float x, float y) {
-            if (!saw(q)) return;
-            const Factors by = shared.factors[q];
-            if (d < a.layout.head_dim) out(q)[d] = fmaf(out(q)[d], by.mine, x * by.other);
-            if (d + 1 < a.layout.head_dim)
-                out(q)[d + 1] = fmaf(out(q)[d + 1], by.mine, y * by.other);
+        each_number([&](int q, float& to, float x) {
+            to = fmaf(to, shared.factors[q].mine, x * shared.factors[q].other);
         });
     }
     __device__ void finish() {
-        meet_warpgroup();
+        begin_block([](int) { return Tokens{0, 1}; }, [&](int q) { return out(q); });
         if (const int q = thread(); a.sink_logits && q < tile.queries())
             shared.factors[q] = merge_sums(shared.merged_largest[q], shared.merged_sum[q],
                                            a.sink_logits[tile.head_of(q)], 1);
         meet_warpgroup();
-        each_pair([&](int q, int d, float, float) {
-            for (int i = 0; i < 2; ++i) {
-                if (d + i >= a.layout.head_dim) continue;
-                float& x = out(q)[d + i];
-                if (a.sink_logits) x = fmaf(x, shared.factors[q].mine, 0.0f);
-                x /= shared.merged_sum[q];
-            }
+        each_number([&](int q, float& to, float) {
+            if (a.sink_logits) to = fmaf(to, shared.factors[q].mine, 0.0f);
+            to /= shared.merged_sum[q];
         });
     }
 };

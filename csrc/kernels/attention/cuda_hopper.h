@@ -78,7 +78,12 @@ __device__ void empty_ring(const AttentionArgs& a, const QueryTile& mine, const 
         const Tokens by_tile = blocks.by_some(b), by_some = blocks.between(b, first, last),
                      by_all = blocks.between(b, last, first);
         attender.begin_block(
-            [&](int q) { return blocks.seen(b, Visible(a, mine.position_of(q))); });
+            [&](int q) { return blocks.seen(b, Visible(a, mine.position_of(q))); },
+            [&](int q) {
+                const int64_t own = blocks.index_for(b, Visible(a, mine.position_of(q)));
+                return split ? record_of(a, mine.row_of(q), mine.head_of(q), own, gridDim.x) + 2
+                             : attender.out(q);
+            });
         for (int64_t chunk = first_chunk(by_tile); chunk < by_tile.end; chunk += kChunkTokens) {
             const int64_t stop = chunk + kChunkTokens;
             const bool sees = mine.rows > 0 && chunk < by_some.end && stop > by_some.begin;
@@ -89,14 +94,7 @@ __device__ void empty_ring(const AttentionArgs& a, const QueryTile& mine, const 
                 attender.add_values(values, chunk, by_some, whole);
             });
         }
-        if (split)
-            attender.keep_block([&](int q) {
-                const Visible visible(a, mine.position_of(q));
-                return record_of(a, mine.row_of(q), mine.head_of(q), blocks.index_for(b, visible),
-                                 int64_t(gridDim.x));
-            });
-        else
-            attender.merge_block();
+        split ? attender.keep_block() : attender.merge_block();
     }
     if (!split) attender.finish();
 }

@@ -30,13 +30,8 @@ struct QueryTile {
     }
 };
 
-// What becomes of a query's score, scaled, before the softmax.
-__device__ inline float final_score(const AttentionArgs& a, const QueryTile& tile, int q,
-                                    int64_t token, float score) {
-    if (a.cap > 0) score = a.cap * tanhf(score / a.cap);
-    if (a.slopes && q < tile.queries())
-        score -= a.slopes[tile.head_of(q)] * float(tile.position_of(q) - token);
-    return score;
+__device__ inline float capped(const AttentionArgs& a, float score) {
+    return a.cap > 0 ? a.cap * tanhf(score / a.cap) : score;
 }
 
 // How the query heads of a KV head are shared out to tiles with room for so many queries.

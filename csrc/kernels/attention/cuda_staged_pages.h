@@ -67,24 +67,28 @@ struct StagedPages {
         }
     }
 
-    // The lane's words of its warp's page: two tiles of 16 tokens by 16 numbers.
+    // The lane's words of its warp's page: two tiles of 16 tokens by 16 numbers. Here and below a
+    // lane's place and a constant are added up, so that one place is enough.
     __device__ TwoTiles keys(int unit) const {
-        const int page = warp() % kWarps, line = unit * kMmaWords + lane_word();
-        return TwoTiles(pieces[key_place(page, line, lane_row())],
-                        pieces[key_place(page, line + 4, lane_row())]);
+        const int t = lane_word();
+        const uint4* lines = pieces + (warp() % kWarps * kKeyLines + t) * 8 + unit * 64;
+        return TwoTiles(lines[lane_row() ^ t * 2], lines[32 + (lane_row() ^ (t * 2 + 1))]);
+    }
+    // The lane's words of its sixteen numbers of 16 tokens.
+    __device__ void values(int unit, int i, uint32_t (&words)[4]) const {
+        const int t = lane_word(), d = first_number<sixteens>(i) + sixteenth(0);
+        const uint4* lines = pieces + (d / kPanel * kValueLines + t) * 16 +
+                             unit / 2 * kPanels * kValueLines * 16 + unit % 2 * 128;
+        const int at = (d % kPanel / 4 ^ t * 2) * 2 + d % 4 / 2;
+        const uint2 low = reinterpret_cast<const uint2*>(lines)[at],
+                    high = reinterpret_cast<const uint2*>(lines + 64)[at];
+        words[0] = low.x, words[1] = low.y, words[2] = high.x, words[3] = high.y;
     }
     // Two numbers d and d + 1 of two tokens: (d, token), (d, token + 1); the same of d + 1.
     __device__ uint2 value_pairs(int token, int d) const {
         const int at =
             value_place(token / kPageTokens, d / kPanel, token % kPageTokens / 2, d % kPanel / 4);
         return reinterpret_cast<const uint2*>(pieces)[at * 2 + d % 4 / 2];
-    }
-    // The lane's words of its sixteen numbers of 16 tokens.
-    __device__ void values(int unit, int t, uint32_t (&words)[4]) const {
-        const int token = unit * kUnit + 2 * lane_word();
-        const int d = first_number<sixteens>(t) + sixteenth(0);
-        const uint2 low = value_pairs(token, d), high = value_pairs(token + 8, d);
-        words[0] = low.x, words[1] = low.y, words[2] = high.x, words[3] = high.y;
     }
 };
 

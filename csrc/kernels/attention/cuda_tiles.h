@@ -13,8 +13,7 @@
 // The floor, of a tile of 32 queries and 128 tokens of D = 128, in bf16: 512 mma for the two
 // products, 1,024 cycles of an A100's multiprocessor, and 64 KB from L2, whose 5,120 bytes a cycle
 // are 1,400 cycles of its share. Tiles of more queries would lower that, if registers held their
-// sums. In int8 and int4 the same cycles of mma, which take twice the numbers, of two bytes each,
-// and 700 or 390 of L2.
+// sums. In int8 and int4, whose tiles have 16 queries: 512 cycles of mma, and 700 or 390 of L2.
 #pragma once
 
 #include "kernels/attention/cuda_bf16_pages.h"
@@ -70,7 +69,11 @@ struct TileSums {
 #pragma unroll
                 for (int e = 0; e < 4; ++e) {
                     float& x = score[j][i][e];
-                    x = final_score(a, tile, column(j, e), first + TwoTiles::row(i, e), x);
+                    x = capped(a, x);
+                    const int q = column(j, e);
+                    if (a.slopes && q < tile.queries())
+                        x -= a.slopes[tile.head_of(q)] *
+                             float(tile.position_of(q) - first - TwoTiles::row(i, e));
                     if (sees(j, i, e)) most[e % 2] = fmaxf(x, most[e % 2]);
                 }
             for (int c = 0; c < 2; ++c) {
