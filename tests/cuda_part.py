@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("kernels", "emulation", "emulation_hopper", "device", "nccl")
 
 
 def build(directory: Path) -> Path:
@@ -23,7 +24,7 @@ def build(directory: Path) -> Path:
         [
             *(compiler, "-std=c++20", "-O1", "-ffp-contract=off", "-fPIC", "-shared"),
             *(f"-I{ROOT / 'csrc'}", f"-I{sources.parent}", "-Wno-unknown-pragmas"),
-            *(str(sources / f"{name}.cc") for name in ("kernels", "emulation", "device", "nccl")),
+            *(str(sources / f"{name}.cc") for name in SOURCES),
             *("-o", str(library)),
         ],
         check=True,

@@ -102,12 +102,20 @@ cudaDeviceProp first_device() {
     return device;
 }
 
+const cudaDeviceProp& properties() {
+    static const cudaDeviceProp found = first_device();
+    return found;
+}
+
 }  // namespace
 
+int compute_capability() {
+    return properties().major * 10 + properties().minor;
+}
+
 Device open_device() {
-    static const cudaDeviceProp properties = first_device();
     Device device{};
-    device.name = properties.name;
+    device.name = properties().name;
     check(cudaGetDeviceCount(&device.count), "the number of devices");
     device.free_bytes = free_bytes;
     device.allocate = allocate;

@@ -14,6 +14,8 @@
 #else
 #include <cuda_runtime.h>
 
+#include <cstddef>
+
 #include "core/error.h"
 
 namespace genfast::cuda {
@@ -23,12 +25,26 @@ inline void check(cudaError_t status, const char* what) {
     throw std::runtime_error(cat("CUDA: ", what, ": ", cudaGetErrorString(status)));
 }
 
+constexpr size_t kUnaskedShared = 48 * 1024;  // bytes of the block's memory that any launch has
+
 template <class... Parameters>
-void launch(void (*kernel)(Parameters...), dim3 grid, int threads, const Parameters&... arguments) {
+void launch_with_shared(void (*kernel)(Parameters...), size_t shared, dim3 grid, int threads,
+                        const Parameters&... arguments) {
+    const void* function = reinterpret_cast<const void*>(kernel);
+    if (shared > kUnaskedShared)
+        check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   int(shared)),
+              "a kernel's shared memory");
     void* places[] = {const_cast<Parameters*>(&arguments)...};
-    check(cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, dim3(unsigned(threads)),
-                           places, 0, cudaStreamPerThread),
+    check(cudaLaunchKernel(function, grid, dim3(unsigned(threads)), places, shared,
+                           cudaStreamPerThread),
           "a kernel could not be launched");
+}
+
+// The `shared` bytes of its launch.
+__device__ inline std::byte* dynamic_shared() {
+    extern __shared__ __align__(1024) std::byte memory[];
+    return memory;
 }
 
 }  // namespace genfast::cuda
@@ -39,8 +55,16 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int threads, const Paramet
 
 namespace genfast::cuda {
 
+template <class... Parameters>
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, const Parameters&... arguments) {
+    launch_with_shared(kernel, 0, grid, threads, arguments...);
+}
+
+// Of the first GPU: 80 is 8.0.
+int compute_capability();
+
 constexpr int kWarp = 32;
-constexpr int kThreads = 128;  // of a block, in every kernel
+constexpr int kThreads = 128;  // of a block, where nothing else is said
 constexpr int kWarps = kThreads / kWarp;
 
 __device__ inline int lane() {

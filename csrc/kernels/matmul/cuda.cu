@@ -6,9 +6,11 @@
 // they lie in its map, and int8 and int4 are the CPU's integers.
 //
 // bf16, fp8, int8 and int4 are multiplied by tensor cores whatever the number of rows, so that a
-// row is the same bits alone and among many.
+// row is the same bits alone and among many: on Hopper bf16 by wgmma only, whose sums may have
+// another order than mma.sync's; sums of int8 are exact.
 #include "kernels/matmul/cuda_each.h"
 #include "kernels/matmul/cuda_tiles.h"
+#include "kernels/matmul/cuda_wgmma.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {
@@ -21,23 +23,35 @@ bool streams(Format format, int64_t M) {
     return is_float(format) || M <= kFewRows;
 }
 
-static_assert(kEachRows == kMostStreamed);
+static_assert(kEachRows == kMostStreamed && kFewRows <= kMostByWgmma);
+
+// What a launch is to know of the matrix.
+struct Choice {
+    bool by_wgmma;
+    int64_t slices;  // of K
+
+    Choice(const Matrix& w, int64_t M)
+        : by_wgmma(has_wgmma() &&
+                   (w.format == Format::bf16 || (w.format == Format::int8 && M > kFewRows))),
+          slices(by_wgmma ? wgmma_slices(w) : slices_of(w)) {}
+};
 
 // Block m: row m; that of the first row also clears the counters.
 template <Format format>
-__device__ void prepare_block(const MatmulArgs& a, int64_t counters, int64_t slices) {
+__device__ void prepare_block(const MatmulArgs& a, int64_t counters, const Choice& choice) {
     if (blockIdx.x >= a.M) return;
-    prepare_row<format>(a, rows_in(a), blockIdx.x);
+    prepare_row<format>(a, rows_in(a, choice.by_wgmma), blockIdx.x);
     if (blockIdx.x > 0) return;
-    for (int64_t i = threadIdx.x; i < counters; i += kThreads) parts_in(a, slices).counters[i] = 0;
+    for (int64_t i = threadIdx.x; i < counters; i += kThreads)
+        parts_in(a, choice.slices).counters[i] = 0;
 }
 template <Format format>
-__global__ void prepare(MatmulArgs a, int64_t counters, int64_t slices) {
-    prepare_block<format>(a, counters, slices);
+__global__ void prepare(MatmulArgs a, int64_t counters, Choice choice) {
+    prepare_block<format>(a, counters, choice);
 }
 template <Format format>
-__global__ void prepare_each(const MatmulArgs* each, int64_t counters, int64_t slices) {
-    prepare_block<format>(each[blockIdx.y], counters, slices);
+__global__ void prepare_each(const MatmulArgs* each, int64_t counters, Choice choice) {
+    prepare_block<format>(each[blockIdx.y], counters, choice);
 }
 
 // fp8's rows are prepared as bf16's.
@@ -48,12 +62,26 @@ constexpr Format format_of_rows(Format format) {
 template <Format format>
 void multiply(const MatmulArgs& a) {
     const bool few = streams(format, a.M);
+    const Choice choice(a.w, a.M);
     const int64_t counters = few ? panel_count(a.w) * streamed_tiles(a.M) : 0;
-    launch(prepare<format_of_rows(format)>, dim3(unsigned(a.M)), kThreads, a, counters,
-           slices_of(a.w));
+    launch(prepare<format_of_rows(format)>, dim3(unsigned(a.M)), kThreads, a, counters, choice);
+    if constexpr (format == Format::bf16)
+        if (choice.by_wgmma && few) return launch_few_by_wgmma<format>(a, choice.slices);
+    if constexpr (format == Format::bf16 || format == Format::int8)
+        if (choice.by_wgmma) return launch_many_by_wgmma<format>(a, choice.slices);
     if constexpr (!is_float(format))
         if (!few) return launch_tiles<format>(a);
     launch_streamed<format>(a);
+}
+
+template <Format format>
+void multiply_all(const Matrix& w, const MatmulArgs* each, int64_t count, int64_t M) {
+    const dim3 rows{unsigned(M), unsigned(count)};
+    const Choice choice(w, M);
+    launch(prepare_each<format_of_rows(format)>, rows, kThreads, each, panel_count(w), choice);
+    if constexpr (format == Format::bf16)
+        if (choice.by_wgmma) return launch_each_by_wgmma<format>(w, each, count, M, choice.slices);
+    launch_each<format>(w, each, count, M);
 }
 
 // fn<format>() of the format at hand.
@@ -84,11 +112,7 @@ void matmul(const MatmulArgs& a, Team& team) {
 void matmul_each(const Matrix& w, const MatmulArgs* each, int64_t count, int64_t M) {
     for (; count > 0; count -= kEachAtOnce, each += kEachAtOnce)
         with_format(w.format, [&]<Format format>() {
-            const int64_t now = count < kEachAtOnce ? count : kEachAtOnce;
-            const dim3 rows{unsigned(M), unsigned(now)};
-            launch(prepare_each<format_of_rows(format)>, rows, kThreads, each, panel_count(w),
-                   slices_of(w));
-            launch_each<format>(w, each, now, M);
+            multiply_all<format>(w, each, count < kEachAtOnce ? count : kEachAtOnce, M);
         });
 }
 
@@ -98,7 +122,7 @@ size_t each_scratch_bytes(const Matrix& w, int64_t M) {
 
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int) {
     const int64_t streamed = streams(w.format, M) ? M : kFewRows;
-    return row_bytes(w, M) + part_bytes(w, streamed);
+    return row_bytes(w, M) + part_bytes(w, streamed, Choice(w, streamed).slices);
 }
 
 const char* matmul_variant(Format format) {

@@ -50,7 +50,7 @@ __device__ inline float half_at(uint32_t bits) {
 template <Format format>
 struct Weights {
     TwoTiles tiles;
-    float scale[4];  // of its rows: int4
+    float scale[4];  // of its rows: int4, whose 16 leaves with it
 
     template <class Line>
     __device__ Weights(Line line, const std::byte* head) {
@@ -59,10 +59,8 @@ struct Weights {
             const uint32_t words[] = {w.x, w.y, w.z, w.w};
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                // A nibble is its weight plus 8. With its highest bit turned and at the top of a
-                // byte it is the signed byte 16 times the weight, and 16 leaves with the scale.
-                tiles.a[i / 2][i % 2] = (words[i] << 4 ^ 0x80808080u) & 0xf0f0f0f0u;
-                tiles.a[i / 2][i % 2 + 2] = (words[i] ^ 0x80808080u) & 0xf0f0f0f0u;
+                tiles.a[i / 2][i % 2] = low_nibbles(words[i]);
+                tiles.a[i / 2][i % 2 + 2] = high_nibbles(words[i]);
             }
             const uint2 halves = reinterpret_cast<const uint2*>(head)[lane_row()];
             scale[0] = half_at(halves.x) * 0.0625f;

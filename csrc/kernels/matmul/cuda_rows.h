@@ -14,6 +14,7 @@ namespace genfast::cuda {
 
 static_assert(kWarp == kPanelRows);
 constexpr int64_t kRowsTogether = 8;
+constexpr int64_t kBlockSteps = 4;  // of wgmma
 
 __host__ __device__ constexpr bool is_float(Format format) {
     return format == Format::f32 || format == Format::f16;
@@ -31,6 +32,9 @@ __host__ __device__ constexpr int64_t step_words(Format format) {
 __host__ __device__ inline int64_t steps_of(const Matrix& w) {
     return (w.K + step_columns(w.format) - 1) / step_columns(w.format);
 }
+__host__ __device__ inline int64_t blocks_of(const Matrix& w) {
+    return (steps_of(w) + kBlockSteps - 1) / kBlockSteps;
+}
 __host__ __device__ inline int64_t padded_rows(int64_t M) {
     return round_up(M, 16);
 }
@@ -40,22 +44,37 @@ struct Rows {
     float* scales;  // [M]: int8, int4
     int64_t count, steps;
     Format format;
+    bool by_wgmma;
 
     // Of step s the first word of row m.
     __host__ __device__ uint32_t* step(int64_t m, int64_t s) const {
         return words + ((m / kRowsTogether * steps + s) * kRowsTogether + m % kRowsTogether) *
                            step_words(format);
     }
+    // Of eight rows, the first of which is m: block b, a KB.
+    __host__ __device__ uint32_t* block(int64_t m, int64_t b) const {
+        return words + (m / kRowsTogether * steps + b * kBlockSteps) * kRowsTogether * kMmaWords;
+    }
+    // Word i along K of row m.
+    __host__ __device__ uint32_t& word(int64_t m, int64_t i) const {
+        if (!by_wgmma) return step(m, i / step_words(format))[i % step_words(format)];
+        const int64_t at = i % (kBlockSteps * kMmaWords), of_step = at % 8 / 2, half = at % 2;
+        return block(
+            m, i / (kBlockSteps *
+                    kMmaWords))[((of_step * 2 + half) * kRowsTogether + m % kRowsTogether) * 4 +
+                                at / 8];
+    }
 };
 
 __host__ __device__ inline size_t row_bytes(const Matrix& w, int64_t M) {
-    return size_t(padded_rows(M) * (steps_of(w) * step_words(w.format) + 1)) * 4;
+    return size_t(padded_rows(M) * (blocks_of(w) * kBlockSteps * step_words(w.format) + 1)) * 4;
 }
-__host__ __device__ inline Rows rows_in(const MatmulArgs& a) {
-    const int64_t M = padded_rows(a.M), steps = steps_of(a.w);
+__host__ __device__ inline Rows rows_in(const MatmulArgs& a, bool by_wgmma = false) {
+    const int64_t M = padded_rows(a.M);
+    const int64_t steps = by_wgmma ? blocks_of(a.w) * kBlockSteps : steps_of(a.w);
     uint32_t* words = reinterpret_cast<uint32_t*>(a.scratch);
     float* scales = reinterpret_cast<float*>(words + M * steps * step_words(a.w.format));
-    return {words, scales, a.M, steps, a.w.format};
+    return {words, scales, a.M, steps, a.w.format, by_wgmma};
 }
 
 __device__ inline float column(const float* x, int64_t k, int64_t K) {
@@ -90,14 +109,14 @@ __device__ inline void quantise_row(const MatmulArgs& a, const Rows& rows, int64
     poison = block_sum(poison);
     if (threadIdx.x == 0) rows.scales[m] = int8::scale_of(largest) + poison;
     const float inverse = poison == 0 ? int8::inverse_of(largest) : 0;
-    for (int64_t k = threadIdx.x * kRotation; k < K; k += kThreads * kRotation) {
+    for (int64_t k = threadIdx.x * kRotation; k < rows.steps * step; k += kThreads * kRotation) {
         load(k);
         for (int64_t s = k / step; s < rows.steps && s * step < k + kRotation; ++s)
             for (int i = 0; i < step; i += 4) {
                 int32_t q[4];
                 for (int j = 0; j < 4; ++j)
                     q[j] = poison == 0 ? round_to_int(part[s * step - k + i + j] * inverse) : 0;
-                rows.step(m, s)[i / 4] = quad(q);
+                rows.word(m, (s * step + i) / 4) = quad(q);
             }
     }
 }
@@ -111,9 +130,9 @@ __device__ inline void prepare_row(const MatmulArgs& a, const Rows& rows, int64_
         const float* x = a.x + m * x_row(a);
         const int64_t K = a.w.K;
         for (int64_t i = threadIdx.x; i < rows.steps * words; i += kThreads)
-            rows.step(m, i / words)[i % words] =
-                is_bf16(format) ? bf16_pair(column(x, 2 * i, K), column(x, 2 * i + 1, K))
-                                : f32_to_bits(column(x, i, K));
+            rows.word(m, i) = is_bf16(format)
+                                  ? bf16_pair(column(x, 2 * i, K), column(x, 2 * i + 1, K))
+                                  : f32_to_bits(column(x, i, K));
     }
 }
 

@@ -38,8 +38,8 @@ struct Parts {
     uint32_t* sums;
     unsigned* counters;
 };
-inline size_t part_bytes(const Matrix& w, int64_t M) {
-    const int64_t sums = slices_of(w) * kMostStreamed * kPanelRows;
+inline size_t part_bytes(const Matrix& w, int64_t M, int64_t slices) {
+    const int64_t sums = slices * kMostStreamed * kPanelRows;
     return size_t(panel_count(w) * streamed_tiles(M) * (sums + 1)) * sizeof(uint32_t);
 }
 __host__ __device__ inline Parts parts_in(const MatmulArgs& a, int64_t slices) {

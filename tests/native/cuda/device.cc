@@ -24,7 +24,7 @@ static void finish_copies() {
     for (const auto& copy : std::exchange(copies, {})) copy();
 }
 
-void emulation::queue(std::function<void()> work) {
+void emulation::queue(Work work) {
     if (capturing) {
         capturing->work.push_back(std::move(work));
         return;
@@ -65,6 +65,11 @@ void replay(DeviceGraph* graph) {
 }
 
 }  // namespace
+
+int compute_capability() {
+    const char* named = std::getenv("GENFAST_EMULATED_CAPABILITY");
+    return named ? std::atoi(named) : 80;
+}
 
 Device open_device() {
     Device device{};

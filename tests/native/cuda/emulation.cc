@@ -2,6 +2,7 @@
 
 #include <ucontext.h>
 
+#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -17,21 +18,21 @@ namespace genfast::emulation {
 namespace {
 
 constexpr size_t kStack = 256 * 1024;
-constexpr int kWarp = 32;
+constexpr int kWarp = 32, kWarpgroup = 128;
+constexpr size_t kMostShared = 227 * 1024;  // of an H100's block
 
 struct Barrier {
     int expected = 0, waiting = 0;
     int64_t round = 0;
 };
 
-struct Copy {
-    void* to;
-    const void* from;  // null: zeros
-    void make() const {
-        if (from)
-            std::memcpy(to, from, 16);
-        else
-            std::memset(to, 0, 16);
+// By group; the last one has not ended.
+struct Groups {
+    std::deque<std::vector<Work>> groups{1};
+    bool unfinished() const {
+        for (const auto& group : groups)
+            if (!group.empty()) return true;
+        return false;
     }
 };
 
@@ -40,8 +41,12 @@ struct Fiber {
     std::unique_ptr<char[]> stack{new char[kStack]};
     bool done = true;
     void* sanitizer = nullptr;
-    size_t round = 0;                         // of what it gave its warp
-    std::deque<std::vector<Copy>> copies{1};  // by group; the last one has not ended
+    size_t round = 0;  // of what it gave its warp
+    Groups beside[2];  // by Beside
+};
+
+struct Release {
+    void operator()(std::byte* memory) const { std::free(memory); }
 };
 
 struct Machine {
@@ -51,14 +56,18 @@ struct Machine {
     const void* home_stack = nullptr;
     size_t home_size = 0;
     int current = 0;
-    const std::function<void()>* kernel = nullptr;
+    const Work* kernel = nullptr;
+    std::unique_ptr<std::byte, Release> shared;
     Barrier block;
-    std::vector<Barrier> warps;
+    std::vector<Barrier> warpgroups, warps;
+    std::vector<Work> bulk;      // copies that have begun
+    int aside = 0;               // threads that let others go first
+    int64_t halts = 0;           // how often all others waited then
     std::vector<Words> mail[2];  // of each thread, in odd and even rounds
     bool moved = false;          // some thread got on since the last look
-    unsigned way = 0;            // one of four: threads backward, copies late
+    unsigned way = 0;            // one of eight: threads backward, copies late, products late
     bool backward() const { return way & 1; }
-    bool late() const { return way & 2; }
+    bool late(Beside kind) const { return way & (kind == Beside::copies ? 2 : 4); }
     const char* fault = nullptr;
 };
 
@@ -96,8 +105,8 @@ void begin() {
 #endif
     (*machine.kernel)();
     Fiber& fiber = machine.fibers[size_t(machine.current)];
-    for (const auto& group : fiber.copies)
-        if (!group.empty()) machine.fault = "a thread ends before its copies";
+    for (const Groups& groups : fiber.beside)
+        if (groups.unfinished()) fail("a thread ends before its copies or products");
     fiber.done = true;
     machine.moved = true;
     leave(true);
@@ -114,9 +123,26 @@ void meet(Barrier& barrier) {
     while (barrier.round == round) leave(false);
 }
 
-void run_block(int threads) {
+// Where all threads wait, those that stepped aside go on; then copies that were left as late as may
+// be are made, the last one first.
+void unblock() {
+    if (machine.aside > 0) {
+        ++machine.halts;
+        return;
+    }
+    if (machine.bulk.empty())
+        return fail("threads of a block wait for each other at different places");
+    const Work copy = std::move(machine.bulk.back());
+    machine.bulk.pop_back();
+    copy();
+}
+
+void run_block(int threads, size_t shared) {
+    std::memset(machine.shared.get(), 0xff, shared);
     machine.block = {threads, 0, 0};
-    machine.warps.assign(size_t((threads + kWarp - 1) / kWarp), {kWarp, 0, 0});
+    machine.aside = 0;
+    machine.warps.assign(size_t(threads / kWarp), {kWarp, 0, 0});
+    machine.warpgroups.assign(size_t(threads / kWarpgroup), {kWarpgroup, 0, 0});
     for (int i = 0; i < threads; ++i) {
         Fiber& fiber = machine.fibers[size_t(i)];
         getcontext(&fiber.context);
@@ -126,7 +152,7 @@ void run_block(int threads) {
         makecontext(&fiber.context, begin, 0);
         fiber.done = false;
         fiber.round = 0;
-        fiber.copies.assign(1, {});
+        for (Groups& groups : fiber.beside) groups = {};
     }
     for (bool busy = true; busy;) {
         busy = machine.moved = false;
@@ -136,23 +162,28 @@ void run_block(int threads) {
             busy = true;
             enter(index);
         }
-        if (busy && !machine.moved)
-            machine.fault = "threads of a block wait for each other at different places";
-        if (machine.fault) throw std::logic_error(std::exchange(machine.fault, nullptr));
+        if (busy && !machine.moved) unblock();
+        if (!busy && !machine.bulk.empty()) fail("a block ends before its copies");
+        if (!machine.fault) continue;
+        machine.bulk.clear();
+        throw std::logic_error(std::exchange(machine.fault, nullptr));
     }
     ++machine.way;
 }
 
 }  // namespace
 
-void run(dim3 grid, int threads, const std::function<void()>& kernel) {
+void run(dim3 grid, int threads, size_t shared, const Work& kernel) {
     std::lock_guard lock(turn);
     if (threads % kWarp != 0 || threads <= 0 || grid.y > 65535 || grid.z > 65535 ||
-        grid.x * int64_t(grid.y) * grid.z <= 0)
+        threads > 1024 || shared > kMostShared || grid.x * int64_t(grid.y) * grid.z <= 0)
         throw std::logic_error("no GPU runs a grid of this shape");
     if (machine.fibers.size() < size_t(threads)) machine.fibers.resize(size_t(threads));
     for (auto& mail : machine.mail) mail.resize(size_t(threads));
     machine.kernel = &kernel;
+    // Of just this size, so that a sanitizer sees what lies beyond.
+    machine.shared.reset(
+        static_cast<std::byte*>(std::aligned_alloc(1024, (shared + 1023) / 1024 * 1024)));
     gridDim = grid;
     blockDim = dim3(unsigned(threads));
     const int64_t blocks = int64_t(grid.x) * grid.y * grid.z;
@@ -161,12 +192,26 @@ void run(dim3 grid, int threads, const std::function<void()>& kernel) {
         const int64_t at = backward ? blocks - 1 - i : i;
         blockIdx = dim3(unsigned(at % grid.x), unsigned(at / grid.x % grid.y),
                         unsigned(at / grid.x / grid.y));
-        run_block(threads);
+        run_block(threads, shared);
     }
+}
+
+void fail(const char* what) {
+    if (!machine.fault) machine.fault = what;
+}
+
+std::byte* shared_memory() {
+    return machine.shared.get();
 }
 
 void meet_block() {
     meet(machine.block);
+}
+
+void meet_warpgroup() {
+    const size_t mine = size_t(machine.current / kWarpgroup);
+    if (mine < machine.warpgroups.size()) return meet(machine.warpgroups[mine]);
+    fail("a warpgroup is four whole warps");
 }
 
 void meet_warp() {
@@ -181,24 +226,58 @@ const Words* gather(const Words& mine) {
     return mail.data() + me / kWarp * kWarp;
 }
 
+void wait_until(const std::function<bool()>& there) {
+    while (!there()) leave(false);
+    machine.moved = true;
+}
+
+void step_aside() {
+    if (!machine.late(Beside::products)) return;
+    const int64_t halt = machine.halts;
+    ++machine.aside;
+    while (machine.halts == halt) leave(false);
+    --machine.aside;
+    machine.moved = true;
+}
+
+void begin_beside(Beside kind, Work work) {
+    if (machine.late(kind))
+        machine.fibers[size_t(machine.current)].beside[int(kind)].groups.back().push_back(
+            std::move(work));
+    else
+        work();
+}
+
+void end_group(Beside kind) {
+    // Whoever waits for late copies has time to come and find what is not there.
+    if (kind == Beside::copies && machine.late(kind))
+        for (int i = 0; i < 4; ++i) {
+            machine.moved = true;
+            leave(false);
+        }
+    machine.fibers[size_t(machine.current)].beside[int(kind)].groups.emplace_back();
+}
+
+void wait_for_groups(Beside kind, size_t pending) {
+    auto& groups = machine.fibers[size_t(machine.current)].beside[int(kind)].groups;
+    for (; groups.size() > pending + 1; groups.pop_front())
+        for (const Work& work : groups.front()) work();
+}
+
 void copy_later(void* to, const void* from, bool there) {
     if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 != 0)
-        machine.fault = "a copy of 16 bytes that are not aligned";
-    const Copy copy{to, there ? from : nullptr};
-    if (machine.late())
-        machine.fibers[size_t(machine.current)].copies.back().push_back(copy);
+        fail("a copy of 16 bytes that are not aligned");
+    if (there)
+        begin_beside(Beside::copies, [=] { std::memcpy(to, from, 16); });
     else
-        copy.make();
+        begin_beside(Beside::copies, [=] { std::memset(to, 0, 16); });
 }
 
-void end_group() {
-    machine.fibers[size_t(machine.current)].copies.emplace_back();
-}
-
-void wait_for_groups(size_t pending) {
-    auto& copies = machine.fibers[size_t(machine.current)].copies;
-    for (; copies.size() > pending + 1; copies.pop_front())
-        for (const Copy& copy : copies.front()) copy.make();
+void begin_bulk(Work copy) {
+    if (machine.late(Beside::copies))
+        machine.bulk.push_back(std::move(copy));
+    else
+        copy();
 }
 
 }  // namespace genfast::emulation

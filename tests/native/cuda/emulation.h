@@ -2,12 +2,13 @@
 // block after block; they switch where they wait for each other.
 //
 // What a GPU leaves open is varied: blocks and threads run in one order, then in the other, and
-// copies that run beside their thread are made as soon or as late as may be. Threads that wait at
-// different barriers for ever are an error.
+// copies and products that run beside their thread are made as soon or as late as may be. Threads
+// that wait at different barriers for ever are an error.
 #pragma once
 
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -35,19 +36,30 @@ inline dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace genfast::emulation {
 
+using Work = std::function<void()>;
+
 // Throws std::logic_error where threads would wait for ever.
-void run(dim3 grid, int threads, const std::function<void()>& kernel);
-void queue(std::function<void()> work);  // does it, or keeps it for the graph that is captured
+void run(dim3 grid, int threads, size_t shared, const Work& kernel);
+void queue(Work work);        // does it, or keeps it for the graph that is captured
+void fail(const char* what);  // run() throws it
+std::byte* shared_memory();   // the `shared` bytes, in which every block finds garbage
 void meet_block();
+void meet_warpgroup();
 void meet_warp();
+void wait_until(const std::function<bool()>& there);
+void step_aside();  // others may do what they now can, all of it if products are late
 
 // What the 32 lanes of a warp gave, all of which call it; until the next call but one.
 using Words = std::array<uint32_t, 6>;
 const Words* gather(const Words& mine);
 
+// What a thread has begun that runs beside it, in groups.
+enum class Beside { copies, products };
+void begin_beside(Beside kind, Work work);
+void end_group(Beside kind);
+void wait_for_groups(Beside kind, size_t pending);
 void copy_later(void* to, const void* from, bool there);  // 16 bytes
-void end_group();
-void wait_for_groups(size_t pending);
+void begin_bulk(Work copy);                               // in no thread's group
 
 template <class T>
 T exchange_bits(T mine, int from_lane) {
@@ -98,31 +110,34 @@ inline int __dp4a(int a, int b, int sum) {
     return sum;
 }
 
-// Byte i of the result is that of x and y together which nibble i of the selector counts.
-inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t selector) {
+// Bytes of y:x, by the nibbles of `which`.
+inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t which) {
     const uint64_t both = uint64_t(y) << 32 | x;
-    uint32_t result = 0;
-    for (int i = 0; i < 4; ++i)
-        result |= uint32_t(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
-    return result;
+    uint32_t chosen = 0;
+    for (int i = 0; i < 4; ++i) chosen |= uint32_t(both >> 8 * (which >> 4 * i & 7) & 255) << 8 * i;
+    return chosen;
 }
 
 namespace genfast::cuda {
 
 template <class... Parameters>
-void launch(void (*kernel)(Parameters...), dim3 grid, int threads, const Parameters&... arguments) {
-    emulation::queue([=] { emulation::run(grid, threads, [&] { kernel(arguments...); }); });
+void launch_with_shared(void (*kernel)(Parameters...), size_t shared, dim3 grid, int threads,
+                        const Parameters&... arguments) {
+    emulation::queue([=] { emulation::run(grid, threads, shared, [&] { kernel(arguments...); }); });
+}
+inline std::byte* dynamic_shared() {
+    return emulation::shared_memory();
 }
 
 inline void copy_async(void* to_shared, const void* from, bool there) {
     emulation::copy_later(to_shared, from, there);
 }
 inline void end_copy_group() {
-    emulation::end_group();
+    emulation::end_group(emulation::Beside::copies);
 }
 template <int pending>
 void wait_for_copies() {
-    emulation::wait_for_groups(pending);
+    emulation::wait_for_groups(emulation::Beside::copies, pending);
 }
 
 // fn(e, a's word, b's word) for the lane's four sums, words in the order of K:
@@ -140,14 +155,15 @@ void each_product(const uint32_t (&a)[4], uint2 b, Fn fn) {
 }
 
 // A chain in the order of K, so that another place of a product is another sum.
+inline void add_bf16_pair(float& sum, uint32_t x, uint32_t y) {
+    const uint32_t words[] = {x << 16, y << 16, x & 0xffff0000u, y & 0xffff0000u};
+    float numbers[4];
+    std::memcpy(numbers, words, sizeof(numbers));
+    sum = std::fma(numbers[0], numbers[1], sum);
+    sum = std::fma(numbers[2], numbers[3], sum);
+}
 inline void mma_bf16(float (&sum)[4], const uint32_t (&a)[4], uint2 b) {
-    each_product(a, b, [&](int e, uint32_t x, uint32_t y) {
-        const uint32_t words[] = {x << 16, y << 16, x & 0xffff0000u, y & 0xffff0000u};
-        float numbers[4];
-        std::memcpy(numbers, words, sizeof(numbers));
-        sum[e] = std::fma(numbers[0], numbers[1], sum[e]);
-        sum[e] = std::fma(numbers[2], numbers[3], sum[e]);
-    });
+    each_product(a, b, [&](int e, uint32_t x, uint32_t y) { add_bf16_pair(sum[e], x, y); });
 }
 inline void mma_s8(int32_t (&sum)[4], const uint32_t (&a)[4], uint2 b) {
     each_product(a, b,
@@ -155,3 +171,5 @@ inline void mma_s8(int32_t (&sum)[4], const uint32_t (&a)[4], uint2 b) {
 }
 
 }  // namespace genfast::cuda
+
+#include "cuda/emulation_hopper.h"

@@ -9,6 +9,7 @@
 
 namespace genfast {
 void check_drawing(Check&);  // drawing.cc
+void check_hopper(Check&);   // hopper.cc
 namespace cuda {
 Kernels kernel_table();  // kernels/cuda_library.cu
 }
@@ -40,7 +41,7 @@ void wait_apart() {
 void check_barriers(Check& c) {
     bool found = false;
     try {
-        cuda::launch(wait_apart, dim3(2), 64);
+        cuda::launch_with_shared(wait_apart, 0, dim3(2), 64);
     } catch (const std::logic_error&) {
         found = true;
     }
@@ -55,9 +56,10 @@ int main() {
     const char* given = std::getenv("GENFAST_SEED");
     const uint64_t seed = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
     std::fprintf(stderr, "GENFAST_SEED=%llu\n", static_cast<unsigned long long>(seed));
-    const Kernels kernels = filled_up(cuda::kernel_table());
+    Kernels kernels = filled_up(cuda::kernel_table());
     Check check(kernels, seed);
     check_barriers(check);
+    check_hopper(check);
     check_matmul(check);
     check_attention(check);
     check_rows(check);
@@ -65,6 +67,12 @@ int main() {
     check_experts(check);
     check_images(check);
     check_drawing(check);
+    // Once more what Hopper does in its own way.
+    setenv("GENFAST_EMULATED_CAPABILITY", "90", 1);
+    kernels.isa = "cuda, 9.0";
+    check_matmul(check);
+    check_experts(check);
+    check_attention(check);
     std::fprintf(stderr, "%d failures\n", check.failures);
     return check.failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -251,7 +251,9 @@ void check_matmul(Check& c) {
         check_product(c, format, c.numbers.integer(14, 40), 33, 519);
         check_product(c, format, 14, 32, 4102);  // columns in blocks
         const int64_t N = c.numbers.integer(33, 140), K = c.numbers.integer(1, 200);
-        check_product(c, format, c.numbers.integer(65, 200), N, K);
+        check_product(c, format, c.numbers.integer(65, 300), N, K);
+        check_product(c, format, c.numbers.integer(65, 140), 17, 1100);  // many rows, slices of K
+        check_product(c, format, c.numbers.integer(1, 64), 40, 510);
         check_not_finite(c, format);
         for (Activation activation : {Activation::none, Activation::relu, Activation::silu,
                                       Activation::gelu, Activation::gelu_tanh})
