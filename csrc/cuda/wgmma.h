@@ -1,6 +1,6 @@
 // Hopper's tensor cores (compute capability 9.0 alone: sm_90a). A warpgroup, four warps, multiplies
 // 64 rows of `a`, which its lanes hold, by N rows of `b` in the block's memory, and adds to `sum`,
-// beside what its lanes do meanwhile. mma.sync reaches about two thirds of what these can do.
+// beside what its lanes do meanwhile. mma.sync is said to reach three quarters of that at most.
 //
 // a and sum lie in the lanes as mma.sync's do (tensor_core.h), warp w having rows 16 w ... 16 w +
 // 15: a[0] row g, word t; a[1] row g + 8, word t; a[2] and a[3] the same of word t + 4; for each 8
