@@ -24,7 +24,10 @@ def side_by_side(*parts):
     return np.concatenate([x.reshape(len(x), -1) for x in parts], axis=1)
 
 
-@pytest.mark.parametrize("kv_dtype, itemsize", [("bfloat16", 2), ("int8", 1), ("int4", 0.5)])
+FORMATS = [("bfloat16", 2), ("int8", 1), ("fp8", 1), ("int4", 0.5)]
+
+
+@pytest.mark.parametrize("kv_dtype, itemsize", FORMATS)
 @pytest.mark.parametrize("S, window", [(1024, 0), (4096, 0), (16384, 0), (16384, 1024)])
 @pytest.mark.parametrize("H, HKV, D", SHAPES)
 def test_decode(benchmark, rng, report, H, HKV, D, S, window, kv_dtype, itemsize):
@@ -53,7 +56,7 @@ def test_decode(benchmark, rng, report, H, HKV, D, S, window, kv_dtype, itemsize
     report(bytes=int(2 * (window or S) * HKV * D * itemsize))
 
 
-@pytest.mark.parametrize("kv_dtype, itemsize", [("bfloat16", 2), ("int8", 1), ("int4", 0.5)])
+@pytest.mark.parametrize("kv_dtype, itemsize", FORMATS)
 @pytest.mark.parametrize("H, HKV, D", SHAPES)
 def test_beams_over_a_shared_prefix(benchmark, rng, H, HKV, D, kv_dtype, itemsize, S=4096, beams=4):
     """Four sequences that share 4k tokens, beside one alone and four with pages of their own."""

@@ -19,7 +19,7 @@ def packed(rng, N, K, format):
 
 @pytest.mark.parametrize("M", [1, 4, 8, 512])
 @pytest.mark.parametrize("N, K", SHAPES)
-@pytest.mark.parametrize("format", ["bf16", "int8", "int4"])
+@pytest.mark.parametrize("format", ["bf16", "fp8", "int8", "int4"])
 def test_matmul(benchmark, rng, report, format, N, K, M):
     weight = packed(rng, N, K, format)
     x = rng.normal(size=(M, K)).astype(np.float32)
@@ -29,5 +29,5 @@ def test_matmul(benchmark, rng, report, format, N, K, M):
     scale = np.abs(expected).max()
     np.testing.assert_allclose(out[:1], expected, rtol=0, atol=0.02 * scale)
     assert out.shape == (M, N)
-    peak = "dot_bf16" if format == "bf16" else "dot_int8"
+    peak = "dot_bf16" if format in ("bf16", "fp8") else "dot_int8"
     report(bytes=weight.nbytes, flops=2 * M * N * K, peak=peak)

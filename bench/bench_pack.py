@@ -6,7 +6,7 @@ import pytest
 from genfast._core import Weight
 
 
-@pytest.mark.parametrize("format", ["f32", "bf16", "int8", "int4"])
+@pytest.mark.parametrize("format", ["f32", "bf16", "int8", "int4", "fp8"])
 def test_pack(benchmark, rng, report, format):
     """The gate and up matrices of the 1B shape, stored as bfloat16."""
     F, E = 8192, 2048

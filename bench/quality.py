@@ -45,7 +45,7 @@ examples:
                                                          the peers' figures on the text in the file,
                                                          to which a test holds genfast
 """
-_FORMATS = ["f32", "bf16", "int8", "int4"]
+_FORMATS = ["f32", "bf16", "int8", "int4", "fp8"]
 _LARGEST_APART = 2e-2  # at the worst of windows; a wrong conversion gives 1 and more
 
 Windows = list[list[int]]

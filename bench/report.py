@@ -8,7 +8,7 @@ import numpy as np
 
 # How far from float32 a correct engine is at most: a part of the KL divergence between float32's
 # answers to different prompts, which is about what a wrong one gives.
-LIMITS = {"f32": 1e-5, "bf16": 5e-3, "int8": 5e-2, "int4": 0.4}
+LIMITS = {"f32": 1e-5, "bf16": 5e-3, "int8": 5e-2, "int4": 0.4, "fp8": 0.1}
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -87,6 +87,18 @@ def rotated(rounding: Callable[[Array], Array]) -> Callable[[Array], Array]:
 int8 = rotated(bits8)
 
 
+def e4m3(x: Array, size: int = 0) -> Array:
+    """x as E4M3, max|x| / 448 the scale of a row or of each `size` columns."""
+    groups = groups_of(x, size)
+    scale = np.abs(groups).max(-1, keepdims=True) / 448
+    scale[scale == 0] = 1
+    return rows_of(quantised.e4m3(groups / scale) * scale, x.shape[1])
+
+
+def bfloat16(x: Array) -> Array:
+    return quantised.bfloat16(x).astype(np.float64)
+
+
 class Choice(NamedTuple):
     """How weights and activations of matmuls are rounded; of the one that gives the logits, the
     head, apart."""
@@ -135,6 +147,11 @@ CHOICES = {
     "int4 G 32, search; activations in groups of 32": Choice(_four(32, SEARCH), _groups(32)),
     "int4 G 32, search; activations exact": Choice(_four(32, SEARCH), exact),
     "int4 G 32, search, logits too; activations a row": _all(_four(32, SEARCH), bits8),
+    "fp8, a scale a row; activations bfloat16 (genfast)": Choice(e4m3, bfloat16),
+    "fp8, a scale a row, rotated; activations bfloat16": Choice(rotated(e4m3), bfloat16),
+    "fp8, a scale for 128; activations bfloat16": Choice(lambda w: e4m3(w, 128), bfloat16),
+    "fp8, a scale a row, logits too; activations bfloat16": _all(e4m3, bfloat16),
+    "fp8, a scale a row; activations alike": Choice(e4m3, e4m3),
 }
 
 

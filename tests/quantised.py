@@ -14,6 +14,43 @@ def bfloat16(x: np.ndarray) -> np.ndarray:
     return rounded.astype(np.uint32).view(np.float32)
 
 
+# By byte the numbers of E4M3, from its definition: a sign, four bits of exponent with bias 7, three
+# bits of mantissa; all ones is NaN.
+E4M3 = np.array(
+    [
+        (-1) ** (n >> 7)
+        * 2.0 ** max((n >> 3 & 15) - 7, -6)
+        * (float(n >> 3 & 15 > 0) + (n & 7) / 8)
+        for n in range(256)
+    ]
+)
+E4M3[[0x7F, 0xFF]] = np.nan
+
+
+def e4m3(x: np.ndarray) -> np.ndarray:
+    """The nearest of E4M3's numbers, of two the one whose byte is even; at most 448. In float64."""
+    sizes, size = E4M3[:0x7F], np.minimum(np.abs(x.astype(np.float64)), 448)
+    high = np.clip(np.searchsorted(sizes, size), 1, 0x7E)
+    below, above = size - sizes[high - 1], sizes[high] - size
+    down = (below < above) | ((below == above) & (high % 2 == 1))
+    return np.copysign(sizes[high - down], x)
+
+
+def scaled_e4m3(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """q float64 [..., K] of E4M3 and scale float32 [..., 1] with rows ~ q * scale; the largest
+    becomes 448."""
+    largest = np.abs(rows).max(-1, keepdims=True).astype(np.float32)
+    alive = largest >= np.float32(1e-30)
+    inverse = np.where(alive, np.float32(448) / np.where(alive, largest, 1), 0).astype(np.float32)
+    return e4m3(rows * inverse), np.where(alive, largest / np.float32(448), np.float32(0))
+
+
+def fp8(rows: np.ndarray) -> np.ndarray:
+    """rows [..., K] as E4M3 with a scale each, in float64."""
+    q, scale = scaled_e4m3(rows)
+    return q * scale
+
+
 def symmetric8(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """q int64 [M, K] in [-127, 127] and scale float32 [M, 1] with rows ~ q * scale."""
     largest = np.abs(rows).max(-1, keepdims=True).astype(np.float32)

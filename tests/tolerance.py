@@ -58,11 +58,18 @@ def group_step(w: np.ndarray, levels: int, group: int = 32) -> np.ndarray:
     return np.repeat(padded.max(-1) / levels, group, axis=1)[:, :k]
 
 
+def e4m3_step(w: np.ndarray) -> np.ndarray:
+    """The gap of E4M3 where a row's largest is 448, at each of `w`."""
+    scale = np.abs(w).max(-1, keepdims=True) / 448
+    power = np.frexp(np.abs(w) / np.where(scale > 0, scale, 1))[1] - 1
+    return scale * np.ldexp(2.0**-3, np.maximum(power, -6))
+
+
 class RandomRounding:
     """Every operand of every matmul is off by a uniform error of up to half a step of its format,
     and so are keys and values with a bfloat16 cache.
 
-    An embedding table is exact unless it is tied. What gives the logits stays int8 in int4 models.
+    An embedding table is exact unless it is tied. Quantised models give logits by int8.
     """
 
     def __init__(self, rng: np.random.Generator, weights: str, kv: str = "float32") -> None:
@@ -86,6 +93,8 @@ class RandomRounding:
             return self._noise(w, bf16_step(w))
         if self.weights == "int8" or head:
             return self._noise(w, rotated_step(w))
+        if self.weights == "fp8":
+            return self._noise(w, e4m3_step(w))
         # int4: 7 levels either side; the scale itself is rounded to float16
         w = w * (1 + self.rng.uniform(-0.5, 0.5, w.shape) * 2.0**-10)
         return self._noise(w, group_step(w, 7))
@@ -96,8 +105,10 @@ class RandomRounding:
     def matmul(self, x: np.ndarray, w: np.ndarray, head: bool = False) -> np.ndarray:
         if self.weights == "bfloat16":
             step = bf16_step(x)
+        elif self.weights == "int8" or head:
+            step = rotated_step(x)
         else:
-            step = rotated_step(x) if self.weights == "int8" or head else row_step(x, 127)
+            step = bf16_step(x) if self.weights == "fp8" else row_step(x, 127)
         return self._noise(x, step) @ self._weight(w, head).T
 
     def kv(self, x: np.ndarray) -> np.ndarray:

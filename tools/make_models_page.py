@@ -26,10 +26,10 @@ HEAD = """\
 
 One file in `python/genfast/models/` for each, named as Hugging Face's `model_type`. All of them
 have batching, beams, prefix reuse, guided output and every weight and cache format
-(`quantize="int8"`, `"int4"`; routers of experts stay unquantised; the cache of DeepSeek's latent
-attention is never int4), and take LoRA adapters of PEFT, which are merged into the weights as these
-are packed (`genfast.load(…, adapters=[…])`; DoRA and gpt-oss's experts are refused by name).
-`genfast info --config config.json` tells whether a config is understood, and what it takes.
+(`quantize="int8"`, `"int4"`, `"fp8"`; routers of experts stay unquantised; the cache of DeepSeek's
+latent attention is never int4), and take LoRA adapters of PEFT, which are merged into the weights
+as these are packed (`genfast.load(…, adapters=[…])`; DoRA and gpt-oss's experts are refused by
+name). `genfast info --config config.json` tells whether a config is understood, and what it takes.
 `janus` opens as a pipeline of [images](images.md), whose `.model` it is; it takes no adapters.
 
 "Configs" are tiny random models, whose logits (whole, and through the cache in pieces) and 64

@@ -15,6 +15,7 @@ _OPTIONS = {
     "bf16": {"dtype": "bfloat16"},
     "int8": {"quantize": "int8"},
     "int4": {"quantize": "int4"},
+    "fp8": {"quantize": "fp8"},
 }
 
 
@@ -24,6 +25,7 @@ class Engine:
         "bf16": "bf16",
         "int8": "int8, rotated rows",
         "int4": "int4, G 32",
+        "fp8": "fp8, a scale a row",
     }
 
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:

@@ -63,7 +63,7 @@ __device__ inline void copy_bulk(void* to_shared, const void* from, int bytes, M
 }
 #endif
 
-// Stages that one thread has filled and others empty, round and round: the i-th filling goes into
+// Stages that some fill and others empty, round and round: the i-th filling goes into
 // stage i mod kStages.
 template <int kStages>
 struct Ring {
@@ -71,11 +71,11 @@ struct Ring {
 
     __device__ static int stage(int i) { return i % kStages; }
 
-    // By all threads of the block.
-    __device__ void begin(int consumers) {
+    // By all threads of the block. fillers: how many tell that a filling is there.
+    __device__ void begin(int consumers, int fillers = 1) {
         if (threadIdx.x == 0)
             for (int i = 0; i < kStages; ++i) {
-                full[i].init(1);
+                full[i].init(fillers);
                 empty[i].init(consumers);
             }
         fence_mbarriers();

@@ -49,6 +49,15 @@ __device__ inline int lane_column(int e) {
     return 2 * lane_word() + e % 2;
 }
 
+// The nibbles of a word, of numbers plus 8, as signed bytes that are 16 times the numbers: with the
+// highest bit turned and at the top of a byte.
+__device__ inline uint32_t low_nibbles(uint32_t word) {
+    return (word << 4 ^ 0x80808080u) & 0xf0f0f0f0u;
+}
+__device__ inline uint32_t high_nibbles(uint32_t word) {
+    return (word ^ 0x80808080u) & 0xf0f0f0f0u;
+}
+
 #if !defined(GENFAST_CUDA_EMULATION)
 // bf16, summed in float. The order of the sum is the hardware's own: equal operands in equal places
 // give equal bits, and nothing else does.

@@ -1,6 +1,6 @@
 // Hopper's tensor cores (compute capability 9.0 alone: sm_90a). A warpgroup, four warps, multiplies
 // 64 rows of `a`, which its lanes hold, by N rows of `b` in the block's memory, and adds to `sum`,
-// beside what its lanes do meanwhile. mma.sync reaches about two thirds of what these can do.
+// beside what its lanes do meanwhile. mma.sync is said to reach three quarters of that at most.
 //
 // a and sum lie in the lanes as mma.sync's do (tensor_core.h), warp w having rows 16 w ... 16 w +
 // 15: a[0] row g, word t; a[1] row g + 8, word t; a[2] and a[3] the same of word t + 4; for each 8
@@ -13,7 +13,7 @@
 
 #include "cuda/bulk_copy.h"
 
-// Where there is code for these: other GPUs' kernels are left empty.
+// Where there is code for these: kernels that call them are left empty for other GPUs.
 #if defined(GENFAST_CUDA_EMULATION) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define GENFAST_WGMMA
 #endif
@@ -55,9 +55,21 @@ __device__ inline void hold_registers(Word (&x)[n]) {
 #pragma unroll
     for (size_t i = 0; i < n; ++i) asm volatile("" : "+r"(x[i])::"memory");
 }
-#endif
 
-#if !defined(GENFAST_CUDA_EMULATION) && defined(GENFAST_WGMMA)
+// How many registers each thread of this warpgroup has from now on, a multiple of 8: fewer than it
+// was launched with; or more, when others have given as many.
+template <int n>
+__device__ inline void give_registers() {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n));
+}
+template <int n>
+__device__ inline void take_registers() {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n));
+}
+// __syncthreads() of a warpgroup.
+__device__ inline void meet_warpgroup() {
+    asm volatile("bar.sync %0, 128;" ::"r"(warpgroup() + 1) : "memory");
+}
 // What threads wrote into the block's memory is seen by products, after a barrier too.
 __device__ inline void fence_written() {
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");

@@ -39,8 +39,9 @@ KvType kv_type_named(const std::string& name) {
     if (name == "bfloat16") return KvType::bf16;
     if (name == "int8") return KvType::int8;
     if (name == "int4") return KvType::int4;
+    if (name == "fp8") return KvType::fp8;
     throw std::invalid_argument(
-        cat("kv_dtype='", name, "' must be one of float32, bfloat16, int8, int4"));
+        cat("kv_dtype='", name, "' must be one of float32, bfloat16, int8, int4, fp8"));
 }
 
 Scoring scoring_named(const std::string& name) {

@@ -9,6 +9,7 @@
 //   f16   [K][32] f16
 //   bf16  [K/2][32][2] bf16                       a dword holds two consecutive k of one row
 //   int8  [K/4][32][4] s8, then 32 f32 scales, then 32 s32 row sums
+//   fp8   [K/4][32][4] e4m3 (core/e4m3.h), then 32 f32 scales
 //   int4  per group of 32 k: 32 f16 scales, then [4][32][4] bytes; byte j of k-step s (8 k a step)
 //         holds k = 8s + j in its low nibble and 8s + 4 + j in its high one, biased by 8
 //
@@ -17,7 +18,7 @@
 //
 // Rows beyond N and columns beyond K are zeros. Symmetric quantisation: w = scale * q with q in
 // [-127, 127] (int8, one scale a row, rotated: rotation.h) or [-8, 7] (int4, one scale a row and
-// group).
+// group), or a number of 8 bits (fp8, one scale a row).
 #pragma once
 
 #include <cstddef>
@@ -27,7 +28,7 @@
 
 namespace genfast {
 
-enum class Format : uint8_t { f32, f16, bf16, int8, int4 };
+enum class Format : uint8_t { f32, f16, bf16, int8, int4, fp8 };
 
 // Of the packed bytes, as the packed cache keeps them: raise it whenever a weight packs to other
 // bytes than before (panels, choice of scales, rounding), or old caches would be taken for good.
@@ -46,6 +47,7 @@ GENFAST_ANYWHERE int64_t padded_k(Format format, int64_t k) {
         case Format::bf16:
             return round_up(k, 2);
         case Format::int8:
+        case Format::fp8:
             return round_up(k, 4);
         case Format::int4:
             return round_up(k, kGroup);
@@ -64,6 +66,8 @@ GENFAST_ANYWHERE size_t panel_bytes(Format format, int64_t k) {
             return padded * 64;
         case Format::int8:
             return padded * 32 + kPanelRows * 8;
+        case Format::fp8:
+            return padded * 32 + kPanelRows * 4;
         case Format::int4:
             return padded / kGroup * (kPanelRows * 2 + kPanelRows * kGroup / 2);
     }

@@ -9,7 +9,7 @@ namespace {
 constexpr FormatTraits kTraits[] = {
     {Format::f32, "f32", 32, false},   {Format::f16, "f16", 16, false},
     {Format::bf16, "bf16", 16, false}, {Format::int8, "int8", 8, true},
-    {Format::int4, "int4", 4.5, true},
+    {Format::int4, "int4", 4.5, true}, {Format::fp8, "fp8", 8, true},
 };
 
 }  // namespace

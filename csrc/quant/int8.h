@@ -33,6 +33,15 @@ GENFAST_ANYWHERE float inverse_of(float largest) {
 GENFAST_ANYWHERE int64_t index_in_panel(int row, int64_t k) {
     return (k / 4 * kPanelRows + row) * 4 + k % 4;
 }
+// The largest magnitude of a row.
+static inline float largest_of(const float* w, int64_t K) {
+    float largest = 0;
+    for (int64_t k = 0; k < K; ++k) {
+        const float magnitude = w[k] < 0 ? -w[k] : w[k];
+        if (magnitude > largest) largest = magnitude;
+    }
+    return largest;
+}
 GENFAST_ANYWHERE float* scales(std::byte* panel, int64_t K) {
     return reinterpret_cast<float*>(panel + padded_k(Format::int8, K) * kPanelRows);
 }
@@ -52,12 +61,7 @@ static inline void pack_panel(const float* rows, int64_t K, std::byte* panel) {
     int64_t padded = padded_k(Format::int8, K);
     for (int row = 0; row < kPanelRows; ++row) {
         const float* w = rows + row * K;
-        float largest = 0;
-        for (int64_t k = 0; k < K; ++k) {
-            float magnitude = w[k] < 0 ? -w[k] : w[k];
-            if (magnitude > largest) largest = magnitude;
-        }
-        float inverse = inverse_of(largest);
+        const float largest = largest_of(w, K), inverse = inverse_of(largest);
         int32_t sum = 0;
         for (int64_t k = 0; k < padded; ++k) {
             int32_t q = k < K ? round_to_int(w[k] * inverse) : 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "quant/dense.h"
+#include "quant/fp8.h"
 #include "quant/int4.h"
 #include "quant/int8.h"
 
@@ -22,6 +23,8 @@ GENFAST_ANYWHERE void unpack_row(const Matrix& matrix, int64_t n, int64_t begin,
     switch (matrix.format) {
         case Format::int8:
             return int8::unpack_row(panel, row, K, begin, end, out);
+        case Format::fp8:
+            return fp8::unpack_row(panel, row, K, begin, end, out);
         case Format::int4:
             return int4::unpack_row(panel, row, begin, end, out);
         default:

@@ -189,6 +189,9 @@ GENFAST_INLINE VecI ixor(VecI a, VecI b) {
 GENFAST_INLINE VecI iadd(VecI a, VecI b) {
     return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
 }
+GENFAST_INLINE VecI iand(VecI a, VecI b) {
+    return {_mm256_and_si256(a.lo, b.lo), _mm256_and_si256(a.hi, b.hi)};
+}
 // For eight mask bits the lanes to pack, four bits each: compress has no instruction here.
 struct CompressTable {
     uint32_t lanes[256];
@@ -290,9 +293,21 @@ GENFAST_INLINE void istore_i8(int8_t* p, VecI a) {
 GENFAST_INLINE Vec vbits(VecI a) {
     return {_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)};
 }
+GENFAST_INLINE VecI ibits(Vec a) {
+    return {_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)};
+}
 template <int bits>
 GENFAST_INLINE VecI ishl(VecI a) {
     return {_mm256_slli_epi32(a.lo, bits), _mm256_slli_epi32(a.hi, bits)};
+}
+// To the right: zeros come in, or the sign.
+template <int bits>
+GENFAST_INLINE VecI ishr(VecI a) {
+    return {_mm256_srli_epi32(a.lo, bits), _mm256_srli_epi32(a.hi, bits)};
+}
+template <int bits>
+GENFAST_INLINE VecI isar(VecI a) {
+    return {_mm256_srai_epi32(a.lo, bits), _mm256_srai_epi32(a.hi, bits)};
 }
 // Rounded to float16's nearest, ties to even
 GENFAST_INLINE void vstore_f16(uint16_t* p, Vec a) {

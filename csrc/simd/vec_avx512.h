@@ -165,6 +165,9 @@ GENFAST_INLINE VecI ixor(VecI a, VecI b) {
 GENFAST_INLINE VecI iadd(VecI a, VecI b) {
     return {_mm512_add_epi32(a.v, b.v)};
 }
+GENFAST_INLINE VecI iand(VecI a, VecI b) {
+    return {_mm512_and_si512(a.v, b.v)};
+}
 // The lanes that mask names, packed to the front of p; up to 16 lanes of p may be written.
 GENFAST_INLINE void vcompress(float* p, Vec a, uint32_t mask) {
     _mm512_storeu_ps(p, _mm512_maskz_compress_ps(__mmask16(mask), a.v));
@@ -240,9 +243,21 @@ GENFAST_INLINE void istore_i8(int8_t* p, VecI a) {
 GENFAST_INLINE Vec vbits(VecI a) {
     return {_mm512_castsi512_ps(a.v)};
 }
+GENFAST_INLINE VecI ibits(Vec a) {
+    return {_mm512_castps_si512(a.v)};
+}
 template <int bits>
 GENFAST_INLINE VecI ishl(VecI a) {
     return {_mm512_slli_epi32(a.v, bits)};
+}
+// To the right: zeros come in, or the sign.
+template <int bits>
+GENFAST_INLINE VecI ishr(VecI a) {
+    return {_mm512_srli_epi32(a.v, bits)};
+}
+template <int bits>
+GENFAST_INLINE VecI isar(VecI a) {
+    return {_mm512_srai_epi32(a.v, bits)};
 }
 // Rounded to float16's nearest, ties to even
 GENFAST_INLINE void vstore_f16(uint16_t* p, Vec a) {

@@ -247,6 +247,7 @@ GENFAST_INLINE void istore(void* p, VecI a) {
 }
 GENFAST_QUARTERS_2(VecI, ixor, VecI, VecI, veorq_u32)
 GENFAST_QUARTERS_2(VecI, iadd, VecI, VecI, vaddq_u32)
+GENFAST_QUARTERS_2(VecI, iand, VecI, VecI, vandq_u32)
 
 // For four mask bits the bytes to pack: compress has no instruction here.
 struct CompressTable {
@@ -270,9 +271,9 @@ GENFAST_INLINE void icompress(int32_t* p, VecI a, uint32_t mask) {
         p += __builtin_popcount(mask & 15);
     }
 }
-GENFAST_QUARTERS_1(VecI, bits_of, Vec, as_bits)
+GENFAST_QUARTERS_1(VecI, ibits, Vec, as_bits)
 GENFAST_INLINE void vcompress(float* p, Vec a, uint32_t mask) {
-    icompress((int32_t*)p, bits_of(a), mask);
+    icompress((int32_t*)p, ibits(a), mask);
 }
 
 GENFAST_QUARTERS_1(Vec, vfromi, VecI, from_int)
@@ -314,6 +315,18 @@ template <int bits>
 GENFAST_INLINE VecI ishl(VecI a) {
     return {{vshlq_n_u32(a.q[0], bits), vshlq_n_u32(a.q[1], bits), vshlq_n_u32(a.q[2], bits),
              vshlq_n_u32(a.q[3], bits)}};
+}
+// To the right: zeros come in, or the sign.
+template <int bits>
+GENFAST_INLINE VecI ishr(VecI a) {
+    for (uint32x4_t& q : a.q) q = vshrq_n_u32(q, bits);
+    return a;
+}
+template <int bits>
+GENFAST_INLINE VecI isar(VecI a) {
+    for (uint32x4_t& q : a.q)
+        q = vreinterpretq_u32_s32(vshrq_n_s32(vreinterpretq_s32_u32(q), bits));
+    return a;
 }
 // Rounded to float16's nearest, ties to even
 GENFAST_INLINE void vstore_f16(uint16_t* p, Vec a) {

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from genfast.formats import KEYS_AND_VALUES, QUANTISED
 from genfast.images.directory import LoadOptions, is_image_directory, open_pipeline
 from genfast.model import Model
 
@@ -36,10 +37,11 @@ def load(
     tokenizer files), or an `ImagePipeline` (diffusers' model_index.json, or an image model).
 
     path: the directory; None opens the small model that ships with genfast.
-    quantize: None, "int8" or "int4": packs the weights in fewer bits while loading.
+    quantize: None, "int8", "int4" or "fp8" (E4M3): packs the weights in fewer bits while loading.
     dtype: "auto" (as stored), "float32" or "bfloat16": of weights that are not quantised.
     kv_dtype: of the cached keys and values: "auto" (float32 for float32 weights, else bfloat16),
-        "float32", "bfloat16", "int8" or "int4" (8 and about 4.5 bits a value, scales included).
+        "float32", "bfloat16", "int8", "int4" (8 and about 4.5 bits a value, scales included) or
+        "fp8" (E4M3, 8 bits).
     window: every attention layer looks back at the last `window` tokens only, so that a request
         holds keys and values of no more, however long it gets (but its positions still end at the
         model's context). This changes the model's answers. None: as the model was made.
@@ -78,9 +80,9 @@ def load(
     was found and what was expected; ValueError for a wrong argument; DeviceError where a GPU was
     asked for and cannot be had, saying what is missing.
     """
-    _one_of("quantize", quantize, (None, "int8", "int4"))
+    _one_of("quantize", quantize, (None, *QUANTISED))
     _one_of("dtype", dtype, ("auto", "float32", "bfloat16"))
-    _one_of("kv_dtype", kv_dtype, ("auto", "float32", "bfloat16", "int8", "int4"))
+    _one_of("kv_dtype", kv_dtype, ("auto", *KEYS_AND_VALUES))
     window = _integer("window", window, 1, 1 << 40)
     sinks = _integer("sinks", sinks, 0, 32) or 0
     if sinks and window is None:

@@ -166,7 +166,7 @@ class Checkpoint:
             raise LoadError(
                 f"{file}: tensor {show(name)}: found dtype {show(entry.dtype)}, expected one of "
                 f"{', '.join(READABLE)}; of a quantised checkpoint, open the original instead "
-                '(quantize="int8" or "int4" quantises it at load)'
+                '(quantize="int8", "int4" or "fp8" quantises it at load)'
             )
         data = self._maps[file][1][entry.begin : entry.end]
         return TensorView(name, file, entry.dtype, entry.shape, data)

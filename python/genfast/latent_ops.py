@@ -29,9 +29,9 @@ def latent_attention(
 
     A row is k [P], rotated, then c [R], R + P at most 640. q [T, H, R] and turned [T, H, P]
     float32: what meets c and what meets k; rows [T, P + R], past [S, P + R]: those before them.
-    Scores are (q · c + turned · k) · scale, values are c. kv_dtype: "float32", "bfloat16" or "int8"
-    (two scales a token: of k and of c). window, sinks, chunk, pages: as in `attention`; the last
-    two and threads change no bit of the result.
+    Scores are (q · c + turned · k) · scale, values are c. kv_dtype: "float32", "bfloat16", "int8"
+    or "fp8" (two scales a token: of k and of c). window, sinks, chunk, pages: as in `attention`;
+    the last two and threads change no bit of the result.
 
     → [T, H, R] float32.
     """

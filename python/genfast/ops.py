@@ -189,10 +189,11 @@ def matmul(
     """activation(x @ weightᵀ + bias) + residual.
 
     x [..., K] float32; weight [N, K], a ``_core.Weight`` or an array, which is packed into
-    ``format`` ("f32", "f16", "bf16", "int8", "int4") for this call; bias [N]; residual [..., N]
-    → [..., N]. activation: "none", "relu", "silu", "gelu", "gelu_tanh". With int8 and int4 weights
-    each row of x is quantised to 8 bits, with bf16 weights x is rounded to bf16. gated: an array
-    holds gate and up [2F, K], and the result is activation(gate) · up + residual [..., F].
+    ``format`` ("f32", "f16", "bf16", "int8", "int4", "fp8") for this call; bias [N]; residual
+    [..., N] → [..., N]. activation: "none", "relu", "silu", "gelu", "gelu_tanh". With int8 and int4
+    weights each row of x is quantised to 8 bits, with bf16 and fp8 weights x is rounded to bf16.
+    gated: an array holds gate and up [2F, K], and the result is activation(gate) · up + residual
+    [..., F].
     """
     packed = _packed(weight, format, threads, gated)
     return _core.ops.matmul(x, packed, bias, residual, activation, isa=isa, threads=threads)
@@ -323,8 +324,8 @@ def attention(
     scale: default 1/sqrt(D). cap > 0: scores become cap · tanh(score / cap) (Gemma 2, arXiv
     2408.00118). slopes [H]: a score loses its head's slope for each token of distance (ALiBi, arXiv
     2108.12409). sink_logits [H]: a score more in each softmax, whose value is zero (gpt-oss, arXiv
-    2508.10925). kv_dtype: "float32", "bfloat16", "int8" (a scale per token and head) or "int4" (a
-    scale per token, head and 32 d); keys and values are rounded to it first.
+    2508.10925). kv_dtype: "float32", "bfloat16", "int8" or "fp8" (a scale per token and head) or
+    "int4" (a scale per token, head and 32 d); keys and values are rounded to it first.
     chunk > 0: that many tokens a step. pages: the page (32 tokens each) that holds every 32 tokens,
     in any order; default consecutive ones. Neither chunk, pages nor threads changes a bit of the
     result.

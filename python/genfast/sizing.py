@@ -18,20 +18,18 @@ import numpy as np
 from genfast import models
 from genfast.attention_layer import AttentionLayer
 from genfast.config import Fields
+from genfast.formats import KEYS_AND_VALUES, QUANTISED
 
 PANEL_ROWS = 32  # rows of a weight that lie together; see csrc/quant/format.h
 INT4_GROUP = 32  # columns that share an int4 scale
 KV_UNIT = 16  # what a head's dimension is padded to in the cache; see attention/kv_layout.h
 KV_GROUP = 32  # of a head's dimensions, that share a scale in an int4 cache
 
-FORMATS = ("float32", "bfloat16", "int8", "int4")
-KV_FORMATS = ("float32", "bfloat16", "int8", "int4")
-
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight matrix [rows, cols]; table: only looked up; logits: stays int8 under int4; gated:
-    gate and up, half a panel each; plain: never quantised.
+    """A weight matrix [rows, cols]; table: only looked up; logits: int8 where quantised;
+    gated: gate and up, half a panel each; plain: never quantised.
     """
 
     rows: int
@@ -43,9 +41,9 @@ class Matrix:
 
     def nbytes(self, fmt: str) -> int:
         """Bytes when loaded in `fmt`, padding and scales included."""
-        if fmt == "int4" and self.logits:
+        if fmt in QUANTISED and self.logits:
             fmt = "int8"
-        if self.plain and fmt in ("int8", "int4"):
+        if self.plain and fmt in QUANTISED:
             fmt = "bfloat16"
         if self.table:  # read from the file as it is; shown as the unquantised type
             return self.rows * self.cols * (4 if fmt == "float32" else 2)
@@ -56,6 +54,7 @@ class Matrix:
             "float32": self.cols * PANEL_ROWS * 4,
             "bfloat16": -(-self.cols // 2) * 2 * PANEL_ROWS * 2,
             "int8": -(-self.cols // 4) * 4 * PANEL_ROWS + PANEL_ROWS * 8,
+            "fp8": -(-self.cols // 4) * 4 * PANEL_ROWS + PANEL_ROWS * 4,
             "int4": groups * PANEL_ROWS * (2 + INT4_GROUP // 2),
         }[fmt]
         return panels * per_panel
@@ -82,25 +81,25 @@ class Sizes:
     state_bytes: int  # of recurrent state, a sequence, however long it is
 
     def weight_bytes(self, fmt: str) -> int:
-        """Bytes of all weights in one of FORMATS."""
+        """Bytes of all weights in one of formats.WEIGHTS."""
         return sum(matrix.nbytes(fmt) for matrix in self.matrices) + self.vector_bytes
 
     def kv_bytes_per_token(self, fmt: str) -> int:
-        """Bytes of keys and values of one token in one of KV_FORMATS."""
-        bits = {"float32": 32, "bfloat16": 16, "int8": 8, "int4": 4}[fmt]
+        """Bytes of keys and values of one token in one of KEYS_AND_VALUES."""
+        bits = {"float32": 32, "bfloat16": 16, "int8": 8, "int4": 4, "fp8": 8}[fmt]
         total = 0
         for layer in self.attention:
             stored = -(-layer.head_dim // KV_UNIT) * KV_UNIT
-            scales = {"int8": 4, "int4": -(-stored // KV_GROUP) * 2}.get(fmt, 0)
+            scales = {"int8": 4, "fp8": 4, "int4": -(-stored // KV_GROUP) * 2}.get(fmt, 0)
             planes = 1 if layer.latent else 2
             total += layer.kv_heads * (planes * stored * bits // 8 + 2 * scales)
         return total
 
     @property
     def kv_formats(self) -> tuple[str, ...]:
-        """Those of KV_FORMATS that the model's cache can have."""
+        """Those of KEYS_AND_VALUES that the model's cache can have."""
         latent = any(layer.latent for layer in self.attention)
-        return tuple(fmt for fmt in KV_FORMATS if not (latent and fmt == "int4"))
+        return tuple(fmt for fmt in KEYS_AND_VALUES if not (latent and fmt == "int4"))
 
 
 class _Weights:

@@ -33,11 +33,11 @@ class PackedWeight:
 class Weights:
     """The tensors of a checkpoint, by Hugging Face name, in the formats that `load` asked for.
 
-    dtype: "auto" keeps each tensor's type; "float32", "bfloat16" convert. quantize: None, "int8" or
-    "int4" for the matrices of matmuls. A matrix that gives logits, or that is also the embedding
-    table, stays int8 in int4: 4 bits there cost more quality than they save. cache_dir: packed
-    matrices come from there, and `save` puts there those that did not. adapters: merged into the
-    weights before these are packed.
+    dtype: "auto" keeps each tensor's type; "float32", "bfloat16" convert. quantize: None or one of
+    formats.QUANTISED for the matrices of matmuls. A matrix that gives logits, or that is also the
+    embedding table, is int8 in all of them: there int4 and fp8 cost more quality than they save.
+    cache_dir: packed matrices come from there, and `save` puts there those that did not. adapters:
+    merged into the weights before these are packed.
     """
 
     def __init__(

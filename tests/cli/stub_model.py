@@ -19,6 +19,7 @@ class StubModel:
     context_length = 64
     weight_bytes = 4_000_000
     kv_bytes_per_token = 100
+    settings = {"quantize": None}  # noqa: RUF012
 
     def __init__(self, pieces=("Hello", ", ", "world"), chat_template="t", tokenizer=True):
         self.pieces = pieces

@@ -92,7 +92,7 @@ def test_the_same_bits_however_it_is_computed(tiny_dir, prompts, options):
         assert [found(model.generate(ids, **SEARCH)) for ids in prompts] == expected
 
 
-@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16", "int8", "int4", "fp8"])
 def test_what_is_shared_is_attended_to_together_to_the_same_bits(tiny_dir, rng, kv_dtype):
     """Beams, choices and requests over one long text; alone and without pages in common."""
     text = rng.integers(0, 97, 560).tolist()

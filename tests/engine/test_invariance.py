@@ -13,9 +13,10 @@ SETTINGS = [
     {"quantize": "int8", "kv_dtype": "bfloat16"},
     {"quantize": "int4", "kv_dtype": "int8"},
     {"quantize": "int8", "kv_dtype": "int4"},
+    {"quantize": "fp8", "kv_dtype": "fp8"},
     {"dtype": "bfloat16", "kv_dtype": "int4", "window": 20, "sinks": 4},
 ]
-IDS = ["f32", "bf16", "int8", "int4-int8kv", "int8-int4kv", "window"]
+IDS = ["f32", "bf16", "int8", "int4-int8kv", "int8-int4kv", "fp8", "window"]
 
 
 WEIGHTS = {

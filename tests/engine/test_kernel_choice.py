@@ -22,23 +22,24 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
 import shapes
 
 SMALL = {"num_hidden_layers": 1, "vocab_size": 256}
-DOT = "bf16_dot" if genfast.cpu_info()["avx512_bf16"] else "bf16"
+DOT, FP8_DOT = ("bf16_dot", "fp8_dot") if genfast.cpu_info()["avx512_bf16"] else ("bf16", "fp8")
 MATMUL = {
-    "ref": {"bf16": "ref", "int8": "ref", "int4": "ref"},
-    "avx2": {"bf16": "bf16", "int8": "int8_madd", "int4": "int4_maddubs"},
-    "avx512": {"bf16": DOT, "int8": "int8_vnni", "int4": "int4_vnni"},
-    "amx": {"bf16": "bf16_amx", "int8": "int8_amx", "int4": "int4_vnni"},
+    "ref": {"bf16": "ref", "int8": "ref", "int4": "ref", "fp8": "ref"},
+    "avx2": {"bf16": "bf16", "int8": "int8_madd", "int4": "int4_maddubs", "fp8": "fp8"},
+    "avx512": {"bf16": DOT, "int8": "int8_vnni", "int4": "int4_vnni", "fp8": FP8_DOT},
+    "amx": {"bf16": "bf16_amx", "int8": "int8_amx", "int4": "int4_vnni", "fp8": "fp8_amx"},
 }
 ATTENTION = {
-    "ref": {"bfloat16": "ref", "int8": "ref", "int4": "ref"},
-    "avx2": {"bfloat16": "bf16", "int8": "int8_fixed", "int4": "int4_fixed"},
-    "avx512": {"bfloat16": DOT, "int8": "int8_fixed", "int4": "int4_fixed"},
+    "ref": {"bfloat16": "ref", "int8": "ref", "int4": "ref", "fp8": "ref"},
+    "avx2": {"bfloat16": "bf16", "int8": "int8_fixed", "int4": "int4_fixed", "fp8": "fp8"},
+    "avx512": {"bfloat16": DOT, "int8": "int8_fixed", "int4": "int4_fixed", "fp8": "fp8"},
 }
 ATTENTION["amx"] = ATTENTION["avx512"]  # of the cache: no tiles there
 OPTIONS = {
     "bf16": {"dtype": "bfloat16"},
     "int8": {"quantize": "int8", "kv_dtype": "int8"},
     "int4": {"quantize": "int4", "kv_dtype": "int4"},
+    "fp8": {"quantize": "fp8", "kv_dtype": "fp8"},
 }
 
 
@@ -73,8 +74,8 @@ def test_every_instruction_runs_on_its_packed_kernel(directory, isa, fmt, monkey
         "mlp_out": packed,
     }
     expected = {f"layers.0.{name}": kernel for name, kernel in layer.items()}
-    # 4 bits would cost the logits more than they save: the tied table stays int8.
-    expected["logits"] = MATMUL[isa]["int8" if fmt == "int4" else fmt]
+    # int4 and fp8 would cost the logits more than they save: the tied table stays int8.
+    expected["logits"] = MATMUL[isa]["bf16" if fmt == "bf16" else "int8"]
     heavy = {name: kernel for name, (op, kernel) in chosen.items() if op in ("matmul", "attention")}
     assert heavy == expected
     # Nothing computes the product of gate and up apart from that matmul.

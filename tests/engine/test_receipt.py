@@ -95,7 +95,7 @@ def test_a_broken_receipt_is_refused(tmp_path, text):
 # ---- files of keys and values -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16", "int8", "fp8"])
 def test_keys_and_values_come_back_from_a_file(tiny_dir, rng, tmp_path, kv_dtype):
     ids = rng.integers(0, 97, 200).tolist()
     with genfast.load(tiny_dir, kv_dtype=kv_dtype) as model:

@@ -7,10 +7,10 @@ import pytest
 
 import genfast
 from genfast import _core, ops
-from quantised import bfloat16
+from quantised import bfloat16, fp8
 
 ISAS = genfast.cpu_info()["isas"]
-KV = ["float32", "bfloat16", "int8", "int4"]
+KV = ["float32", "bfloat16", "int8", "int4", "fp8"]
 EPS32 = float(np.finfo(np.float32).eps)
 
 
@@ -81,6 +81,7 @@ ROUND = {
     "bfloat16": (bfloat16, bfloat16),
     "int8": (int8, int8),
     "int4": (int4_keys, int4),
+    "fp8": (fp8, fp8),
 }
 
 

@@ -16,7 +16,7 @@ def packed_table(rng, format, N, E):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("format", ["f32", "f16", "bf16", "int8", "int4", "rows"])
+@pytest.mark.parametrize("format", ["f32", "f16", "bf16", "int8", "int4", "fp8", "rows"])
 @pytest.mark.parametrize("N, E", [(1, 1), (40, 33), (70, 600)])
 def test_rows_of_the_table_bit_for_bit(rng, isa, format, N, E):
     table = packed_table(rng, format, N, E)

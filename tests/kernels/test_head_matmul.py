@@ -5,7 +5,7 @@ import genfast
 from genfast import ops
 
 ISAS = genfast.cpu_info()["isas"]
-FORMATS = ["f32", "bf16", "int8", "int4"]
+FORMATS = ["f32", "bf16", "int8", "int4", "fp8"]
 EPS32 = float(np.finfo(np.float32).eps)
 
 

@@ -7,10 +7,10 @@ import pytest
 
 import genfast
 from genfast import _core, ops
-from quantised import bfloat16
+from quantised import bfloat16, fp8
 
 ISAS = genfast.cpu_info()["isas"]
-KV = ["float32", "bfloat16", "int8"]
+KV = ["float32", "bfloat16", "int8", "fp8"]
 EPS32 = float(np.finfo(np.float32).eps)
 
 
@@ -21,7 +21,7 @@ def int8(x):
 
 
 def cached(rows, P, kv_dtype):
-    rounded = {"float32": lambda x: x, "bfloat16": bfloat16, "int8": int8}[kv_dtype]
+    rounded = {"float32": lambda x: x, "bfloat16": bfloat16, "int8": int8, "fp8": fp8}[kv_dtype]
     return (rounded(part).astype(np.float64) for part in (rows[:, :P], rows[:, P:]))
 
 
@@ -40,9 +40,9 @@ def definition(q, turned, rows, past, scale, window=0, sinks=0, kv_dtype="float3
             weights /= weights.sum()
             out[t, h] = weights @ c[seen]
             # A score is a chain of R + P fma, off by half an eps of its magnitudes each, and so,
-            # relatively, is its weight (twice: the maximum's score is off too); int8 and bf16 rows
-            # are exact floats or one rounding off. exp2, the page's sums and factors and the
-            # merges of blocks add a few eps a page.
+            # relatively, is its weight (twice: the maximum's score is off too); rounded rows are
+            # exact floats or one rounding off. exp2, the page's sums and factors and the merges of
+            # blocks add a few eps a page.
             size = np.abs(c[seen]) @ np.abs(q[t, h]) + np.abs(k[seen]) @ np.abs(turned[t, h])
             chain = len(weights) + 8 * (end // 32 + 2)
             relative = EPS32 * ((q.shape[2] + turned.shape[2] + 8) * size.max() * scale + 2 * chain)

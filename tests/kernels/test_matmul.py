@@ -5,10 +5,10 @@ import pytest
 
 import genfast
 from genfast import _core, ops
-from quantised import bfloat16, group_sums, rotated, symmetric8
+from quantised import E4M3, bfloat16, group_sums, rotated, symmetric8
 
 ISAS = genfast.cpu_info()["isas"]
-FORMATS = ["f32", "f16", "bf16", "int8", "int4"]
+FORMATS = ["f32", "f16", "bf16", "fp8", "int8", "int4"]
 EPS32 = float(np.finfo(np.float32).eps)
 # (M, N, K): one token, tiles of several sizes, two tiles, panels and columns with tails
 SHAPES = [
@@ -30,12 +30,13 @@ def pack(weight, format, threads=0):
 def expected_and_bound(x, packed):
     """x @ w.T in float64 with the format's own integers, and a bound on its rounding error."""
     w = packed.unpack().astype(np.float64)
-    if packed.format in ("f32", "f16", "bf16"):
-        if packed.format == "bf16":
+    if packed.format in ("f32", "f16", "bf16", "fp8"):
+        if packed.format in ("bf16", "fp8"):
             x = bfloat16(x)
         exact = x.astype(np.float64) @ w.T
-        # A chain of K fmas: each rounds a partial sum of at most sum |x w|.
-        bound = x.shape[1] * EPS32 * (np.abs(x).astype(np.float64) @ np.abs(w.T))
+        # A chain of K fmas: each rounds a partial sum of at most sum |x w|. fp8's scale is one more
+        # product, here in every weight.
+        bound = (x.shape[1] + 2) * EPS32 * (np.abs(x).astype(np.float64) @ np.abs(w.T))
         return exact, bound
     if packed.format == "int8":
         q, scale = symmetric8(rotated(x))
@@ -178,6 +179,22 @@ def test_amx_gives_the_bits_of_avx512(rng, format, M, N, K):
     packed = pack(rng.normal(size=(N, K)), format)
     one, other = (ops.matmul(x, packed, isa=isa) for isa in ("avx512", "amx"))
     assert one.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("N, K", [(40, 33), (96, 260), (33, 1030)])
+def test_fp8_has_the_bits_of_bf16_where_both_are_exact(rng, isa, N, K):
+    """Every number of E4M3, and rows whose scale is 1; of one token, a tile's and several'."""
+    w = E4M3[rng.integers(0, 127, (N, K)) + 128 * rng.integers(0, 2, (N, K))].astype(np.float32)
+    w[:, 5] = 448
+    x = rng.normal(size=(70, K)).astype(np.float32)
+    bias = rng.normal(size=N).astype(np.float32)
+    for M in (1, 2, 5, 6, 7, 13, 70):
+        one, other = (
+            ops.matmul(x[:M], w, bias, activation="silu", format=format, isa=isa)
+            for format in ("bf16", "fp8")
+        )
+        assert one.tobytes() == other.tobytes()
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -6,7 +6,7 @@ from genfast import ops
 
 ISAS = genfast.cpu_info()["isas"]
 EPS32 = float(np.finfo(np.float32).eps)
-FORMATS = ["f32", "bf16", "int8", "int4"]
+FORMATS = ["f32", "bf16", "int8", "int4", "fp8"]
 
 
 def mixture(rng, T=9, E=64, F=48, experts=5, k=2):

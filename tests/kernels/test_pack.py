@@ -7,7 +7,7 @@ import genfast
 from genfast._core import Weight
 
 ISAS = [isa for isa in genfast.cpu_info()["isas"] if isa != "ref"]
-FORMATS = ["f32", "f16", "bf16", "int8", "int4"]
+FORMATS = ["f32", "f16", "bf16", "int8", "int4", "fp8"]
 # Around a vector, a group, the panel's rows and the columns packed at a time
 SHAPES = [(1, 1), (16, 16), (31, 33), (32, 512), (40, 513), (65, 1100)]
 
@@ -39,9 +39,9 @@ def test_the_same_bits_as_the_reference(rng, isa, format, dtype):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("format", ["int8", "int4"])
+@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
 def test_extreme_numbers(rng, isa, format):
-    largest = 3e38 if format == "int4" else 5e36  # rotation sums 64 of them
+    largest = 5e36 if format == "int8" else 3e38  # rotation sums 64 of them
     for scale in (1e-44, 1e-38, 1e-20, 1e-6, 1e4, 1e7, 1e20, largest):
         w = np.clip(rng.normal(size=(33, 96)), -1, 1).astype(np.float32) * np.float32(scale)
         w[3, 32:64] = 0
@@ -59,7 +59,7 @@ def test_quantised_formats_refuse_what_is_not_finite(rng, isa, bad, row, column)
     w = rng.normal(size=(50, 600)).astype(np.float32)
     w[row, column] = bad
     data = (w.reshape(-1).view(np.uint8), "F32", 50, 600, False)
-    for format in ("int8", "int4"):
+    for format in ("int8", "int4", "fp8"):
         with pytest.raises(ValueError, match=f"row {row} "):
             Weight(format, [data], 2, False, isa)
     for format in ("f32", "f16", "bf16"):  # the others keep it

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from genfast._core import Weight
-from quantised import GROUP, rotated, symmetric8
+from quantised import E4M3, GROUP, rotated, scaled_e4m3, symmetric8
 
 SHAPES = [(1, 1), (3, 5), (32, 32), (33, 64), (70, 100), (64, 577)]
 
@@ -62,6 +62,29 @@ def test_int8_is_one_scale_a_rotated_row(rng, N, K, dtype):
     assert got.tobytes() == rotated(q.astype(np.float32) * scale)[:, :K].tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])
+@pytest.mark.parametrize("N, K", SHAPES)
+def test_fp8_is_one_scale_a_row(rng, N, K, dtype):
+    values = stored(rng.normal(size=(N, K)) * np.exp2(-rng.integers(0, 24, (N, K))), dtype)[1]
+    values[0] = 0
+    data = stored(values, dtype)[0]
+    q, scale = scaled_e4m3(values)
+    got = Weight("fp8", [(data, dtype, N, K, False)]).unpack()
+    assert got.tobytes() == (q.astype(np.float32) * scale).tobytes()
+
+
+def test_fp8_keeps_every_number_and_rounds_what_lies_between_to_even():
+    numbers = E4M3[np.arange(127)].astype(np.float32)
+    between = (numbers[:-1] + numbers[1:]) / 2
+    near = np.concatenate([np.nextafter(between, x, dtype=np.float32) for x in (0, np.inf)])
+    even = np.where(np.arange(126) % 2 == 0, numbers[:-1], numbers[1:])
+    w = np.concatenate([numbers, between, near, [448]]).astype(np.float32)
+    expected = np.concatenate([numbers, even, numbers[:-1], numbers[1:], [448]]).astype(np.float32)
+    w, expected = np.stack([w, -w]), np.stack([expected, -expected])
+    got = Weight("fp8", [(w.reshape(-1).view(np.uint8), "F32", *w.shape, False)]).unpack()
+    assert got.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("K", [1, 4, 15, 64, 172, 576])
 def test_rotation_keeps_products_and_spreads_outliers(rng, K):
     x, w = rng.normal(size=(2, 20, K)).astype(np.float32)
@@ -101,7 +124,7 @@ def test_int4_is_close_and_no_worse_than_plain_rounding(rng, N, K):
 def test_zero_groups_and_tiny_rows_become_zeros():
     w = np.zeros((2, 64), np.float32)
     w[1] = 1e-38
-    for format in ("int8", "int4"):
+    for format in ("int8", "int4", "fp8"):
         got = Weight(format, [(w.reshape(-1).view(np.uint8), "F32", 2, 64, False)]).unpack()
         assert (got == 0).all()
 
@@ -109,7 +132,7 @@ def test_zero_groups_and_tiny_rows_become_zeros():
 def test_sources_stack_along_rows_for_any_threads(rng):
     parts = [rng.normal(size=(n, 40)).astype(np.float32) for n in (31, 7, 50)]
     sources = [(p.reshape(-1).view(np.uint8), "F32", len(p), 40, False) for p in parts]
-    for format in ("f32", "int8", "int4"):
+    for format in ("f32", "int8", "int4", "fp8"):
         one = Weight(format, sources, threads=1)
         assert (one.N, one.K, one.format) == (88, 40, format)
         for threads in (2, 3):
@@ -130,12 +153,13 @@ def test_rows_refer_to_the_array_itself(rng):
 
 def test_sizes_follow_the_layout():
     source = (np.zeros(40 * 100 * 4, np.uint8), "F32", 40, 100, False)
-    # two panels of 32 rows; int8: scales and sums; int4: 4 groups of 32 columns
+    # two panels of 32 rows; int8: scales and sums; fp8: scales; int4: 4 groups of 32 columns
     expected = {
         "f32": 64 * 400,
         "f16": 64 * 200,
         "bf16": 64 * 200,
         "int8": 64 * 100 + 64 * 8,
+        "fp8": 64 * 100 + 64 * 4,
         "int4": 64 * 4 * 18,
     }
     assert {f: Weight(f, [source]).nbytes for f in expected} == expected
@@ -160,7 +184,7 @@ def test_wrong_sources_are_refused():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("format", ["int8", "int4"])
+@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
 def test_values_that_are_not_finite_cannot_be_quantised(rng, format, bad):
     w = rng.normal(size=(70, 40)).astype(np.float32)
     w[41, 7] = bad

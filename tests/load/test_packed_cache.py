@@ -26,6 +26,7 @@ FORMATS = [
     {"dtype": "bfloat16"},
     {"quantize": "int8"},
     {"quantize": "int4"},
+    {"quantize": "fp8"},
 ]
 MARGIN = 48 << 20  # what a load may hold besides weights: see test_peak_memory
 

@@ -13,18 +13,7 @@ import tiny_model
 from genfast import LoadError
 from genfast.block_fp8 import BlockFp8
 from genfast.checkpoint import Checkpoint
-from quantised import bfloat16
-
-# The numbers of E4M3, from its definition: a sign, four bits of exponent with bias 7, three bits.
-E4M3 = np.array(
-    [
-        (-1) ** (n >> 7)
-        * 2.0 ** max((n >> 3 & 15) - 7, -6)
-        * (float(n >> 3 & 15 > 0) + (n & 7) / 8)
-        for n in range(256)
-    ]
-)
-E4M3[[0x7F, 0xFF]] = np.nan
+from quantised import E4M3, bfloat16
 
 
 def pair(name, rng, rows, cols):
@@ -56,7 +45,7 @@ def test_every_byte(tmp_path):
     np.testing.assert_array_equal(found, E4M3.astype(np.float32))  # NaN where NaN is expected
 
 
-@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("quantize", [None, "int8", "fp8"])
 def test_a_model_is_that_of_its_numbers(rng, tmp_path, quantize):
     family = next(f for f in families.CASES if f.id == "deepseek_v3-base")
     with np.load(family.file) as file:

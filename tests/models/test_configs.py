@@ -204,7 +204,8 @@ def test_latent_attention_keeps_little():
     assert (sizes.active_parameters - embedding) / 1e9 == pytest.approx(2.4, rel=0.025)
     assert sizes.kv_bytes_per_token("bfloat16") == 27 * 576 * 2
     assert sizes.kv_bytes_per_token("int8") == 27 * (576 + 8)
-    assert sizes.kv_formats == ("float32", "bfloat16", "int8")
+    assert sizes.kv_bytes_per_token("fp8") == sizes.kv_bytes_per_token("int8")
+    assert sizes.kv_formats == ("float32", "bfloat16", "int8", "fp8")
 
 
 @pytest.mark.parametrize(

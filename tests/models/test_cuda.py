@@ -21,12 +21,19 @@ from golden_cases import CASES
 pytestmark = pytest.mark.slow  # fibers; and no other instruction set would change a thing
 
 
-@pytest.fixture(params=["emulated", pytest.param("gpu", marks=pytest.mark.gpu)])
+GPU = pytest.param("gpu", marks=pytest.mark.gpu)
+# For tests of what Hopper does in its own way.
+on_hopper_too = pytest.mark.parametrize("cuda", ["emulated", "hopper", GPU], indirect=True)
+
+
+@pytest.fixture(params=["emulated", GPU])
 def cuda(request, monkeypatch):
     """Options of `load` that open a model on the device."""
-    if request.param == "emulated":
+    if request.param != "gpu":
         library = request.getfixturevalue("emulation")
         monkeypatch.setenv("GENFAST_CUDA_LIBRARY", str(library))
+        if request.param == "hopper":
+            monkeypatch.setenv("GENFAST_EMULATED_CAPABILITY", "90")
     else:
         monkeypatch.delenv("GENFAST_CUDA_LIBRARY", raising=False)
         try:
@@ -53,6 +60,7 @@ FORMATS = {
     "bf16": {"dtype": "bfloat16", "kv_dtype": "bfloat16"},
     "int8": {"quantize": "int8", "kv_dtype": "int8"},
     "int4": {"quantize": "int4", "kv_dtype": "int4"},
+    "fp8": {"quantize": "fp8", "kv_dtype": "fp8"},
     # The first of two layers on the GPU, the second on the CPU.
     "parted": {"quantize": "int8", "kv_dtype": "int8", "gpu_layers": 1},
 }
@@ -82,16 +90,19 @@ def test_greedy(name, tmp_path, cuda):
     golden_checks.check_greedy(CASES[name], tmp_path, **cuda)
 
 
-@pytest.mark.parametrize("rounding", ["bfloat16", "int8", "int4"])
+@on_hopper_too
+@pytest.mark.parametrize("rounding", ["bfloat16", "int8", "int4", "fp8"])
 def test_rounded_weights(rounding, rng, tmp_path, cuda):
     golden_checks.check_rounded(CASES["llama-base"], tmp_path, rng, rounding, "float32", **cuda)
 
 
+@on_hopper_too
 def test_rounded_cache(rng, tmp_path, cuda):
     case = CASES["llama-head-dim"]
     golden_checks.check_rounded(case, tmp_path, rng, "bfloat16", "bfloat16", **cuda)
 
 
+@on_hopper_too
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_same_bits_in_any_batch_and_chunking(tiny, rng, cuda, format):
     prompts = [rng.integers(97, size=n).tolist() for n in (3, 35, 18)]
@@ -135,18 +146,26 @@ def test_families(family, tmp_path, cuda):
         assert out.token_ids == greedy
 
 
+def check_beside_others(path, rng, options):
+    prompts = [rng.integers(64, size=n).tolist() for n in (3, 20, 11)]
+    sampler = {"max_tokens": 3, "temperature": 0, "ignore_eos": True, "logprobs": 3}
+    with genfast.load(path, **options) as model:
+        together = model.generate(prompts, **sampler)
+        for ids, out in zip(prompts, together, strict=True):
+            alone = model.generate(ids, **sampler)
+            assert alone.token_ids == out.token_ids
+            assert alone.logprobs == out.logprobs
+
+
 @pytest.mark.parametrize("name", ["bamba", "deepseek_v3", "rwkv7"])
 def test_families_beside_others(name, rng, tmp_path, cuda):
     """Experts, states and latent rows: the same bits for any batch, in int8."""
-    prompts = [rng.integers(64, size=n).tolist() for n in (3, 20, 11)]
-    options = {"max_tokens": 3, "temperature": 0, "ignore_eos": True, "logprobs": 3}
-    path = FAMILIES[name].write(tmp_path)
-    with genfast.load(path, quantize="int8", **cuda) as model:
-        together = model.generate(prompts, **options)
-        for ids, out in zip(prompts, together, strict=True):
-            alone = model.generate(ids, **options)
-            assert alone.token_ids == out.token_ids
-            assert alone.logprobs == out.logprobs
+    check_beside_others(FAMILIES[name].write(tmp_path), rng, {"quantize": "int8", **cuda})
+
+
+@on_hopper_too
+def test_experts_beside_others(rng, tmp_path, cuda):
+    check_beside_others(FAMILIES["mixtral"].write(tmp_path), rng, {"dtype": "bfloat16", **cuda})
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -24,7 +24,7 @@ def directory(request, tmp_path):
     return tiny_model.write_model(tmp_path, family.full_config(), 0, tensors=family.tensors(shapes))
 
 
-@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("kv_dtype", ["float32", "bfloat16", "int8", "fp8"])
 def test_same_bits(directory, kv_dtype):
     """Whole as in pieces, from the cache as computed, guessed as not."""
     with genfast.load(directory, kv_dtype=kv_dtype, threads=2) as model:

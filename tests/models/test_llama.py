@@ -31,7 +31,7 @@ def test_greedy(case, tmp_path):
     golden_checks.check_greedy(case, tmp_path)
 
 
-@pytest.mark.parametrize("rounding", ["bfloat16", "int8", "int4"])
+@pytest.mark.parametrize("rounding", ["bfloat16", "int8", "int4", "fp8"])
 @pytest.mark.parametrize("name", ROUNDED)
 def test_rounded_weights(name, rounding, rng, tmp_path):
     golden_checks.check_rounded(CASES[name], tmp_path, rng, rounding, "float32")

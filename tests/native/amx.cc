@@ -72,7 +72,11 @@ struct Weights {
         view.data = panels.data();
     }
     static PackedMatrix pack(Format format, int64_t N, int64_t K, bool gated) {
-        const std::vector<float> numbers = noise(1, N * K);
+        std::vector<float> numbers = noise(1, N * K);
+        if (format == Format::fp8) {  // which holds these exactly, by a scale of 1
+            for (float& x : numbers) x = e4m3::to_f32(e4m3::from_f32(x * e4m3::kLargest));
+            for (int64_t n = 0; n < N; ++n) numbers[size_t(n * K)] = e4m3::kLargest;
+        }
         const int64_t parts = gated ? 2 : 1;
         std::vector<WeightSource> sources;
         for (int64_t i = 0; i < parts; ++i)
@@ -126,7 +130,8 @@ bool same_bits(const Floats& a, const Floats& b) {
     return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-// matmul.h: for each 32 k a chain over the even ones and a chain over the odd ones.
+// matmul.h: for each 32 k a chain over the even ones and a chain over the odd ones. Of fp8 too, as
+// its scales are 1.
 Floats bf16_by_definition(const Weights& weights, const Floats& x, int64_t M) {
     const int64_t K = weights.view.K, N = weights.view.N;
     Floats out, w(static_cast<size_t>(K));
@@ -159,9 +164,11 @@ void exact_sums(const Path& path) {
     for (auto [M, N, K] : kShapes) {
         const std::string what = cat(path.name, ", M, N, K = ", M, ", ", N, ", ", K);
         const Floats x = noise(4, M * K);
-        const Weights bf16(Format::bf16, N, K, false), int8(Format::int8, N, K, false);
-        expect(same_bits(multiply(path, bf16, x, M, false), bf16_by_definition(bf16, x, M)),
-               cat("bf16 sums as defined: ", what));
+        const Weights bf16(Format::bf16, N, K, false), fp8(Format::fp8, N, K, false),
+            int8(Format::int8, N, K, false);
+        for (const Weights* w : {&bf16, &fp8})
+            expect(same_bits(multiply(path, *w, x, M, false), bf16_by_definition(*w, x, M)),
+                   cat(traits(w->view.format).name, " sums as defined: ", what));
         expect(same_bits(multiply(path, int8, x, M, true),
                          multiply(path_of("avx2"), int8, x, M, true)),
                cat("int8 gives AVX2's bits: ", what));
@@ -213,24 +220,26 @@ void batch_invariance(const Path& path, Format format, bool gated, Shape shape) 
 void test(const Path& path) {
     expect(path.variant(Format::int8) == std::string("int8_amx"), path.name);
     expect(path.variant(Format::bf16) == std::string("bf16_amx"), path.name);
+    expect(path.variant(Format::fp8) == std::string("fp8_amx"), path.name);
     exact_sums(path);
     large_integers(path);
-    for (Format format : {Format::bf16, Format::int8}) {
+    for (Format format : {Format::bf16, Format::fp8, Format::int8}) {
         batch_invariance(path, format, false, {512, 40, 70});
         batch_invariance(path, format, true, {66, 74, 4166});
     }
 }
 
-// bf16 has no other tiles, int8 has for small batches: otherwise the tests above test those.
+// bf16 and fp8 have no other tiles, int8 has for small batches: otherwise the tests above test
+// those.
 void emulation_is_used() {
     const Floats x = noise(6, 16 * 64);
-    for (Format format : {Format::bf16, Format::int8})
+    for (Format format : {Format::bf16, Format::fp8, Format::int8})
         for (int64_t M : {1, 16}) {
             const Weights w(format, 32, 64, false);
             const int64_t before = tile_registers().products();
             multiply(kEmulated, w, x, M, false);
             const bool used = tile_registers().products() > before;
-            expect(used == (format == Format::bf16 || M == 16),
+            expect(used == (format != Format::int8 || M == 16),
                    cat("AMX for M = ", M, " of ", traits(format).name));
         }
 }

@@ -222,6 +222,7 @@ int main() {
         engine_under_load(Format::int8, KvType::int8, isa);
         engine_under_load(Format::int4, KvType::bf16, isa);
         engine_under_load(Format::int8, KvType::int4, isa);
+        engine_under_load(Format::fp8, KvType::fp8, isa);
     }
     std::printf("%d failures\n", failures);
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;

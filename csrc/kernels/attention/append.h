@@ -2,6 +2,7 @@
 // and into every instruction set, in plain C++: what a cache holds must not depend on who wrote it.
 #pragma once
 
+#include "core/e4m3.h"
 #include "core/team.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/round_int4.h"
@@ -14,26 +15,32 @@ struct RoundedRow {
         alignas(64) uint8_t bytes[kMaxHeadDim * 4];
         uint16_t halves[kMaxHeadDim];
     };
-    float scale;                              // int8
+    float scale;                              // int8, fp8
     uint16_t scales[kMaxHeadDim / kKvGroup];  // int4: f16, of each group
 };
 
-static inline void round_row_int8(const float* x, int64_t n, RoundedRow* row) {
+struct TokenScale {
+    float scale, inverse;
+};
+
+// The scale by which a row's largest magnitude becomes `most`; inverse 0: all of it become zeros.
+static inline TokenScale token_scale(const float* x, int64_t n, float most) {
     // Without their sign bit, the bit patterns of floats are ordered as the floats are.
     uint32_t largest = 0;
     for (int64_t i = 0; i < n; ++i) {
         uint32_t magnitude = f32_to_bits(x[i]) & 0x7fffffffu;
         largest = magnitude > largest ? magnitude : largest;
     }
-    float top = bits_to_f32(largest), inverse = 127 / top;
-    row->scale = top / 127;
-    if (largest >= 0x7f800000u) {  // not finite: make every score and value of the token NaN
-        row->scale = bits_to_f32(0x7fc00000u);
-        inverse = 0;
-    } else if (top < 1e-30f) {  // 127 / top would overflow
-        row->scale = 0;
-        inverse = 0;
-    }
+    const float top = bits_to_f32(largest);
+    // Not finite: make every score and value of the token NaN.
+    if (largest >= 0x7f800000u) return {bits_to_f32(0x7fc00000u), 0};
+    if (top < 1e-30f) return {0, 0};  // most / top would overflow
+    return {top / most, most / top};
+}
+
+static inline void round_row_int8(const float* x, int64_t n, RoundedRow* row) {
+    const auto [scale, inverse] = token_scale(x, n, 127);
+    row->scale = scale;
     if (inverse == 0) {
         std::memset(row->bytes, 128, size_t(n));
         return;
@@ -42,6 +49,16 @@ static inline void round_row_int8(const float* x, int64_t n, RoundedRow* row) {
     // ties to even, and stands in the sum's lowest bits.
     for (int64_t i = 0; i < n; ++i)
         row->bytes[i] = uint8_t(f32_to_bits(x[i] * inverse + 12583040.0f));
+}
+
+static inline void round_row_fp8(const float* x, int64_t n, RoundedRow* row) {
+    const auto [scale, inverse] = token_scale(x, n, e4m3::kLargest);
+    row->scale = scale;
+    if (inverse == 0) {
+        std::memset(row->bytes, 0, size_t(n));
+        return;
+    }
+    for (int64_t i = 0; i < n; ++i) row->bytes[i] = e4m3::from_f32(x[i] * inverse);
 }
 
 // x [Ds, and zeros up to the end of the last group]
@@ -63,6 +80,9 @@ static inline void round_row(KvType type, const float* x, int64_t n, RoundedRow*
             break;
         case KvType::int4:
             round_row_int4(x, n, row);
+            break;
+        case KvType::fp8:
+            round_row_fp8(x, n, row);
             break;
     }
 }
@@ -89,6 +109,11 @@ static inline float load_kv(const std::byte* p, KvType type, int64_t i, float sc
             uint8_t byte;
             std::memcpy(&byte, p, 1);
             return float((i & 4 ? byte >> 4 : byte & 15) + kLowest) * scale;
+        }
+        case KvType::fp8: {
+            uint8_t byte;
+            std::memcpy(&byte, p, 1);
+            return e4m3::to_f32(byte) * scale;
         }
     }
     return 0;
@@ -142,11 +167,10 @@ static inline void append_token(std::byte* cache, const KvLayout& layout, int32_
     if (layout.type == KvType::int4) return append_int4(cache, layout, page, s, head, k, v);
     int64_t D = layout.head_dim, panel = layout.panel();
     int size = int(layout.bytes_of(1));
-    bool scaled = layout.type == KvType::int8;
     RoundedRow keys, values;
     round_row(layout.type, k, D, &keys);
     round_row(layout.type, v, D, &values);
-    if (scaled) {
+    if (has_token_scales(layout.type)) {
         // Through the key's scale a value that is not finite reaches the weights, hence every
         // output.
         float key_scale = keys.scale + 0 * values.scale;
@@ -154,7 +178,8 @@ static inline void append_token(std::byte* cache, const KvLayout& layout, int32_
         std::memcpy(cache + layout.value_scales(page, head) + s * 4, &values.scale, 4);
     }
     int64_t bytes = round_up(D, 4) * size;
-    std::memset(keys.bytes + D * size, scaled ? 128 : 0, size_t(bytes - D * size));
+    std::memset(keys.bytes + D * size, layout.type == KvType::int8 ? 128 : 0,
+                size_t(bytes - D * size));
     std::byte* to = cache + layout.keys(page, head) + s * 4;
     for (int64_t i = 0; i < bytes; i += 4, to += kPageTokens * 4)
         std::memcpy(to, keys.bytes + i, 4);

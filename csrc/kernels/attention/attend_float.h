@@ -1,4 +1,4 @@
-// A tile of rows over one block of float32 or bfloat16 keys and values.
+// A tile of rows over one block of float32, bfloat16 or fp8 keys and values.
 #pragma once
 
 #include "kernels/attention/block.h"
@@ -25,7 +25,7 @@ static void scores_of_tile(const KvLayout& layout, const Block& block, const Til
 }
 
 // Caps the scores that each row sees and takes off what its slope asks. They are scores in earnest
-// afterwards: times the scale, and with an int8 cache times the keys' scales, which become ones.
+// afterwards: times the scale, and with scales of tokens times the keys' scales, which become ones.
 static void adjust_scores(const AttentionArgs& a, const Tile& tile, float* key_scales,
                           float* scores) {
     const Vec scale = vset(a.scale), cap = vset(a.cap), inverse = vset(a.cap ? 1 / a.cap : 0);
@@ -128,10 +128,12 @@ static void values_of_tile(const KvLayout& layout, const Block& block, const Til
 
 template <class Source>
 static void attend_tile(const AttentionArgs& a, const Block& block, const Tile& tile,
-                        const float* queries, float* scores, const Records& records) {
+                        const float* queries, float* scales, float* scores,
+                        const Records& records) {
     float unused[kLanes];
     scores_of_tile<Source>(a.layout, block, tile, queries, scores);
-    softmax_of_tile<Source>(a, tile, nullptr, scores, records, unused);
+    if (kScaled<Source>) gather_scales(block, tile.first, tile.last, scales);
+    softmax_of_tile<Source>(a, tile, kScaled<Source> ? scales : nullptr, scores, records, unused);
     values_of_tile<Source>(a.layout, block, tile, scores, records.o, a.layout.stored_dim());
 }
 

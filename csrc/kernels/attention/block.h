@@ -10,7 +10,7 @@ constexpr int kMostPanels = kMaxHeadDim / 32;
 struct Block {
     const std::byte* keys[kRunPages];
     const std::byte* values[kMostPanels][kRunPages];
-    const std::byte* scales[2][kRunPages];  // int8, int4: of keys, of values
+    const std::byte* scales[2][kRunPages];  // int8, int4, fp8: of keys, of values
     int64_t next;  // bytes from here to the block that this thread takes next, or 0
 };
 
@@ -24,7 +24,7 @@ static void view_block(const AttentionArgs& a, const SequenceSpan& span, int hea
         for (int64_t panel = 0; panel < a.layout.panels(); ++panel)
             view->values[panel][i] = a.cache + a.layout.values(pages[i], head, panel);
         if (a.layout.page_scale_bytes() == 0) continue;
-        // int8's are needed only after the scores: they may arrive meanwhile.
+        // Tokens' are needed only after the scores: they may arrive meanwhile.
         view->scales[0][i] = a.cache + a.layout.key_scales(pages[i], head);
         view->scales[1][i] = a.cache + a.layout.value_scales(pages[i], head);
         for (const auto& kind : view->scales)
@@ -35,7 +35,7 @@ static void view_block(const AttentionArgs& a, const SequenceSpan& span, int hea
     }
 }
 
-// int8: brings the scales of tokens [begin, end) together, [2][512]: of keys, of values.
+// int8, fp8: brings the scales of tokens [begin, end) together, [2][512]: of keys, of values.
 static void gather_scales(const Block& block, int begin, int end, float* scales) {
     for (int kind = 0; kind < 2; ++kind)
         for (int t = begin / kLanes * kLanes; t < end; t += kLanes) {

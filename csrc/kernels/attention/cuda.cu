@@ -5,13 +5,16 @@
 // block of threads, which leaves a record; of many rows it goes through its context by itself and
 // merges as it goes: the same steps, so the same bits.
 //
-// bf16 by tensor cores: a tile of queries reads a page once (cuda_tiles.h). f32 and int8 row by
-// row, whose query heads of a group share what is read (cuda_block.h).
+// bf16, int8 and int4 by tensor cores: a tile of queries reads a page once (cuda_tiles.h; on
+// Hopper, bf16 with heads of up to 128 numbers, cuda_hopper.h). f32 and fp8 row by row, whose query
+// heads of a group share what is read (cuda_rows.h).
 //
 // The cache lies as on the CPU (kv_layout.h), which suits a GPU as it is: a page's 32 tokens, and
 // 32 neighbours of a value's numbers, are a warp's lanes.
 #include "cuda/last_block.h"
 #include "kernels/attention/cuda_append.h"
+#include "kernels/attention/cuda_hopper.h"
+#include "kernels/attention/cuda_rows.h"
 #include "kernels/attention/cuda_tiles.h"
 #include "kernels/matmul/cuda_prepare.h"
 #include "kernels/table.h"
@@ -64,52 +67,90 @@ __global__ void merge_records(AttentionArgs a, int64_t blocks, float* place) {
     leave_row(a.rows_for, place, a.T, K, t, [&](int64_t k) { return a.out[t * K + k]; });
 }
 
-void merge(const AttentionArgs& a, int64_t blocks) {
+// Blocks of context that are shared out; 1: none are.
+int64_t shared_blocks(const AttentionArgs& a) {
+    return splits(a) ? most_blocks(a.context) : 1;
+}
+void merge(const AttentionArgs& a) {
+    if (!splits(a)) return;
     AttentionArgs floats = a;
     if (a.rows_for) floats.out = merged_rows(a);
-    launch(merge_records, dim3(unsigned(a.heads), unsigned(a.T)), kThreads, floats, blocks, a.out);
+    launch(merge_records, dim3(unsigned(a.heads), unsigned(a.T)), kThreads, floats,
+           shared_blocks(a), a.out);
 }
 
 template <KvType type, int G>
-void attend(const AttentionArgs& a) {
-    const bool split = splits(a);
-    const int64_t blocks = split ? most_blocks(a.context) : 1;
-    const dim3 grid(unsigned(blocks), unsigned(a.layout.heads), unsigned(a.T));
-    launch(attend_rows<type, G>, grid, kThreads, a, split);
-    if (split) merge(a, blocks);
+void attend_by_rows(const AttentionArgs& a) {
+    const dim3 grid(unsigned(shared_blocks(a)), unsigned(a.layout.heads), unsigned(a.T));
+    launch(attend_rows<type, G>, grid, kThreads, a, splits(a));
+}
+template <KvType type>
+void attend_by_rows(const AttentionArgs& a) {
+    const int group = a.heads / a.layout.heads;
+    if (group == 1) return attend_by_rows<type, 1>(a);
+    if (group <= 4) return attend_by_rows<type, 4>(a);
+    attend_by_rows<type, 8>(a);
 }
 
-template <int eights, int d_tiles>
-void attend_bf16(const AttentionArgs& a) {
-    const bool split = splits(a);
-    const TileShape shape(a, eights * kMmaColumns);
-    const int64_t blocks = split ? most_blocks(a.context) : 1;
-    const dim3 grid(unsigned(blocks), unsigned(a.layout.heads * shape.parts),
+template <class Pages>
+void attend_by_tiles(const AttentionArgs& a) {
+    const TileShape shape(a, Pages::kRoom);
+    const dim3 grid(unsigned(shared_blocks(a)), unsigned(a.layout.heads * shape.parts),
                     unsigned(shape.most_tiles(a)));
-    launch(attend_tiles<eights, d_tiles>, grid, kThreads, a, shape, split);
-    if (split) merge(a, blocks);
+    launch(attend_tiles<Pages>, grid, kThreads, a, shape, splits(a));
 }
 
 // `eights` for heads of up to 128 numbers; fewer for more, whose sums fill the registers.
-template <int eights>
-void attend_bf16(const AttentionArgs& a) {
-    if (a.layout.head_dim <= 64) return attend_bf16<eights, 1>(a);
-    if (a.layout.head_dim <= 128) return attend_bf16<eights, 2>(a);
-    attend_bf16<(eights + 1) / 2, 4>(a);
+template <template <int, int> class Pages, int eights>
+void attend_by_tiles(const AttentionArgs& a) {
+    if (a.layout.head_dim <= 64) return attend_by_tiles<Pages<eights, 1>>(a);
+    if (a.layout.head_dim <= 128) return attend_by_tiles<Pages<eights, 2>>(a);
+    attend_by_tiles<Pages<(eights + 1) / 2, 4>>(a);
+}
+// A row of each sequence has few queries for a tile, and gets the same bits.
+template <template <int, int> class Pages, int eights>
+void attend_by_few_or_many(const AttentionArgs& a) {
+    if (a.T == a.span_count) return attend_by_tiles<Pages, 1>(a);
+    attend_by_tiles<Pages, eights>(a);
 }
 
-template <KvType type>
+template <int groups, int eights, int sixteens>
+void attend_on_hopper(const AttentionArgs& a) {
+    const TileShape shape(a, eights * kMmaColumns, groups);
+    const dim3 grid(unsigned(shared_blocks(a)), unsigned(a.layout.heads * shape.parts),
+                    unsigned(shape.most_tiles(a)));
+    launch_with_shared(attend_hopper<groups, eights, sixteens>,
+                       sizeof(HopperMemory<groups, eights, sixteens>), grid,
+                       (groups + 1) * kWarpgroup, a, shape, splits(a));
+}
+template <int groups, int eights>
+void attend_on_hopper(const AttentionArgs& a) {
+    if (a.layout.head_dim <= 64) return attend_on_hopper<groups, eights, 1>(a);
+    attend_on_hopper<groups, eights, 2>(a);
+}
+void attend_bf16(const AttentionArgs& a) {
+    if (!has_wgmma() || a.layout.head_dim > 128) return attend_by_few_or_many<Bf16Pages, 4>(a);
+    if (a.T == a.span_count) return attend_on_hopper<1, 1>(a);
+    attend_on_hopper<2, 8>(a);
+}
+
+template <int eights, int sixteens>
+using Int8Pages = FixedPages<KvType::int8, eights, sixteens>;
+template <int eights, int sixteens>
+using Int4Pages = FixedPages<KvType::int4, eights, sixteens>;
+
 void attend(const AttentionArgs& a) {
-    append<type>(a);
-    if constexpr (type == KvType::bf16) {
-        // A row of each sequence has few queries for a tile, and gets the same bits.
-        if (a.T == a.span_count) return attend_bf16<1>(a);
-        attend_bf16<4>(a);
-    } else {
-        const int group = a.heads / a.layout.heads;
-        if (group == 1) return attend<type, 1>(a);
-        if (group <= 4) return attend<type, 4>(a);
-        attend<type, 8>(a);
+    switch (a.layout.type) {
+        case KvType::f32:
+            return attend_by_rows<KvType::f32>(a);
+        case KvType::fp8:
+            return attend_by_rows<KvType::fp8>(a);
+        case KvType::bf16:
+            return attend_bf16(a);
+        case KvType::int8:
+            return attend_by_few_or_many<Int8Pages, 2>(a);
+        case KvType::int4:
+            return attend_by_few_or_many<Int4Pages, 2>(a);
     }
 }
 
@@ -117,16 +158,9 @@ void attend(const AttentionArgs& a) {
 
 void attention(const AttentionArgs& a, Team& team) {
     if (team.index != 0) return;
-    switch (a.layout.type) {
-        case KvType::f32:
-            return attend<KvType::f32>(a);
-        case KvType::bf16:
-            return attend<KvType::bf16>(a);
-        case KvType::int8:
-            return attend<KvType::int8>(a);
-        case KvType::int4:
-            return attend<KvType::int4>(a);
-    }
+    append(a);
+    attend(a);
+    merge(a);
 }
 
 size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int,
@@ -135,7 +169,7 @@ size_t attention_scratch_bytes(const KvLayout& layout, int heads, int64_t T, int
 }
 
 const char* attention_variant(KvType type) {
-    const char* names[] = {"cuda_f32", "cuda_bf16", "cuda_int8", "cuda_int4"};
+    const char* names[] = {"cuda_f32", "cuda_bf16", "cuda_int8", "cuda_int4", "cuda_fp8"};
     return names[int(type)];
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/attention/cuda_block.h"
+#include "kernels/attention/cuda_int4.h"
 #include "kernels/attention/head_turns.h"
 #include "kernels/rms_norm/cuda_root.h"
 #include "kernels/rope/cuda_turn.h"
@@ -36,10 +37,12 @@ __device__ inline void append_float(const AttentionArgs& a, const RowPosition& r
     }
 }
 
-__device__ inline void append_int8(const AttentionArgs& a, const RowPosition& row, int head) {
+// int8, fp8: bytes, and a scale a token.
+__device__ inline void append_bytes(const AttentionArgs& a, const RowPosition& row, int head) {
     const NewToken token(a, row, head);
     const int64_t s = token.s, D = a.layout.head_dim;
-    const Int8Scale key = int8_scale(token.k, D), value = int8_scale(token.v, D);
+    const TokenScale key = token_scale(a.layout.type, token.k, D),
+                     value = token_scale(a.layout.type, token.v, D);
     if (threadIdx.x == 0) {
         // Through the key's scale a value that is not finite reaches the weights too.
         float* scales = reinterpret_cast<float*>(a.cache + a.layout.key_scales(token.page, head));
@@ -49,7 +52,7 @@ __device__ inline void append_int8(const AttentionArgs& a, const RowPosition& ro
     }
     for (int64_t d = threadIdx.x; d < round_up(D, 4); d += kThreads) {
         a.cache[a.layout.keys(token.page, head) + a.layout.key_element(s, d)] =
-            d < D ? key.round(token.k[d]) : std::byte(128);
+            d < D ? key.round(token.k[d]) : key.zero();
         if (d < D)
             a.cache[a.layout.values(token.page, head, d / a.layout.panel()) +
                     a.layout.value_element(s, d)] = value.round(token.v[d]);
@@ -65,25 +68,22 @@ __device__ inline void append_int4(const AttentionArgs& a, const RowPosition& ro
                    s + left < kPageTokens ? s + left : kPageTokens, token.page, head});
 }
 
-template <KvType type>
-__device__ void append_token(const AttentionArgs& a, const RowPosition& row, int head) {
-    if (type == KvType::int4) return append_int4(a, row, head);
-    if (type == KvType::int8) return append_int8(a, row, head);
+__device__ inline void append_token(const AttentionArgs& a, const RowPosition& row, int head) {
+    if (a.layout.type == KvType::int4) return append_int4(a, row, head);
+    if (has_token_scales(a.layout.type)) return append_bytes(a, row, head);
     append_float(a, row, head);
 }
 
 // Block (t, head): KV head of row t; one that pads the step is nobody's.
-template <KvType type>
 __global__ void append_rows(AttentionArgs a) {
     wait_for_earlier_launches();
     const RowPosition row = find_row(a, blockIdx.x);
     clear_merge_counter(a);
-    if (row.span) append_token<type>(a, row, int(blockIdx.y));
+    if (row.span) append_token(a, row, int(blockIdx.y));
 }
 
 // Block (t, head): query head or, behind these, KV head. A block that stores other rows' keys
 // (int4) must find them turned: then rows come one from each sequence.
-template <KvType type>
 __global__ void turn_and_append(AttentionArgs a, HeadTurns turns) {
     wait_for_earlier_launches();
     const RowPosition row = find_row(a, blockIdx.x);
@@ -96,22 +96,20 @@ __global__ void turn_and_append(AttentionArgs a, HeadTurns turns) {
     for (int64_t d = threadIdx.x; d < D; d += kThreads)
         turn_column(turns.rope, blockIdx.x, head * D + d);
     __syncthreads();
-    if (head >= a.heads) append_token<type>(a, row, head - a.heads);
+    if (head >= a.heads) append_token(a, row, head - a.heads);
 }
 
-template <KvType type>
-void append(const AttentionArgs& a) {
+inline void append(const AttentionArgs& a) {
     const unsigned T = unsigned(a.T), heads = unsigned(a.layout.heads);
-    const bool by_rows = type != KvType::int4 || a.T == a.span_count;
+    const bool by_rows = a.layout.type != KvType::int4 || a.T == a.span_count;
     if (a.turns && by_rows)
-        return launch(turn_and_append<type>, dim3(T, unsigned(a.heads) + heads), kThreads, a,
-                      *a.turns);
+        return launch(turn_and_append, dim3(T, unsigned(a.heads) + heads), kThreads, a, *a.turns);
     if (a.turns) {
         Team alone;
         if (a.turns->norm.x) rms_norm(a.turns->norm, alone);
         rope(a.turns->rope, alone);
     }
-    launch(append_rows<type>, dim3(T, heads), kThreads, a);
+    launch(append_rows, dim3(T, heads), kThreads, a);
 }
 
 }  // namespace genfast::cuda

@@ -1,10 +1,10 @@
-// One block of at most 512 tokens, for one row's query heads that share a KV head, of a cache in
-// f32 or int8: scores, weights, and weighted values; and how the results of blocks are merged.
+// What every way of attending shares: rows and what they see, which is taken in blocks of at most
+// 512 tokens; how numbers are rounded to the cache; and how the results of blocks are merged.
 #pragma once
 
+#include "cuda/e4m3.h"
 #include "cuda/launch.h"
 #include "kernels/attention/attention.h"
-#include "kernels/attention/cuda_int4.h"
 
 namespace genfast::cuda {
 
@@ -38,18 +38,22 @@ __device__ inline void store_kv(std::byte* to, KvType type, float x) {
         *reinterpret_cast<uint16_t*>(to) = f32_to_bf16(x);
 }
 
-struct Int8Scale {
+// Of an int8 or fp8 cache, as append.h has it.
+struct TokenScale {
     float scale, inverse;
-    // Added to 1.5 * 2^23 + 128, the product stands rounded in the sum's lowest bits (append.h).
+    KvType type;
+
+    __device__ std::byte zero() const { return std::byte(type == KvType::int8 ? 128 : 0); }
     __device__ std::byte round(float x) const {
-        return inverse == 0 ? std::byte(128)
-                            : std::byte(uint8_t(f32_to_bits(x * inverse + 12583040.0f)));
+        if (inverse == 0) return zero();
+        if (type == KvType::fp8) return std::byte(e4m3::from_f32(x * inverse));
+        // Added to 1.5 * 2^23 + 128, the product stands rounded in the sum's lowest bits.
+        return std::byte(uint8_t(f32_to_bits(x * inverse + 12583040.0f)));
     }
 };
 
-// Of a row, by a block. As append.h: one that is not finite makes every score and value of its
-// token NaN.
-__device__ inline Int8Scale int8_scale(const float* x, int64_t n) {
+// Of a row, by a block: one that is not finite makes every score and value of its token NaN.
+__device__ inline TokenScale token_scale(KvType type, const float* x, int64_t n) {
     float largest = 0, poison = 0;
     for (int64_t d = threadIdx.x; d < n; d += kThreads) {
         largest = fmaxf(largest, fabsf(x[d]));
@@ -57,9 +61,10 @@ __device__ inline Int8Scale int8_scale(const float* x, int64_t n) {
     }
     largest = block_max(largest);
     poison = block_sum(poison);
-    if (poison != 0) return {bits_to_f32(0x7fc00000u), 0};
-    if (largest < 1e-30f) return {0, 0};
-    return {largest / 127, 127 / largest};
+    if (poison != 0) return {bits_to_f32(0x7fc00000u), 0, type};
+    if (largest < 1e-30f) return {0, 0, type};
+    const float most = type == KvType::int8 ? 127 : e4m3::kLargest;
+    return {largest / most, most / largest, type};
 }
 
 struct Tokens {
@@ -88,10 +93,6 @@ struct Visible {
         const int64_t start = (from / kRunTokens + block) * kRunTokens;
         return {start > from ? start : from, start + kRunTokens < end ? start + kRunTokens : end};
     }
-};
-
-struct Heads {
-    int kv, query, count;  // query heads [query, query + count)
 };
 
 // What a block of context gave: the largest score, the sum, the values. Scratch holds these.
@@ -180,159 +181,5 @@ struct Merged : MergedBlocks<kOwned> {
             if (owned(j) < a.layout.head_dim) out[owned(j)] = value[j] / sum;
     }
 };
-
-// A dword of the cache as the neighbours it holds; int4: the half of them that begins with `first`.
-template <KvType type>
-struct Word {
-    static constexpr int kNumbers = type == KvType::int4 ? 4 : 1 << int(type);
-    __device__ static void unpack(uint32_t word, int64_t first, float* to) {
-        if (type == KvType::f32) {
-            to[0] = bits_to_f32(word);
-        } else {
-            constexpr int bits = type == KvType::int8 ? 255 : 15;
-            constexpr float zero = type == KvType::int8 ? -128 : kLowest;
-            if (type == KvType::int4) word >>= first & 4;
-#pragma unroll
-            for (int i = 0; i < kNumbers; ++i) to[i] = float(int(word >> 8 * i & bits)) + zero;
-        }
-    }
-};
-
-__device__ inline uint32_t word_at(const std::byte* p) {
-    return *reinterpret_cast<const uint32_t*>(p);
-}
-// The scale of element d of token s (0 .. 31): 1 where the type has none.
-template <KvType type>
-__device__ inline float scale_at(const AttentionArgs& a, size_t scales, int64_t s, int64_t d) {
-    if (type == KvType::int4) return group_scale(a.cache + scales, s, d);
-    return type == KvType::int8 ? reinterpret_cast<const float*>(a.cache + scales)[s] : 1.0f;
-}
-
-// The lane's token of a page by each query: a chain of fma over the d that share a scale.
-template <KvType type, int G>
-__device__ inline void score_token(const AttentionArgs& a, int32_t page, int kv_head,
-                                   const float (*query)[kMaxHeadDim], float (&score)[G]) {
-    constexpr int n = Word<type>::kNumbers;
-    const std::byte* keys = a.cache + a.layout.keys(page, kv_head);
-    auto score_range = [&](int64_t first, int64_t end) {
-        float part[G] = {};
-        for (int64_t d = first; d < end; d += n) {
-            float k[n];
-            Word<type>::unpack(word_at(keys + a.layout.key_element(lane(), d)), d, k);
-#pragma unroll
-            for (int g = 0; g < G; ++g)
-#pragma unroll
-                for (int i = 0; i < n; ++i) part[g] = fmaf(query[g][d + i], k[i], part[g]);
-        }
-        const float scale =
-            scale_at<type>(a, a.layout.key_scales(page, kv_head), lane(), first) * a.scale;
-#pragma unroll
-        for (int g = 0; g < G; ++g) score[g] += part[g] * scale;
-    };
-    if constexpr (type == KvType::int4) {
-        const int64_t dims = a.layout.stored_dim();
-        for (int64_t first = 0; first < dims; first += kKvGroup)
-            score_range(first, first + kKvGroup < dims ? first + kKvGroup : dims);
-    } else {
-        score_range(0, a.layout.head_dim);
-    }
-}
-
-// What a warp's page adds to the lane's numbers of the values, 32 apart.
-template <KvType type, int G>
-__device__ inline void weigh_page(const AttentionArgs& a, int32_t page, int kv_head, Tokens tokens,
-                                  int64_t first, const float (*weight)[kRunTokens],
-                                  float (&value)[G][kMaxHeadDim / kWarp]) {
-    constexpr int n = Word<type>::kNumbers;
-    const size_t scales = a.layout.value_scales(page, kv_head);
-    for (int64_t s = 0; s < kPageTokens; s += n) {
-        if (first + s + n <= tokens.begin || first + s >= tokens.end) continue;
-        if (n == 1 && !tokens.has(first + s)) continue;
-#pragma unroll
-        for (int j = 0; j < kMaxHeadDim / kWarp; ++j) {
-            if (j * kWarp >= a.layout.head_dim) break;
-            // Lanes beyond the head take its last number, for nobody: nvcc follows every path of 8
-            // branches, for minutes.
-            const int64_t own = j * kWarp + lane(), last = a.layout.head_dim - 1;
-            const int64_t d = own < last ? own : last;
-            float v[n];
-            Word<type>::unpack(
-                word_at(a.cache + a.layout.values(page, kv_head, d / a.layout.panel()) +
-                        a.layout.value_element(s, d)),
-                s, v);
-#pragma unroll
-            for (int i = 0; i < n; ++i) {
-                if (n > 1 && !tokens.has(first + s + i)) continue;  // whatever it holds
-                const float x = v[i] * scale_at<type>(a, scales, s + i, d);
-#pragma unroll
-                for (int g = 0; g < G; ++g)
-                    value[g][j] = fmaf(weight[g][(first + s + i) % kRunTokens], x, value[g][j]);
-            }
-        }
-    }
-}
-
-// Adds the block to what is merged so far. Warps take its pages in turn.
-template <KvType type, int G>
-__device__ void attend_block(const AttentionArgs& a, const RowPosition& row, int64_t t,
-                             const Heads& heads, Tokens tokens, Merged (&merged)[G]) {
-    __shared__ float query[G][kMaxHeadDim], weight[G][kRunTokens], sums[kWarps][kMaxHeadDim];
-    const int64_t D = a.layout.head_dim;
-    for (int g = 0; g < G; ++g)
-        for (int64_t d = threadIdx.x; d < kMaxHeadDim; d += kThreads) {
-            query[g][d] = g < heads.count && d < D ? row_of(a, t)[(heads.query + g) * D + d] : 0;
-        }
-    __syncthreads();
-    if (type == KvType::int4) {
-        for (int g = 0; g < heads.count; ++g) rotate_query(a.layout, query[g]);
-        __syncthreads();
-    }
-
-    const int64_t first_page = tokens.begin / kPageTokens + warp();
-    float largest[G];
-    for (float& x : largest) x = -INFINITY;
-    for (int64_t p = first_page; p * kPageTokens < tokens.end; p += kWarps) {
-        const int64_t token = p * kPageTokens + lane();
-        if (!tokens.has(token)) continue;
-        float score[G] = {};
-        score_token<type, G>(a, row.span->pages[p], heads.kv, query, score);
-#pragma unroll
-        for (int g = 0; g < G; ++g) {
-            if (a.cap > 0) score[g] = a.cap * tanhf(score[g] / a.cap);
-            if (a.slopes && g < heads.count)
-                score[g] -= a.slopes[heads.query + g] * float(row.position - token);
-            weight[g][token % kRunTokens] = score[g];
-            largest[g] = fmaxf(score[g], largest[g]);
-        }
-    }
-    for (int g = 0; g < G; ++g) largest[g] = block_max(largest[g]);
-
-    float sum[G] = {}, value[G][kMaxHeadDim / kWarp] = {};
-    for (int64_t p = first_page; p * kPageTokens < tokens.end; p += kWarps) {
-        const int64_t token = p * kPageTokens + lane();
-        if (tokens.has(token))
-            for (int g = 0; g < G; ++g) {
-                float& w = weight[g][token % kRunTokens];
-                sum[g] += w = expf(w - largest[g]);
-            }
-        __syncwarp();
-        weigh_page<type, G>(a, row.span->pages[p], heads.kv, tokens, p * kPageTokens, weight,
-                            value);
-    }
-    for (int g = 0; g < G; ++g) {
-        sum[g] = block_sum(sum[g]);
-#pragma unroll
-        for (int j = 0; j < kMaxHeadDim / kWarp; ++j)
-            sums[warp()][j * kWarp + lane()] = value[g][j];
-        __syncthreads();
-        float total[kOwned];
-        for (int j = 0; j < kOwned; ++j) {
-            total[j] = sums[0][owned(j)];
-            for (int w = 1; w < kWarps; ++w) total[j] += sums[w][owned(j)];
-        }
-        merged[g].add(largest[g], sum[g], total);
-        __syncthreads();
-    }
-}
 
 }  // namespace genfast::cuda

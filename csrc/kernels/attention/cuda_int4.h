@@ -2,7 +2,7 @@
 // 32 neighbouring d have a scale (kv_layout.h).
 #pragma once
 
-#include "cuda/half.h"
+#include "cuda/launch.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/round_int4.h"
 
@@ -103,19 +103,6 @@ __device__ inline void store_page(const AttentionArgs& a, const PageTokens& toke
         if (has(high)) both = (both & 0x0f) | nibbles[high][d] << 4;
         *to = std::byte(both);
     }
-}
-
-// Queries turned as the keys are, so that their products stay; by a block.
-__device__ inline void rotate_query(const KvLayout& layout, float* query) {
-    const int64_t groups = layout.stored_dim() / kKvGroup;
-    for (int64_t g = warp(); g < groups; g += kWarps) {
-        float& x = query[g * kKvGroup + lane()];
-        x = rotate_lane(x) / kKvGroup;
-    }
-}
-
-__device__ inline float group_scale(const std::byte* scales, int64_t s, int64_t d) {
-    return half_to_float(reinterpret_cast<const uint16_t*>(scales)[d / kKvGroup * kPageTokens + s]);
 }
 
 }  // namespace genfast::cuda

@@ -18,17 +18,32 @@ struct QueryTile {
     __device__ int64_t row_of(int q) const { return row + q / heads; }
     __device__ int64_t position_of(int q) const { return position + q / heads; }
     __device__ int head_of(int q) const { return head + q % heads; }
+    // The i-th of its parts of so many rows; the last ones may have none.
+    __device__ QueryTile part(int i, int of_rows) const {
+        QueryTile part = *this;
+        part.row += i * of_rows;
+        part.position += i * of_rows;
+        part.rows -= i * of_rows;
+        if (part.rows > of_rows) part.rows = of_rows;
+        if (part.rows < 0) part.rows = 0;
+        return part;
+    }
 };
+
+__device__ inline float capped(const AttentionArgs& a, float score) {
+    return a.cap > 0 ? a.cap * tanhf(score / a.cap) : score;
+}
 
 // How the query heads of a KV head are shared out to tiles with room for so many queries.
 struct TileShape {
     int heads, parts, rows;  // of a tile at most; tiles that a row's group takes; rows at most
 
-    __host__ __device__ TileShape(const AttentionArgs& a, int room) {
+    // `groups` of rows, with room for so many queries each.
+    __host__ __device__ TileShape(const AttentionArgs& a, int room, int groups = 1) {
         const int group = a.heads / a.layout.heads;
         heads = group < room ? group : room;
         parts = (group + heads - 1) / heads;
-        rows = room / heads;
+        rows = room / heads * groups;
     }
     // No fewer than there are tiles of rows.
     int64_t most_tiles(const AttentionArgs& a) const { return a.T / rows + a.span_count; }
@@ -79,8 +94,12 @@ struct TileBlocks {
         const int64_t end = start + kRunTokens;
         return {start > visible.from ? start : visible.from, end < visible.end ? end : visible.end};
     }
-    __device__ Tokens by_some(int64_t i) const { return {seen(i, first).begin, seen(i, last).end}; }
-    __device__ Tokens by_all(int64_t i) const { return {seen(i, last).begin, seen(i, first).end}; }
+    __device__ Tokens by_some(int64_t i) const { return between(i, first, last); }
+    __device__ Tokens by_all(int64_t i) const { return between(i, last, first); }
+    // From where the one begins to see to where the other ends.
+    __device__ Tokens between(int64_t i, const Visible& begins, const Visible& ends) const {
+        return {seen(i, begins).begin, seen(i, ends).end};
+    }
     // Which block i is for a row that sees `visible`, from its own first on.
     __device__ int64_t index_for(int64_t i, const Visible& visible) const {
         return i < sinks() ? i : i - (visible.from / kRunTokens - first.from / kRunTokens);

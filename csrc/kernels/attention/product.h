@@ -8,6 +8,7 @@
 #pragma once
 
 #include "kernels/attention/attention.h"
+#include "simd/e4m3.h"
 #include "simd/vec.h"
 
 namespace genfast::GENFAST_ISA {
@@ -58,6 +59,22 @@ struct Float32 {
     GENFAST_INLINE void add_some(Vec& acc, const float* row, int64_t group, const std::byte* p, int,
                                  int) {
         add(acc, vset(row[group]), load(p, 0));
+    }
+};
+
+// Numbers of 8 bits are exact as floats, and nothing else is rounded to fewer. The last of four
+// comes first.
+struct Float8 : Float32 {
+    static constexpr int G = 4, A = 4, kRows = kDirectRows, kExpDegree = 4;
+    GENFAST_INLINE Vec load(const std::byte* p, int j) {
+        return j == 0   ? vload_e4m3<0>(p)
+               : j == 1 ? vload_e4m3<1>(p)
+               : j == 2 ? vload_e4m3<2>(p)
+                        : vload_e4m3<3>(p);
+    }
+    GENFAST_INLINE void add_some(Vec& acc, const float* row, int64_t group, const std::byte* p,
+                                 int begin, int end) {
+        for (int j = end - 1; j >= begin; --j) add(acc, vset(row[group * G + j]), load(p, j));
     }
 };
 

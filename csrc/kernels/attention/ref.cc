@@ -31,7 +31,7 @@ struct Reader {
             std::memcpy(&half, a.cache + offset + index * 2, 2);
             return f16_to_f32(half);
         }
-        if (a.layout.type != KvType::int8) return 1;
+        if (!has_token_scales(a.layout.type)) return 1;
         float x;
         std::memcpy(&x, a.cache + offset + token % kPageTokens * 4, 4);
         return x;

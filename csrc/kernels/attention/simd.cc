@@ -17,7 +17,7 @@ struct Workspace {
     Records records;  // a job's
     Records tile;     // one tile's and block's
     float* scores;    // [tile rows][kScoreStride]
-    float* scales;    // int8, int4: [2][512]
+    float* scales;    // int8, int4, fp8: [2][512]
     int32_t* packed;  // int8, int4: factors as integers
 };
 
@@ -56,12 +56,12 @@ void clear(const Records& records, int64_t rows, int64_t Ds) {
 template <class Source>
 void attend(const AttentionArgs& a, const Block& block, const Tile& tile, const Workspace& w,
             const Records& records) {
-    if constexpr (kScaled<Source>)
+    if constexpr (__is_same(Source, Fixed))
         attend_tile_int8(a, block, tile, w.queries, w.packed, w.scales, w.scores, records);
     else if constexpr (__is_same(Source, Nibbles))
         attend_tile_int4(a, block, tile, w.queries, w.packed, w.scales, w.scores, records);
     else
-        attend_tile<Source>(a, block, tile, w.queries, w.scores, records);
+        attend_tile<Source>(a, block, tile, w.queries, w.scales, w.scores, records);
 }
 
 // Of a block of the sequence, from the cache.
@@ -80,7 +80,7 @@ int64_t block_start(const AttentionArgs& a, const Job& job) {
 template <class Source>
 void run_job(const AttentionArgs& a, const int32_t* shared, const Job& job, const Job* next,
              const Records& split, const Workspace& w) {
-    constexpr int most_rows = kScaled<Source> ? kFixedTileRows : Source::kRows;
+    constexpr int most_rows = __is_same(Source, Fixed) ? kFixedTileRows : Source::kRows;
     const Bundle bundle = bundle_of(a, job);
     int64_t Ds = a.layout.stored_dim();
     bool whole = job.record < 0;
@@ -136,6 +136,8 @@ Variant variant_for(KvType type) {
             return {"int8_fixed", run_job<Fixed>};
         case KvType::int4:
             return {"int4_fixed", run_job<Nibbles>};
+        case KvType::fp8:
+            return {"fp8", run_job<Float8>};
     }
     return {};
 }

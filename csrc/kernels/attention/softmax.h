@@ -71,8 +71,9 @@ struct ScoreRows {
 struct Fixed : Float32 {
     static constexpr int kExpDegree = 4;
 };
+// Scores and weights are multiplied by the scales of their tokens.
 template <class Source>
-constexpr bool kScaled = __is_same(Source, Fixed);
+constexpr bool kScaled = __is_same(Source, Fixed) || __is_same(Source, Float8);
 
 template <class Source>
 GENFAST_INLINE Vec scaled_score(const ScoreRows& a, float* s, int t) {

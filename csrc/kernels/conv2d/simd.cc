@@ -19,7 +19,8 @@ int64_t rows_of(const Conv2dArgs& a) {
 
 int64_t rows_a_block(const Conv2dArgs& a) {
     const bool floats = a.w.format == Format::f32 || a.w.format == Format::f16;
-    const int64_t bytes = floats ? 4 : a.w.format == Format::bf16 ? 2 : 1;
+    const bool halves = a.w.format == Format::bf16 || a.w.format == Format::fp8;
+    const int64_t bytes = floats ? 4 : halves ? 2 : 1;
     const int64_t rows = kBlockBytes / (a.w.K * bytes) / kLeastRows * kLeastRows;
     return rows < kLeastRows ? kLeastRows : rows;
 }

@@ -21,12 +21,12 @@ __device__ size_t latent_row(const LatentArgs& a, int32_t page, int64_t s) {
 __device__ void store_part(const LatentArgs& a, const float* x, int64_t n, size_t row,
                            int64_t first, size_t scale) {
     std::byte* to = a.cache + row + a.layout.bytes_of(first);
-    if (a.layout.type != KvType::int8) {
+    if (!has_token_scales(a.layout.type)) {
         for (int64_t i = threadIdx.x; i < n; i += kThreads)
             store_kv(to + a.layout.bytes_of(i), a.layout.type, x[i]);
         return;
     }
-    const Int8Scale unit = int8_scale(x, n);
+    const TokenScale unit = token_scale(a.layout.type, x, n);
     for (int64_t i = threadIdx.x; i < n; i += kThreads) to[i] = unit.round(x[i]);
     if (threadIdx.x == 0) *reinterpret_cast<float*>(a.cache + scale) = unit.scale;
 }
@@ -56,7 +56,7 @@ struct LatentToken {
         const int32_t page = span.pages[token / kPageTokens];
         const int64_t s = token % kPageTokens;
         row = a.cache + latent_row(a, page, s);
-        if (type != KvType::int8) return;
+        if (!has_token_scales(type)) return;
         c_scale = reinterpret_cast<const float*>(a.cache + a.layout.value_scales(page, 0))[s];
         k_scale = reinterpret_cast<const float*>(a.cache + a.layout.key_scales(page, 0))[s];
     }
@@ -64,7 +64,8 @@ struct LatentToken {
     __device__ float at(int64_t d) const {
         if (type == KvType::f32) return reinterpret_cast<const float*>(row)[d];
         if (type == KvType::bf16) return bf16_to_f32(reinterpret_cast<const uint16_t*>(row)[d]);
-        return float(int(reinterpret_cast<const uint8_t*>(row)[d]) - 128);
+        const uint8_t byte = reinterpret_cast<const uint8_t*>(row)[d];
+        return type == KvType::fp8 ? e4m3::to_f32(byte) : float(int(byte) - 128);
     }
 };
 
@@ -210,6 +211,7 @@ void latent_attention(const LatentArgs& a, Team& team) {
     if (team.index != 0) return;
     if (a.layout.type == KvType::f32) return attend<KvType::f32>(a);
     if (a.layout.type == KvType::bf16) return attend<KvType::bf16>(a);
+    if (a.layout.type == KvType::fp8) return attend<KvType::fp8>(a);
     attend<KvType::int8>(a);  // int4 has no such layout (program/ops_latent.cc)
 }
 

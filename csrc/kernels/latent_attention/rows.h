@@ -24,7 +24,7 @@ static inline void store_numbers(const LatentArgs& a, const float* x, int64_t n,
     } else {
         RoundedRow row;
         static_assert(kMaxLatentDim <= int64_t(sizeof row.bytes));
-        round_row_int8(x, n, &row);
+        round_row(a.layout.type, x, n, &row);
         std::memcpy(to, row.bytes, size_t(n));
         std::memcpy(scale, &row.scale, 4);
     }
@@ -41,7 +41,10 @@ static inline void load_numbers(const LatentArgs& a, const std::byte* from, int6
         float unit;
         std::memcpy(&unit, scale, 4);
         const uint8_t* bytes = reinterpret_cast<const uint8_t*>(from);
-        for (int64_t i = 0; i < n; ++i) to[i] = float(int(bytes[i]) - 128) * unit;
+        if (a.layout.type == KvType::int8)
+            for (int64_t i = 0; i < n; ++i) to[i] = float(int(bytes[i]) - 128) * unit;
+        else
+            for (int64_t i = 0; i < n; ++i) to[i] = e4m3::to_f32(bytes[i]) * unit;
     }
 }
 

@@ -1,6 +1,7 @@
-// bf16 and int8 weights with AMX: an instruction multiplies 16 tokens by 16 rows, 64 bytes of k
-// each. A panel consists of such tiles already: a dword of k of its 32 rows is 128 bytes, those of
-// rows 0-15 the first 64. So weights and packed activations load as they lie.
+// bf16 (and fp8, once it is bf16) and int8 weights with AMX: an instruction multiplies 16 tokens by
+// 16 rows, 64 bytes of k each. A panel consists of such tiles already: a dword of k of its 32 rows
+// is 128 bytes, those of rows 0-15 the first 64. So weights and packed activations load as they
+// lie.
 //
 // int8 sums are exact: the same bits as the tiles of other instruction sets, which take the small
 // batches (tiles_for in simd.cc). tdpbf16ps adds up in an order of its own (matmul.h), so bf16 has
@@ -8,7 +9,7 @@
 // would depend on how many rows there are.
 //
 // The self-test compiles this file a second time, over tile registers in plain C++.
-#include "kernels/matmul/tiles.h"
+#include "kernels/matmul/expand_fp8.h"
 
 #if defined(GENFAST_TILE_EMULATION)
 #include GENFAST_TILE_EMULATION
@@ -123,5 +124,14 @@ const Tiles bf16_amx_tiles = {.variant = "bf16_amx",
                               .near_columns = 2048,
                               .begin = begin,
                               .end = tile_release};
+const Tiles fp8_amx_tiles = {.variant = "fp8_amx",
+                             .layout = Layout::bf16_rows,
+                             .max_tokens = 32,
+                             .tile = {},
+                             .near_columns = kMostExpandedPairs,
+                             .expand = expand_fp8,
+                             .expanded = &bf16_amx_tiles,
+                             .begin = begin,
+                             .end = tile_release};
 
 }  // namespace genfast::GENFAST_ISA

@@ -1,6 +1,6 @@
-// bf16 weights with vdpbf16ps: a pair of bf16 products added to each float accumulator. Chosen at
-// run time where the CPU has it.
-#include "kernels/matmul/tiles.h"
+// bf16 weights with vdpbf16ps: a pair of bf16 products added to each float accumulator; fp8's once
+// they are bf16. Chosen at run time where the CPU has it.
+#include "kernels/matmul/expand_fp8.h"
 #include "simd/vec.h"
 
 namespace genfast::avx512 {
@@ -44,5 +44,12 @@ const Tiles bf16_dot_tiles = {.variant = "bf16_dot",
                               .tile = {GENFAST_TILES_12(dot_first)},
                               .resume = {GENFAST_TILES_12(dot_resume)},
                               .near_columns = 2048};
+const Tiles fp8_dot_tiles = {.variant = "fp8_dot",
+                             .layout = Layout::bf16_pairs,
+                             .max_tokens = 12,
+                             .tile = {},
+                             .near_columns = kMostExpandedPairs,
+                             .expand = expand_fp8,
+                             .expanded = &bf16_dot_tiles};
 
 }  // namespace genfast::avx512

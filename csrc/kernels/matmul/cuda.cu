@@ -5,19 +5,25 @@
 // and no lane needs another's sum. So one packed cache serves both, weights go to the device as
 // they lie in its map, and int8 and int4 are the CPU's integers.
 //
-// bf16, int8 and int4 are multiplied by tensor cores whatever the number of rows, so that a row is
-// the same bits alone and among many.
+// bf16, fp8, int8 and int4 are multiplied by tensor cores whatever the number of rows, so that a
+// row is the same bits alone and among many: on Hopper bf16 by wgmma only, whose sums may have
+// another order than mma.sync's; sums of int8 are exact.
 #include <string_view>
 
 #include "kernels/attention/cuda_block.h"
 #include "kernels/matmul/cuda_each.h"
 #include "kernels/matmul/cuda_tiles.h"
+#include "kernels/matmul/cuda_wgmma.h"
 #include "kernels/table.h"
 
 namespace genfast::cuda {
 namespace {
 
-static_assert(kEachRows == kMostStreamed);
+static_assert(kEachRows == kMostStreamed && kFewRows <= kMostByWgmma);
+
+int64_t slices_of(const Matrix& w, int64_t M) {
+    return by_wgmma(w.format, M) ? wgmma_slices(w) : streamed_slices(w);
+}
 
 // Block m: row m; that of the first row also clears the counters.
 __device__ void prepare_block(const MatmulArgs& a) {
@@ -40,9 +46,23 @@ __global__ void prepare_each(const MatmulArgs* each) {
 template <Format format>
 void multiply(const MatmulArgs& a) {
     if (!a.prepared) launch(prepare, dim3(unsigned(a.M)), kThreads, a);
+    if constexpr (format == Format::bf16 || format == Format::int8)
+        if (by_wgmma(format, a.M)) {
+            if constexpr (format == Format::bf16)
+                if (streams(format, a.M)) return launch_few_by_wgmma<format>(a);
+            return launch_many_by_wgmma<format>(a);
+        }
     if constexpr (!is_float(format))
         if (!streams(format, a.M)) return launch_tiles<format>(a);
     launch_streamed<format>(a);
+}
+
+template <Format format>
+void multiply_all(const Matrix& w, const MatmulArgs* each, int64_t count, int64_t M) {
+    launch(prepare_each, dim3{unsigned(M), unsigned(count)}, kThreads, each);
+    if constexpr (format == Format::bf16)
+        if (by_wgmma(format, M)) return launch_each_by_wgmma<format>(w, each, count, M);
+    launch_each<format>(w, each, count, M);
 }
 
 // fn<format>() of the format at hand.
@@ -59,6 +79,8 @@ void with_format(Format format, Fn fn) {
             return fn.template operator()<Format::int8>();
         case Format::int4:
             return fn.template operator()<Format::int4>();
+        case Format::fp8:
+            return fn.template operator()<Format::fp8>();
     }
 }
 
@@ -71,10 +93,7 @@ void matmul(const MatmulArgs& a, Team& team) {
 void matmul_each(const Matrix& w, const MatmulArgs* each, int64_t count, int64_t M) {
     for (; count > 0; count -= kEachAtOnce, each += kEachAtOnce)
         with_format(w.format, [&]<Format format>() {
-            const int64_t now = count < kEachAtOnce ? count : kEachAtOnce;
-            const dim3 rows{unsigned(M), unsigned(now)};
-            launch(prepare_each, rows, kThreads, each);
-            launch_each<format>(w, each, now, M);
+            multiply_all<format>(w, each, count < kEachAtOnce ? count : kEachAtOnce, M);
         });
 }
 
@@ -104,11 +123,12 @@ size_t each_scratch_bytes(const Matrix& w, int64_t M) {
 
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int) {
     const int64_t few = streams(w.format, M) ? M : kFewRows;
-    return prepared_bytes(w, M) + part_bytes(w, few) + quantised_bytes(w, M);
+    return prepared_bytes(w, M) + part_bytes(w, few, slices_of(w, few)) + quantised_bytes(w, M);
 }
 
 const char* matmul_variant(Format format) {
-    const char* names[] = {"cuda_f32", "cuda_f16", "cuda_bf16", "cuda_int8", "cuda_int4"};
+    const char* names[] = {"cuda_f32",  "cuda_f16",  "cuda_bf16",
+                           "cuda_int8", "cuda_int4", "cuda_fp8"};
     return names[int(format)];
 }
 

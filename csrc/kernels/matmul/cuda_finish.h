@@ -24,9 +24,13 @@ __device__ inline void add_bits(int32_t& sum, uint32_t bits) {
 __device__ inline void leave_bf16(const MatmulArgs& a, int64_t panel, int64_t m, float y) {
     const int64_t K = outputs(a.w), k = panel * panel_outputs(a.w) + lane();
     const float own = k < K ? y : 0, next = __shfl_xor_sync(~0u, own, 1);
-    const Rows to(a.out, Format::bf16, a.M, K);
-    if (lane() < panel_outputs(a.w) && lane() % 2 == 0 && k < to.steps * 16)
-        to.step(m, k / 16)[k % 16 / 2] = bf16_pair(own, next);
+    const Rows to(a.out, a.rows_for.format, a.M, K);
+    const int64_t words = to.steps * step_words(to.format);
+    if (lane() < panel_outputs(a.w) && lane() % 2 == 0 && k / 2 < words)
+        to.word(m, k / 2) = bf16_pair(own, next);
+    const int64_t end = panel_count(a.w) * panel_outputs(a.w) / 2;
+    if (panel == panel_count(a.w) - 1)
+        for (int64_t i = end + lane(); i < words; i += kWarp) to.word(m, i) = 0;
     if (panel > 0 || m > 0) return;
     const int64_t counters = counter_count(to.format, to.count, a.rows_for.panels);
     for (int64_t i = lane(); i < counters; i += kWarp) to.counters[i] = 0;
@@ -39,6 +43,8 @@ __device__ void finish(const MatmulArgs& a, const Rows& rows, int64_t panel, int
     const std::byte* base = a.w.data + size_t(panel) * panel_bytes(a.w.format, a.w.K);
     if (a.w.format == Format::int8)
         y *= rows.scales[m] * int8::scales(base, a.w.K)[lane()];
+    else if (a.w.format == Format::fp8)
+        y *= int8::scales(base, a.w.K)[lane()];
     else if (a.w.format == Format::int4)
         y *= rows.scales[m];
     const int64_t n = row_at(a.w, {panel, lane()});
@@ -48,7 +54,7 @@ __device__ void finish(const MatmulArgs& a, const Rows& rows, int64_t panel, int
     const bool there = n >= 0 && n < outputs(a.w);
     const int64_t at = m * out_row(a) + n;
     if (a.residual && there) y += a.residual[at];
-    if (a.rows_for && a.rows_for.format == Format::bf16) return leave_bf16(a, panel, m, y);
+    if (a.rows_for && is_bf16(a.rows_for.format)) return leave_bf16(a, panel, m, y);
     if (there) a.out[at] = y;
 }
 

@@ -1,12 +1,14 @@
-// A step of a panel on tensor cores: bf16, int8 and int4. The panel's 32 rows are two tiles of
+// A step of a panel on tensor cores: bf16, fp8, int8 and int4. The panel's 32 rows are two tiles of
 // operand `a`, rows of x are the columns of `b` (cuda/tensor_core.h).
 //
 // Of the step's 8 words lane 4 g + t takes 2 t and 2 t + 1, which in int4 are the low and the high
-// nibbles of one dword.
+// nibbles of one dword, and in fp8 its two halves, once they are bf16: the very operands that the
+// same matrix in bf16 has, so the same sums.
 #pragma once
 
 #include <type_traits>
 
+#include "cuda/e4m3.h"
 #include "cuda/half.h"
 #include "cuda/tensor_core.h"
 #include "kernels/matmul/cuda_rows.h"
@@ -17,7 +19,7 @@ namespace genfast::cuda {
 // A dword of 4 rows side by side is 16 bytes, a line 8 of these.
 constexpr int kLine = 8;
 __host__ __device__ constexpr int step_lines(Format format) {
-    return format == Format::int4 ? 4 : 8;
+    return format == Format::int4 || format == Format::fp8 ? 4 : 8;
 }
 // Bytes of the step in the panel that come before its lines: scales.
 __host__ __device__ constexpr int64_t step_head(Format format) {
@@ -27,9 +29,10 @@ __host__ __device__ constexpr int64_t step_bytes(Format format) {
     return step_head(format) + step_lines(format) * kLine * sizeof(uint4);
 }
 // How many lines of step s the panel has: columns end within a step, but not of int4.
+template <Format format>
 __device__ inline int64_t lines_left(const Matrix& w, int64_t s) {
-    if (w.format == Format::int4) return step_lines(w.format);
-    return padded_k(w.format, w.K) / (w.format == Format::bf16 ? 2 : 4) - s * kMmaWords;
+    constexpr int64_t lines = step_lines(format), columns = step_columns(format) / lines;
+    return format == Format::int4 ? lines : padded_k(format, w.K) / columns - s * lines;
 }
 
 // The f16 at `bits`, exactly.
@@ -47,7 +50,7 @@ __device__ inline float half_at(uint32_t bits) {
 template <Format format>
 struct Weights {
     TwoTiles tiles;
-    float scale[4];  // of its rows: int4
+    float scale[4];  // of its rows: int4, whose 16 leaves with it
 
     template <class Line>
     __device__ Weights(Line line, const std::byte* head) {
@@ -56,16 +59,20 @@ struct Weights {
             const uint32_t words[] = {w.x, w.y, w.z, w.w};
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                // A nibble is its weight plus 8. With its highest bit turned and at the top of a
-                // byte it is the signed byte 16 times the weight, and 16 leaves with the scale.
-                tiles.a[i / 2][i % 2] = (words[i] << 4 ^ 0x80808080u) & 0xf0f0f0f0u;
-                tiles.a[i / 2][i % 2 + 2] = (words[i] ^ 0x80808080u) & 0xf0f0f0f0u;
+                tiles.a[i / 2][i % 2] = low_nibbles(words[i]);
+                tiles.a[i / 2][i % 2 + 2] = high_nibbles(words[i]);
             }
             const uint2 halves = reinterpret_cast<const uint2*>(head)[lane_row()];
             scale[0] = half_at(halves.x) * 0.0625f;
             scale[1] = half_at(halves.x >> 16) * 0.0625f;
             scale[2] = half_at(halves.y) * 0.0625f;
             scale[3] = half_at(halves.y >> 16) * 0.0625f;
+        } else if constexpr (format == Format::fp8) {
+            const uint4 w = line(lane_word());
+            const uint2 rows[] = {e4m3_pairs(w.x), e4m3_pairs(w.y), e4m3_pairs(w.z),
+                                  e4m3_pairs(w.w)};
+            tiles = TwoTiles({rows[0].x, rows[1].x, rows[2].x, rows[3].x},
+                             {rows[0].y, rows[1].y, rows[2].y, rows[3].y});
         } else {
             tiles = TwoTiles(line(2 * lane_word()), line(2 * lane_word() + 1));
         }
@@ -81,7 +88,7 @@ struct MmaSums {
     __device__ void add(const Weights<format>& weights, uint2 x) {
 #pragma unroll
         for (int i = 0; i < 2; ++i)
-            if constexpr (format == Format::bf16) {
+            if constexpr (is_bf16(format)) {
                 mma_bf16(sum[i], weights.tiles.a[i], x);
             } else if constexpr (format == Format::int8) {
                 mma_s8(sum[i], weights.tiles.a[i], x);
@@ -121,7 +128,7 @@ struct StreamedSums {
                         int64_t s) {
         const std::byte* step = panel + s * step_bytes(format);
         const uint4* lines = reinterpret_cast<const uint4*>(step + step_head(format));
-        const int64_t left = lines_left(w, s);
+        const int64_t left = lines_left<format>(w, s);
         const Weights<format> weights(
             [&](int i) { return i < left ? lines[i * kLine + lane_row()] : uint4{}; }, step);
 #pragma unroll

@@ -39,10 +39,10 @@ struct RotatedPair {
     }
 };
 
-// fn(k, pair) of every 64 columns from k on.
+// fn(k, pair) of every 64 columns from k on, up to `end`.
 template <class X, class Fn>
-__device__ inline void each_pair(const Rows& rows, X x, Fn fn) {
-    for (int64_t k = warp() * kRotation; k < rows.K; k += kWarps * kRotation) {
+__device__ inline void each_pair(const Rows& rows, int64_t end, X x, Fn fn) {
+    for (int64_t k = warp() * kRotation; k < end; k += kWarps * kRotation) {
         const int64_t i = k + 2 * lane();
         RotatedPair pair{i < rows.K ? x(i) : 0.0f, i + 1 < rows.K ? x(i + 1) : 0.0f};
         if (rows.format == Format::int8) pair.rotate(rows.K - k);
@@ -54,7 +54,7 @@ template <class X>
 __device__ inline void quantise_row(const Rows& rows, int64_t m, X x) {
     constexpr int64_t step = step_columns(Format::int8);
     float largest = 0, poison = 0;  // poison: 0, or NaN once a value was infinite or NaN
-    each_pair(rows, x, [&](int64_t, RotatedPair pair) {
+    each_pair(rows, rows.K, x, [&](int64_t, RotatedPair pair) {
         largest = fmaxf(fmaxf(fabsf(pair.low), fabsf(pair.high)), largest);
         poison += (pair.low - pair.low) + (pair.high - pair.high);
     });
@@ -63,12 +63,12 @@ __device__ inline void quantise_row(const Rows& rows, int64_t m, X x) {
     const bool finite = poison == 0;
     if (threadIdx.x == 0) rows.scales[m] = int8::scale_of(largest) + poison;
     const float inverse = finite ? int8::inverse_of(largest) : 0;
-    each_pair(rows, x, [&](int64_t k, RotatedPair pair) {
-        const int64_t s = k / step + 2 * lane() / step;
-        if (s >= rows.steps) return;
+    each_pair(rows, rows.steps * step, x, [&](int64_t k, RotatedPair pair) {
+        const int64_t column = k + 2 * lane();
+        if (column >= rows.steps * step) return;
         const int32_t low = finite ? round_to_int(pair.low * inverse) : 0;
         const int32_t high = finite ? round_to_int(pair.high * inverse) : 0;
-        reinterpret_cast<uint16_t*>(rows.step(m, s))[2 * lane() % step / 2] =
+        reinterpret_cast<uint16_t*>(&rows.word(m, column / 4))[column % 4 / 2] =
             uint16_t((low & 255) | (high & 255) << 8);
     });
 }
@@ -78,11 +78,9 @@ template <class X>
 __device__ inline void prepare_row(const Rows& rows, int64_t m, X x) {
     if (is_quantised(rows.format)) return quantise_row(rows, m, x);
     auto column = [&](int64_t k) { return k < rows.K ? x(k) : 0.0f; };
-    const int64_t words = step_words(rows.format);
-    for (int64_t i = threadIdx.x; i < rows.steps * words; i += kThreads)
-        rows.step(m, i / words)[i % words] = rows.format == Format::bf16
-                                                 ? bf16_pair(column(2 * i), column(2 * i + 1))
-                                                 : f32_to_bits(column(i));
+    for (int64_t i = threadIdx.x; i < rows.steps * step_words(rows.format); i += kThreads)
+        rows.word(m, i) = is_bf16(rows.format) ? bf16_pair(column(2 * i), column(2 * i + 1))
+                                               : f32_to_bits(column(i));
 }
 
 // By a block, which has seen to it that no product is under way.

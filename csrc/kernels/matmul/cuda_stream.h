@@ -25,7 +25,7 @@ inline int64_t blocks_of_a_panel(const Matrix& w) {
     const int64_t most = w.K / (kWarps * kLeastColumns);
     return wanted < most ? wanted : most < 1 ? 1 : most;
 }
-inline int64_t slices_of(const Matrix& w) {
+inline int64_t streamed_slices(const Matrix& w) {
     return blocks_of_a_panel(w) * kWarps;
 }
 __host__ __device__ inline int64_t slice_begin(int64_t slice, int64_t slices, int64_t steps) {
@@ -34,8 +34,8 @@ __host__ __device__ inline int64_t slice_begin(int64_t slice, int64_t slices, in
 
 // Scratch: the rows, unless somebody else left them (cuda_rows.h); for each panel and tile of rows
 // the sums of the slices; then the result's rows, as far as they are quantised.
-inline size_t part_bytes(const Matrix& w, int64_t M) {
-    return size_t(panel_count(w) * streamed_tiles(M) * slices_of(w) * kMostStreamed * kPanelRows) *
+inline size_t part_bytes(const Matrix& w, int64_t M, int64_t slices) {
+    return size_t(panel_count(w) * streamed_tiles(M) * slices * kMostStreamed * kPanelRows) *
            sizeof(uint32_t);
 }
 inline size_t quantised_bytes(const Matrix& w, int64_t M) {

@@ -1,4 +1,5 @@
-// Many rows: tiles of 128 rows of the matrix by 64 rows of x, on tensor cores (bf16, int8, int4).
+// Many rows: tiles of 128 rows of the matrix by 64 rows of x, on tensor cores (bf16, fp8, int8,
+// int4).
 //
 // A block's stages of 2 steps arrive in shared memory three ahead of what is multiplied. A row of x
 // gets the bits that it gets alone (cuda_stream.h): the same products at the same places of the
@@ -42,7 +43,7 @@ struct Stage {
 #pragma unroll 1
         for (int i = 0; i < kStageSteps && first + i < x.steps; ++i) {
             const int s = first + i;
-            const int64_t lines = lines_left(a.w, s);
+            const int64_t lines = lines_left<format>(a.w, s);
 #pragma unroll 1
             for (int p = int(threadIdx.x); p < kTilePanels * kPieces; p += kThreads) {
                 const int64_t at = panel + p / kPieces;
@@ -149,7 +150,7 @@ template <Format format>
 void launch_tiles(const MatmulArgs& a) {
     const dim3 grid(unsigned((a.M + kTileRows - 1) / kTileRows),
                     unsigned((panel_count(a.w) + kTilePanels - 1) / kTilePanels));
-    launch(multiply_tiles<format>, grid, kThreads, a, int(slices_of(a.w)));
+    launch(multiply_tiles<format>, grid, kThreads, a, int(streamed_slices(a.w)));
 }
 
 }  // namespace genfast::cuda

@@ -10,6 +10,7 @@
 //              CPUs with and without it agree (but for denormal numbers, which it flushes)
 //              On `amx` as tdpbf16ps does: of each 32 k two chains, over the even and the odd ones,
 //              from 0 and k ascending; then acc = acc + (even + odd). Denormals are flushed too.
+//   fp8        as bf16, of which its numbers are some; out = sum * w_scale
 //   int8       exact int32 sum over all K; out = float(sum) * (x_scale * w_scale)
 //   int4       exact int32 sum per group; acc = fma(float(sum), w_scale, acc); out = acc * x_scale
 // then + bias, activation, * up, + residual, each rounded to float.

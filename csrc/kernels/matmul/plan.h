@@ -42,7 +42,8 @@ static inline Plan make_plan(const Tiles& kernels, const Matrix& w, int64_t M, i
     p.K = padded_k(w.format, w.K);
     p.tiles = ceil_div(M, kernels.max_tokens);
     p.MT = int(ceil_div(M, p.tiles));
-    const bool blocked = kernels.near_columns && p.tiles > 1 && p.K > kernels.near_columns;
+    const bool cut = p.tiles > 1 || expands(kernels, p.tiles);
+    const bool blocked = kernels.near_columns && cut && p.K > kernels.near_columns;
     p.k_block = blocked ? kernels.near_columns : p.K;
     p.part_bytes = align64(tile_bytes(kernels.layout, p.k_block, p.MT));
     p.block = int64_t(kBlockBytes / p.part_bytes);

@@ -47,7 +47,7 @@ double dot(const MatmulArgs& a, const std::byte* panel, int row, const float* x,
         }
         return total * x_scale;
     }
-    const bool round = a.w.format == Format::bf16;
+    const bool round = a.w.format == Format::bf16 || a.w.format == Format::fp8;
     for (int64_t k = 0; k < K; ++k)
         total += double(round ? bf16_to_f32(f32_to_bf16(x[k])) : x[k]) * w[k];
     return total;

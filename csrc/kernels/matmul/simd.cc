@@ -22,6 +22,14 @@ const Tiles& tiles_for(Format format, [[maybe_unused]] int64_t M) {
 #else
             return bf16_tiles;
 #endif
+        case Format::fp8:
+#if defined(GENFAST_AMX)
+            return fp8_amx_tiles;
+#elif defined(__AVX512F__)
+            return cpu_has_avx512_bf16() ? fp8_dot_tiles : fp8_tiles;
+#else
+            return fp8_tiles;
+#endif
         case Format::int8:
 #if defined(GENFAST_AMX)
             // The tokens of one tile of vector instructions wait for memory with either.
@@ -113,7 +121,7 @@ __attribute__((noinline)) static void finish(const Call& call, const float* c, i
         const float* bias = a.bias ? a.bias + n + (a.w.gated && v ? all : 0) : nullptr;
         half[v] = {w_scales ? vload(w_scales + v * kLanes) : vset(1),
                    bias && count > 0 ? vload_n(bias, count) : vzero(), a.w.format == Format::int8,
-                   call.x_scales != nullptr, bias != nullptr};
+                   call.x_scales || w_scales, bias != nullptr};
     }
     for (int v = 0; v < (a.w.gated ? 1 : 2); ++v) {
         const int64_t n = first + v * kLanes;
@@ -143,8 +151,8 @@ __attribute__((noinline)) static void finish(const Call& call, const float* c, i
 static void multiply(const Call& call, Range tiles, Range panels, int64_t k, int64_t columns) {
     const MatmulArgs& a = call.a;
     const Plan& p = call.p;
-    const bool expand = call.kernels.expand && p.tiles > 1;
-    const Tiles& kernels = expand ? f32_tiles : call.kernels;
+    const bool expand = expands(call.kernels, p.tiles);
+    const Tiles& kernels = expand ? *call.kernels.expanded : call.kernels;
     const Tile kernel = (k ? kernels.resume : kernels.tile)[p.MT];
     alignas(64) float expanded[kMostExpanded * kPanelRows];
     const size_t panel_size = panel_bytes(a.w.format, a.w.K);
@@ -152,7 +160,8 @@ static void multiply(const Call& call, Range tiles, Range panels, int64_t k, int
     const bool whole = columns == p.K, done = k + columns == p.K;
     for (int64_t n = panels.begin; n < panels.end; ++n) {
         const std::byte* panel = a.w.data + size_t(n) * panel_size;
-        const float* w_scales = a.w.format == Format::int8 ? int8::scales(panel, a.w.K) : nullptr;
+        const bool scaled = a.w.format == Format::int8 || a.w.format == Format::fp8;
+        const float* w_scales = scaled ? int8::scales(panel, a.w.K) : nullptr;
         const std::byte* w = panel + size_t(k) * column_bytes;
         if (expand) {
             call.kernels.expand(w, columns, expanded);

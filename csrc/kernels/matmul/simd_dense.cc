@@ -1,6 +1,7 @@
-// f32, f16 and bf16 weights, computed in float: acc = fma(x[k], w[k], acc), k ascending; bf16 takes
-// the second of each pair of k first, as vdpbf16ps does.
+// f32, f16, bf16 and fp8 weights, computed in float: acc = fma(x[k], w[k], acc), k ascending; bf16
+// and fp8 take the second of each pair of k first, as vdpbf16ps does.
 #include "kernels/matmul/tiles.h"
+#include "simd/e4m3.h"
 #include "simd/vec.h"
 
 namespace genfast::GENFAST_ISA {
@@ -34,7 +35,17 @@ GENFAST_INLINE void step(const Vec (&w)[VECS], const float* x, Vec (&acc)[MT][VE
     }
 }
 
-// A column (f32, f16) or a pair of them (bf16).
+// Column i of four.
+template <int i, int MT, int VECS>
+GENFAST_INLINE void e4m3_column(const std::byte* quads, const float* x, Vec (&acc)[MT][VECS]) {
+    Vec w[VECS];
+    GENFAST_UNROLL
+    for (int v = 0; v < VECS; ++v) w[v] = vload_e4m3<i>(quads + v * 64);
+    step<MT, VECS>(w, x, acc);
+    if constexpr (kTokens < 12) asm volatile("" ::: "memory");  // as for the pairs of bf16
+}
+
+// A column (f32, f16), a pair of them (bf16) or four (fp8).
 template <Format format, int MT, int VECS>
 GENFAST_INLINE void columns(const std::byte* panel, const float* x, Vec (&acc)[MT][VECS]) {
     Vec w[VECS], second[VECS];
@@ -48,6 +59,11 @@ GENFAST_INLINE void columns(const std::byte* panel, const float* x, Vec (&acc)[M
         GENFAST_UNROLL
         for (int v = 0; v < VECS; ++v) vload_bf16_pairs(pairs + v * 32, w[v], second[v]);
         step<MT, VECS>(w, x + MT, acc);
+    } else if constexpr (format == Format::fp8) {
+        e4m3_column<1, MT, VECS>(panel, x, acc);
+        e4m3_column<0, MT, VECS>(panel, x + MT, acc);
+        e4m3_column<3, MT, VECS>(panel, x + 2 * MT, acc);
+        e4m3_column<2, MT, VECS>(panel, x + 3 * MT, acc);
     } else {
         GENFAST_UNROLL
         for (int v = 0; v < VECS; ++v)
@@ -62,7 +78,7 @@ template <Format format, bool resume, int MT>
 __attribute__((noinline)) static void dense_tile(const std::byte* panel, const std::byte* x_bytes,
                                                  int64_t K, float* c) {
     constexpr int VECS = vecs_for(MT);
-    constexpr int unit = format == Format::bf16 ? 2 : 1;       // columns a step
+    constexpr int unit = format == Format::bf16 ? 2 : format == Format::fp8 ? 4 : 1;  // a step
     constexpr int lane_bytes = format == Format::f16 ? 2 : 4;  // a row's part of a step
     for (int part = 0; part < 2; part += VECS) {
         const std::byte* w = panel + part * kLanes * lane_bytes;
@@ -88,7 +104,15 @@ __attribute__((noinline)) static void dense_tile(const std::byte* panel, const s
 template <Format format>
 static void expand_columns(const std::byte* panel, int64_t K, float* out) {
     const uint16_t* from = reinterpret_cast<const uint16_t*>(panel);
-    if constexpr (format == Format::bf16) {
+    if constexpr (format == Format::fp8) {
+        for (int64_t k = 0; k < K; k += 4, panel += 4 * kPanelRows, out += 4 * kPanelRows)
+            for (int v = 0; v < 2; ++v) {
+                vstore(out + v * kLanes, vload_e4m3<1>(panel + v * 64));
+                vstore(out + kPanelRows + v * kLanes, vload_e4m3<0>(panel + v * 64));
+                vstore(out + 2 * kPanelRows + v * kLanes, vload_e4m3<3>(panel + v * 64));
+                vstore(out + 3 * kPanelRows + v * kLanes, vload_e4m3<2>(panel + v * 64));
+            }
+    } else if constexpr (format == Format::bf16) {
         for (int64_t k = 0; k < K; k += 2, from += 2 * kPanelRows, out += 2 * kPanelRows)
             for (int v = 0; v < 2; ++v) {
                 Vec first, second;
@@ -113,6 +137,8 @@ template <int MT>
 constexpr Tile bf16_first = dense_tile<Format::bf16, false, MT>;
 template <int MT>
 constexpr Tile bf16_resume = dense_tile<Format::bf16, true, MT>;
+template <int MT>
+constexpr Tile fp8_first = dense_tile<Format::fp8, false, MT>;
 
 const Tiles f32_tiles = {.variant = "f32",
                          .layout = Layout::f32,
@@ -128,7 +154,8 @@ const Tiles f16_tiles = {.variant = "f16",
                          .resume = {GENFAST_DENSE_TILES(f16_resume)},
                          .near_columns = kNearColumns,
                          .near_panels = kNearPanels,
-                         .expand = kExpand ? expand_columns<Format::f16> : nullptr};
+                         .expand = kExpand ? expand_columns<Format::f16> : nullptr,
+                         .expanded = &f32_tiles};
 const Tiles bf16_tiles = {.variant = "bf16",
                           .layout = Layout::bf16_floats,
                           .max_tokens = kTokens,
@@ -136,6 +163,17 @@ const Tiles bf16_tiles = {.variant = "bf16",
                           .resume = {GENFAST_DENSE_TILES(bf16_resume)},
                           .near_columns = kNearColumns,
                           .near_panels = kNearPanels,
-                          .expand = kExpand ? expand_columns<Format::bf16> : nullptr};
+                          .expand = kExpand ? expand_columns<Format::bf16> : nullptr,
+                          .expanded = &f32_tiles};
+// Several tiles have their columns expanded on every instruction set: that takes as long as a
+// token's products.
+const Tiles fp8_tiles = {.variant = "fp8",
+                         .layout = Layout::bf16_floats,
+                         .max_tokens = kTokens,
+                         .tile = {GENFAST_DENSE_TILES(fp8_first)},
+                         .near_columns = kMostExpanded,
+                         .near_panels = 8,
+                         .expand = expand_columns<Format::fp8>,
+                         .expanded = &f32_tiles};
 
 }  // namespace genfast::GENFAST_ISA

@@ -51,7 +51,8 @@ static inline bool is_quantised(Layout layout) {
 using Tile = void (*)(const std::byte* panel, const std::byte* x, int64_t K, float* c);
 
 constexpr int kMaxTokens = 32;
-constexpr int64_t kMostExpanded = 256;  // columns
+// Columns that are expanded at a time: as floats, or as bf16, they take 32 KB.
+constexpr int64_t kMostExpanded = 256, kMostExpandedPairs = 512;
 
 struct Tiles {
     const char* variant;
@@ -63,19 +64,25 @@ struct Tiles {
     // a block of tokens pass by (0: it is not cut). So many panels take their turns at such a block
     // of activations that it is worth its way from the next cache.
     int64_t near_columns = 0, near_panels = 1;
-    // out [K][32]: the columns as floats in the order of the packed activations. Several tiles use
-    // it instead of converting them each, and are f32_tiles' then.
+    // out [K][32]: the columns as floats in the order of the packed activations, or as the panel of
+    // another format. Several tiles use it instead of converting them each, and are the tiles of
+    // `expanded` then; so is a single one where the format has none.
     void (*expand)(const std::byte* panel, int64_t K, float* out) = nullptr;
+    const Tiles* expanded = nullptr;
     // AMX: every thread configures its tile registers for tiles of MT tokens, and releases them.
     void (*begin)(int MT) = nullptr;
     void (*end)() = nullptr;
 };
 
-extern const Tiles f32_tiles, f16_tiles, bf16_tiles;  // simd_dense.cc
-extern const Tiles int8_tiles, int4_tiles;            // avx2.cc, avx512.cc, neon.cc
-extern const Tiles bf16_dot_tiles;                    // avx512_bf16.cc, where the CPU has it
-extern const Tiles int8_amx_tiles, bf16_amx_tiles;    // amx.cc
-extern const Tiles int8_mm_tiles, int4_mm_tiles;      // neon_i8mm.cc, where the CPU has it
+static inline bool expands(const Tiles& kernels, int64_t tiles) {
+    return kernels.expand && (tiles > 1 || !kernels.tile[1]);
+}
+
+extern const Tiles f32_tiles, f16_tiles, bf16_tiles, fp8_tiles;  // simd_dense.cc
+extern const Tiles int8_tiles, int4_tiles;                       // avx2.cc, avx512.cc, neon.cc
+extern const Tiles bf16_dot_tiles, fp8_dot_tiles;  // avx512_bf16.cc, where the CPU has it
+extern const Tiles int8_amx_tiles, bf16_amx_tiles, fp8_amx_tiles;  // amx.cc
+extern const Tiles int8_mm_tiles, int4_mm_tiles;  // neon_i8mm.cc, where the CPU has it
 
 // Those that multiply M tokens by a matrix in `format` (simd.cc).
 const Tiles& tiles_for(Format format, int64_t M);

@@ -2,8 +2,8 @@
 //   The sources one below the other are the N rows of w: [rows, K] f32, f16 or bf16 as they lie in
 //   the file (anywhere: nothing there is aligned), or transposed. Of `panels` those from
 //   first_panel to last_panel are written, padding as zeros. Dense formats round to nearest even;
-//   int8 and int4 choose their scales as quant/int8.h and quant/int4.h say, to the same bits on
-//   every instruction set.
+//   int8, int4 and fp8 choose their scales as quant/int8.h, int4.h and fp8.h say, to the same bits
+//   on every instruction set.
 //
 // A weight that is not finite (for int8: once rotated) is kept by the dense formats. A quantised
 // one cannot: not_finite gets the first row of each thread's that holds one, and the panels are

@@ -1,5 +1,6 @@
 #include "kernels/table.h"
 #include "quant/dense.h"
+#include "quant/fp8.h"
 #include "quant/int4.h"
 #include "quant/int8.h"
 
@@ -30,6 +31,9 @@ void pack(const PackArgs& a, Team& team) {
         switch (a.w.format) {
             case Format::int8:
                 if (a.not_finite[team.index] == kAllFinite) int8::pack_panel(rows, K, panel);
+                break;
+            case Format::fp8:
+                if (a.not_finite[team.index] == kAllFinite) fp8::pack_panel(rows, K, panel);
                 break;
             case Format::int4:
                 if (a.not_finite[team.index] == kAllFinite) int4::pack_panel(rows, K, panel);

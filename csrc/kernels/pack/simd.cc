@@ -3,8 +3,10 @@
 // time. Only int4, whose scales are searched for, works on the transposed numbers: a lane a row.
 #include "kernels/table.h"
 #include "quant/dense.h"
+#include "quant/fp8.h"
 #include "quant/int4.h"
 #include "quant/int8.h"
+#include "simd/e4m3.h"
 #include "simd/fixed.h"
 #include "simd/rotation.h"
 #include "simd/vec.h"
@@ -75,22 +77,23 @@ static void convert_bf16(const SourceRow& row, int64_t begin, int64_t end, uint1
         out[k - begin] = f32_to_bf16(load_element(row.data, row.dtype, k * row.step));
 }
 
-// ---- int8 ----
+// ---- int8 and fp8 ----
 
-struct Int8Row {
+struct WholeRow {
     float largest;
     bool finite;
 };
 
-// out [K, rounded up to 64] = the row rotated
-static Int8Row rotate_row(const SourceRow& row, int64_t K, float* out) {
+// out [K, rounded up to 64] = the row, rotated where the format is int8
+template <Format format>
+static WholeRow load_row(const SourceRow& row, int64_t K, float* out) {
     Vec zeros = vzero(), largest = vzero(), chunk[kRotatedVecs];
     for (int64_t begin = 0; begin < K; begin += kRotation) {
         const int64_t end = K - begin < kRotation ? K : begin + kRotation;
         for (Vec& v : chunk) v = vzero();
         each_vector(row, begin, end,
                     [&](int64_t k, Vec x) GENFAST_MEMBER { chunk[(k - begin) / kLanes] = x; });
-        rotate_chunk(chunk, int(end - begin));
+        if (format == Format::int8) rotate_chunk(chunk, int(end - begin));
         for (int i = 0; i < kRotatedVecs; ++i) {
             zeros = vfma(chunk[i], vzero(), zeros);
             largest = vmax(largest, vabs(chunk[i]));
@@ -109,6 +112,11 @@ static int32_t quantise_row(const float* row, int64_t columns, float inverse, in
         istore_i8(out + k, q);
     }
     return isum(sums);
+}
+
+static void round_row(const float* row, int64_t columns, float inverse, int8_t* out) {
+    for (int64_t k = 0; k < columns; k += kLanes)
+        istore_i8(out + k, ie4m3(vmul(vload(row + k), vset(inverse))));
 }
 
 // ---- transposition ----
@@ -251,16 +259,23 @@ static void pack_dense(Panel& p, Format format, int64_t begin, int64_t end) {
 }
 
 // Whole rows, one after the other: a row's scale depends on all of it.
-static void pack_int8(Panel& p, int64_t K, bool* finite) {
+template <Format format>
+static void pack_whole_rows(Panel& p, int64_t K, bool* finite) {
     const int64_t columns = round_up(K, kRotation);
     int8_t* quants = reinterpret_cast<int8_t*>(p.scratch);
-    float* rotated = p.scratch + kPanelRows * columns / int64_t(sizeof(float));
+    float* row = p.scratch + kPanelRows * columns / int64_t(sizeof(float));
     for (int i = 0; i < kPanelRows; ++i, quants += columns) {
-        const Int8Row found = rotate_row(p.rows[i], K, rotated);
+        const WholeRow found = load_row<format>(p.rows[i], K, row);
         finite[i] = found.finite;  // no others have quants
-        const float inverse = found.finite ? int8::inverse_of(found.largest) : 0;
-        int8::scales(p.out, K)[i] = int8::scale_of(found.largest);
-        int8::row_sums(p.out, K)[i] = quantise_row(rotated, columns, inverse, quants);
+        const float largest = found.finite ? found.largest : 0;
+        if constexpr (format == Format::int8) {
+            int8::scales(p.out, K)[i] = int8::scale_of(largest);
+            int8::row_sums(p.out, K)[i] =
+                quantise_row(row, columns, int8::inverse_of(largest), quants);
+        } else {
+            fp8::scales(p.out, K)[i] = fp8::scale_of(largest);
+            round_row(row, columns, fp8::inverse_of(largest), quants);
+        }
         p.converted[i] = reinterpret_cast<const char*>(quants);
     }
     store_dwords(p.converted, (K + 3) / 4, p.out);
@@ -279,6 +294,16 @@ static void pack_int4(Panel& p, int64_t begin, int64_t end, bool* finite) {
             store_int4(p.converted, at, half, int4::group(p.out, (begin + at) / kGroup));
 }
 
+static void pack_in_parts(Panel& p, Format format, int64_t K, bool* finite) {
+    for (int64_t begin = 0; begin < K; begin += kColumns) {
+        const int64_t end = begin + kColumns < K ? begin + kColumns : K;
+        if (format == Format::int4)
+            pack_int4(p, begin, end, finite);
+        else
+            pack_dense(p, format, begin, end);
+    }
+}
+
 void pack(const PackArgs& a, Team& team) {
     const int64_t K = a.w.K;
     Panel p;
@@ -291,13 +316,12 @@ void pack(const PackArgs& a, Team& team) {
             finite[i] = true;
         }
         p.out = a.panels + size_t(index) * panel_bytes(a.w.format, K);
-        if (a.w.format == Format::int8) pack_int8(p, K, finite);
-        for (int64_t begin = 0; a.w.format != Format::int8 && begin < K; begin += kColumns) {
-            const int64_t end = begin + kColumns < K ? begin + kColumns : K;
-            if (a.w.format == Format::int4)
-                pack_int4(p, begin, end, finite);
-            else
-                pack_dense(p, a.w.format, begin, end);
+        if (a.w.format == Format::int8) {
+            pack_whole_rows<Format::int8>(p, K, finite);
+        } else if (a.w.format == Format::fp8) {
+            pack_whole_rows<Format::fp8>(p, K, finite);
+        } else {
+            pack_in_parts(p, a.w.format, K, finite);
         }
         for (int i = 0; i < kPanelRows; ++i) {
             const int64_t n = row_at(a.w, {index, i});

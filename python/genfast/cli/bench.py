@@ -122,7 +122,8 @@ def _prefill(model: Any, machine: dict[str, float], tokens: int, rate: float) ->
     # The peak of the arithmetic that the weights call for; float32 where it is not known.
     weights = max(1, sizes.body_parameters + sizes.logits_parameters)
     bits = 8.0 * model.weight_bytes / weights
-    kind = "int8_gops" if bits < 12 else "bf16_gflops" if bits < 24 else "fp32_gflops"
+    integers = model.settings["quantize"] in ("int8", "int4")
+    kind = "int8_gops" if integers else "bf16_gflops" if bits < 24 else "fp32_gflops"
     peak = machine.get(kind) or machine["fp32_gflops"]
     done = rate * work / 1e9
     return {

@@ -9,6 +9,8 @@ import os
 import sys
 from typing import Any
 
+from genfast.formats import KEYS_AND_VALUES, QUANTISED
+
 
 class Usage(Exception):
     """A mistake in the command line that argparse could not see."""
@@ -56,9 +58,7 @@ def add_model(
         group.add_argument("model", nargs="?", metavar="DIR", help=text)
     else:
         group.add_argument("-m", "--model", metavar="DIR", help=text)
-    group.add_argument(
-        "--quantize", choices=["int8", "int4"], help="pack the weights while loading"
-    )
+    group.add_argument("--quantize", choices=QUANTISED, help="pack the weights while loading")
     group.add_argument(
         "--cache-dir",
         metavar="DIR",
@@ -67,7 +67,7 @@ def add_model(
     group.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     group.add_argument(
         "--kv-dtype",
-        choices=["auto", "float32", "bfloat16", "int8", "int4"],
+        choices=["auto", *KEYS_AND_VALUES],
         default="auto",
         help="type of the KV cache",
     )

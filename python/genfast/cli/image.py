@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from genfast.cli.common import Usage, add_common, print_json, say
+from genfast.formats import QUANTISED
 
 _EPILOG = """\
 PROMPT is a text, or for a model of classes a class's number. Of several images, the second is
@@ -64,7 +65,7 @@ def register(commands: Any) -> None:
     for flag, name, kind, text in _OPTIONS:
         parser.add_argument(flag, dest=name, type=kind, metavar=flag[2:3].upper(), help=text)
     group = parser.add_argument_group("model")
-    group.add_argument("--quantize", choices=["int8", "int4"], help="pack the weights in less")
+    group.add_argument("--quantize", choices=QUANTISED, help="pack the weights in less")
     group.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
     group.add_argument("--winograd", action="store_true", help="faster convolutions, more memory")
     group.add_argument(

@@ -53,14 +53,15 @@ def collect(model: str | None, config: str | None, context: int | None = None) -
     """Everything that is shown, as --json gives it."""
     import genfast
     from genfast.config import read_config, read_object
-    from genfast.sizing import FORMATS, sizes_of
+    from genfast.formats import WEIGHTS
+    from genfast.sizing import sizes_of
 
     directory = _directory(model) if not config else None
     file = Path(config) if config else directory / "config.json"
     settings = read_object(file) if config else read_config(directory)
     sizes = sizes_of(settings, file)
     tokens = context or sizes.context
-    kv_types = dict.fromkeys(FORMATS, "bfloat16") | {"float32": "float32"}
+    kv_types = dict.fromkeys(WEIGHTS, "bfloat16") | {"float32": "float32"}
     architectures = settings.get("architectures")
     return {
         "path": str(directory or file),
@@ -82,7 +83,7 @@ def collect(model: str | None, config: str | None, context: int | None = None) -
                 "kv_tokens": tokens,
                 "kv_bytes": tokens * sizes.kv_bytes_per_token(kv_types[fmt]) + sizes.state_bytes,
             }
-            for fmt in FORMATS
+            for fmt in WEIGHTS
         },
         "cpu": genfast.cpu_info(),
         "genfast": genfast.__version__,

@@ -65,6 +65,8 @@ struct Machine {
     Barrier block;
     std::vector<Barrier> warpgroups, warps;
     std::vector<Work> bulk;      // copies that have begun
+    int aside = 0;               // threads that let others go first
+    int64_t halts = 0;           // how often all others waited then
     std::vector<Words> mail[2];  // of each thread, in odd and even rounds
     bool moved = false;          // some thread got on since the last look
     unsigned way = 0;            // one of eight: threads backward, copies late, products late
@@ -130,8 +132,13 @@ void meet(Barrier& barrier) {
     while (barrier.round == round) leave(false);
 }
 
-// Where all threads wait, copies that were left as late as may be are made, the last one first.
+// Where all threads wait, those that stepped aside go on; then copies that were left as late as may
+// be are made, the last one first.
 void unblock() {
+    if (machine->aside > 0) {
+        ++machine->halts;
+        return;
+    }
     if (machine->bulk.empty())
         return fail("threads of a block wait for each other at different places");
     const Work copy = std::move(machine->bulk.back());
@@ -142,6 +149,7 @@ void unblock() {
 void run_block(int threads, size_t shared) {
     std::memset(machine->shared.get(), 0xff, shared);
     machine->block = {threads, 0, 0};
+    machine->aside = 0;
     machine->warps.assign(size_t(threads / kWarp), {kWarp, 0, 0});
     machine->warpgroups.assign(size_t(threads / kWarpgroup), {kWarpgroup, 0, 0});
     for (int i = 0; i < threads; ++i) {
@@ -256,6 +264,15 @@ void wait_until(const std::function<bool()>& there) {
     machine->moved = true;
 }
 
+void step_aside() {
+    if (!machine->late(Beside::products)) return;
+    const int64_t halt = machine->halts;
+    ++machine->aside;
+    while (machine->halts == halt) leave(false);
+    --machine->aside;
+    machine->moved = true;
+}
+
 void begin_beside(Beside kind, Work work) {
     if (machine->late(kind))
         machine->fibers[size_t(machine->current)].beside[int(kind)].groups.back().push_back(
@@ -265,6 +282,12 @@ void begin_beside(Beside kind, Work work) {
 }
 
 void end_group(Beside kind) {
+    // Whoever waits for late copies has time to come and find what is not there.
+    if (kind == Beside::copies && machine->late(kind))
+        for (int i = 0; i < 4; ++i) {
+            machine->moved = true;
+            leave(false);
+        }
     machine->fibers[size_t(machine->current)].beside[int(kind)].groups.emplace_back();
 }
 

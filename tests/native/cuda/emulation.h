@@ -58,6 +58,7 @@ void meet_block();
 void meet_warpgroup();
 void meet_warp();
 void wait_until(const std::function<bool()>& there);
+void step_aside();  // others may do what they now can, all of it if products are late
 
 // What the 32 lanes of a warp gave, all of which call it; until the next call but one.
 using Words = std::array<uint32_t, 6>;
@@ -118,6 +119,14 @@ inline int __dp4a(int a, int b, int sum) {
     for (int i = 0; i < 32; i += 8)
         sum += int(int8_t(uint32_t(a) >> i)) * int(int8_t(uint32_t(b) >> i));
     return sum;
+}
+
+// Bytes of y:x, by the nibbles of `which`.
+inline uint32_t __byte_perm(uint32_t x, uint32_t y, uint32_t which) {
+    const uint64_t both = uint64_t(y) << 32 | x;
+    uint32_t chosen = 0;
+    for (int i = 0; i < 4; ++i) chosen |= uint32_t(both >> 8 * (which >> 4 * i & 7) & 255) << 8 * i;
+    return chosen;
 }
 
 namespace genfast::cuda {

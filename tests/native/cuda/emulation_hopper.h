@@ -31,7 +31,10 @@ class Mbarrier {
         arrivals_ = awaited_ = uint16_t(arrivals);
         bytes_ = 0;
     }
-    void arrive() { arrive_expecting(0); }
+    void arrive() {
+        arrive_expecting(0);
+        emulation::step_aside();
+    }
     void arrive_expecting(int bytes) {
         if (awaited_ == 0) emulation::fail("more arrive at a barrier than it waits for");
         bytes_ += bytes;
@@ -74,6 +77,13 @@ inline void copy_bulk(void* to_shared, const void* from, int bytes, Mbarrier& th
 
 template <class Word, size_t n>
 void hold_registers(Word (&)[n]) {}
+template <int n>
+void give_registers() {}
+template <int n>
+void take_registers() {}
+inline void meet_warpgroup() {
+    emulation::meet_warpgroup();
+}
 inline void fence_written() {}
 inline void fence_products() {
     emulation::fence_products();

@@ -33,7 +33,9 @@ struct Sequence {
         for (int32_t i = 0; i < count; ++i) pages.push_back(i);
         for (int64_t i = count - 1; i > 0; --i)
             std::swap(pages[size_t(i)], pages[size_t(numbers.integer(0, i))]);
-        past.resize(size_t((count + kRunPages - 1) / kRunPages) * layout.run_bytes());
+        // All bits set: no number, if anybody reads what was never written.
+        past.resize(size_t((count + kRunPages - 1) / kRunPages) * layout.run_bytes(),
+                    std::byte(255));
         const int64_t D = shape.head_dim;
         for (int64_t t = 0; t < shape.past; ++t)
             for (int head = 0; head < shape.kv_heads; ++head) {
@@ -101,7 +103,7 @@ std::vector<double> row_bounds(const Sequence& s, const std::vector<std::byte>& 
         const int32_t page = s.pages[size_t(token / kPageTokens)];
         const int64_t slot = token % kPageTokens;
         float scale = 1;
-        if (shape.type == KvType::int8)
+        if (has_token_scales(shape.type))
             std::memcpy(
                 &scale,
                 cache.data() + slot * 4 +
@@ -253,7 +255,8 @@ void check_attention(Check& c) {
     const std::pair<KvType, const char*> types[] = {{KvType::f32, "attention f32"},
                                                     {KvType::bf16, "attention bf16"},
                                                     {KvType::int8, "attention int8"},
-                                                    {KvType::int4, "attention int4"}};
+                                                    {KvType::int4, "attention int4"},
+                                                    {KvType::fp8, "attention fp8"}};
     const int64_t windows[] = {1, 31, 100, 512};
     for (auto [type, kind] : types) {
         if (c.fast.attention_variant(type) == std::string("none")) continue;
@@ -272,6 +275,8 @@ void check_attention(Check& c) {
                    {type, c.numbers.integer(1, 30), c.numbers.integer(0, 700), 4, 2, 40,
                     windows[c.numbers.integer(0, 3)], c.numbers.integer(1, 32)});
         check_case(c, kind, {type, 3, 20, 2, 1, 256, 0});
+        check_case(c, kind,
+                   {type, c.numbers.integer(65, 140), c.numbers.integer(0, 40), 4, 2, 32, 0});
         check_case(c, kind,
                    {type, c.numbers.integer(1, 2), c.numbers.integer(0, 40), 41, 1, 16, 0});
         check_not_seen(c, type, kind);

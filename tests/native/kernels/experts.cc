@@ -99,7 +99,8 @@ void check_experts(Check& c) {
     Floats routes;
     for (Scoring scoring : {Scoring::softmax_of_chosen, Scoring::sigmoid, Scoring::softmax})
         for (bool biased : {false, true}) routes = check_route(c, scoring, biased);
-    for (Format format : {Format::f32, Format::int8, Format::int4}) check_moe(c, routes, format);
+    for (Format format : {Format::f32, Format::int8, Format::int4, Format::fp8})
+        check_moe(c, routes, format);
 }
 
 }  // namespace genfast

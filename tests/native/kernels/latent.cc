@@ -119,12 +119,13 @@ void check_heads(Check& c, Format format) {
 }  // namespace
 
 void check_latent(Check& c) {
-    for (KvType type : {KvType::f32, KvType::bf16, KvType::int8}) {
+    for (KvType type : {KvType::f32, KvType::bf16, KvType::int8, KvType::fp8}) {
         check_attention(c, {type, 1, 520, 5, 40, 6, 0, 0});
         check_attention(c, {type, 40, 20, 18, 48, 16, 0, 0});
         check_attention(c, {type, 5, 520, 3, 32, 8, 300, 4});
     }
-    for (Format format : {Format::f32, Format::int8, Format::int4}) check_heads(c, format);
+    for (Format format : {Format::f32, Format::int8, Format::int4, Format::fp8})
+        check_heads(c, format);
 }
 
 }  // namespace genfast

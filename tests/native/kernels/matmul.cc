@@ -65,11 +65,16 @@ PackedMatrix random_matrix(Check& c, Format format, int64_t N, int64_t K, bool g
     return got;
 }
 
-// What rounding may do: a chain of fma over K (dense formats), or over groups of exact sums (int4),
-// or a few products (int8), each off by at most half an ulp of the sum of magnitudes.
+// Whose sums are of integers.
+bool is_whole(Format format) {
+    return format == Format::int8 || format == Format::int4;
+}
+
+// What rounding may do: a chain of fma over K (dense formats and fp8), or over groups of exact sums
+// (int4), or a few products (int8), each off by at most half an ulp of the sum of magnitudes.
 std::vector<double> bounds(const Problem& p) {
     const Matrix& w = p.w.view();
-    const bool quantised = traits(w.format).quantised;
+    const bool quantised = is_whole(w.format);
     const double roundings = 4 + (!quantised ? double(w.K) : double(w.K) / kGroup + 1);
     std::vector<double> bound;
     Floats row(size_t(w.K));
@@ -198,6 +203,27 @@ void check_exact_sums(Check& c, Format format) {
     }
 }
 
+// Of a matrix that both hold exactly, whose scales are 1.
+void check_fp8_is_bf16(Check& c) {
+    for (int64_t M : {int64_t(1), c.numbers.integer(2, 12), c.numbers.integer(13, 90)}) {
+        const int64_t N = c.numbers.integer(1, 70), K = c.numbers.integer(1, 1100);
+        Floats w(size_t(N * K));
+        for (float& x : w) {
+            const int64_t bits = c.numbers.integer(0, 253);
+            x = e4m3::to_f32(uint8_t(bits < 127 ? bits : bits + 1));  // all but the two NaN
+        }
+        for (int64_t n = 0; n < N; ++n) w[size_t(n * K)] = e4m3::kLargest;
+        const Floats x = c.numbers.floats(M * K), bias = c.numbers.floats(N);
+        std::vector<Floats> found;
+        for (Format format : {Format::fp8, Format::bf16}) {
+            PackedMatrix packed = PackedMatrix::pack(format, {{w.data(), DType::f32, N, K, false}},
+                                                     false, shared_pool(1), c.fast);
+            found.push_back(multiply(c.fast, {packed, x, bias, {}, M, Activation::silu}, 1));
+        }
+        c.same(cat("fp8 as bf16, ", M, " x ", N, " x ", K), found[0], found[1]);
+    }
+}
+
 void check_not_finite(Check& c, Format format) {
     const int64_t M = 5, N = 40, K = 70;
     PackedMatrix w = random_matrix(c, format, N, K, false);
@@ -216,7 +242,8 @@ void check_not_finite(Check& c, Format format) {
 }  // namespace
 
 void check_matmul(Check& c) {
-    for (Format format : {Format::f32, Format::f16, Format::bf16, Format::int8, Format::int4}) {
+    for (Format format :
+         {Format::f32, Format::f16, Format::bf16, Format::int8, Format::int4, Format::fp8}) {
         for (int64_t M = 1; M <= 13; ++M) {
             const int64_t N = c.numbers.integer(1, 70), K = c.numbers.integer(1, 140);
             check_product(c, format, M, N, K);
@@ -224,7 +251,9 @@ void check_matmul(Check& c) {
         check_product(c, format, c.numbers.integer(14, 40), 33, 519);
         check_product(c, format, 14, 32, 4102);  // columns in blocks
         const int64_t N = c.numbers.integer(33, 140), K = c.numbers.integer(1, 200);
-        check_product(c, format, c.numbers.integer(65, 200), N, K);
+        check_product(c, format, c.numbers.integer(65, 300), N, K);
+        check_product(c, format, c.numbers.integer(65, 140), 17, 1100);  // many rows, slices of K
+        check_product(c, format, c.numbers.integer(1, 64), 40, 510);
         check_not_finite(c, format);
         for (Activation activation : {Activation::none, Activation::relu, Activation::silu,
                                       Activation::gelu, Activation::gelu_tanh})
@@ -233,6 +262,7 @@ void check_matmul(Check& c) {
     }
     check_exact_sums(c, Format::int8);
     check_exact_sums(c, Format::int4);
+    check_fp8_is_bf16(c);
 }
 
 }  // namespace genfast

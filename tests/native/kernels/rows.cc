@@ -214,7 +214,8 @@ void check_embed(Check& c) {
     Floats numbers = c.numbers.floats(N * E), residual = c.numbers.floats(T * E);
     std::vector<int32_t> ids;
     for (int64_t t = 0; t < T; ++t) ids.push_back(int32_t(c.numbers.integer(0, N - 1)));
-    for (Format format : {Format::f32, Format::f16, Format::bf16, Format::int8, Format::int4}) {
+    for (Format format :
+         {Format::f32, Format::f16, Format::bf16, Format::int8, Format::int4, Format::fp8}) {
         PackedMatrix table = PackedMatrix::pack(format, {{numbers.data(), DType::f32, N, E, false}},
                                                 false, shared_pool(1), c.fast);
         Floats got(residual.size()), want(residual.size());
