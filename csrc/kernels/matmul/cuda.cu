@@ -127,6 +127,8 @@ size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int) {
 }
 
 const char* matmul_variant(Format format) {
+    if (by_wgmma(format, INT64_MAX))
+        return format == Format::bf16 ? "cuda_bf16_wgmma" : "cuda_int8_wgmma";
     const char* names[] = {"cuda_f32",  "cuda_f16",  "cuda_bf16",
                            "cuda_int8", "cuda_int4", "cuda_fp8"};
     return names[int(format)];

@@ -47,6 +47,7 @@ struct Product {
 
 template <class Sum, int N>
 void multiply(Product p) {
+    cuda::wait_for_earlier_launches();
     struct Shared {
         alignas(1024) uint32_t b[kMostColumns * 32];
         cuda::Mbarrier there;
