@@ -109,11 +109,11 @@ struct Rows {
     }
 };
 
-// With the counters of a product by so many panels.
+// With the counters of a product by so many panels; what follows may be loaded 16 bytes at a time.
 __host__ __device__ inline size_t rows_bytes(Format format, int64_t M, int64_t K, int64_t panels) {
-    return size_t(padded_rows(M) * (stored_steps(format, M, K) * step_words(format) + 1) +
-                  counter_count(format, M, panels)) *
-           4;
+    const int64_t words = padded_rows(M) * (stored_steps(format, M, K) * step_words(format) + 1) +
+                          counter_count(format, M, panels);
+    return size_t(round_up(words, 4)) * 4;
 }
 __host__ __device__ inline size_t rows_bytes(const Matrix& w, int64_t M) {
     return rows_bytes(w.format, M, w.K, panel_count(w));
