@@ -80,7 +80,7 @@ struct Operands {
         queries = 0;
         scores = queries + aligned(D * row);
         bias = scores + aligned((key_tiles * key_rows + 1) * row);
-        sums = bias + (a.bias ? aligned(most_keys * row) : 0);
+        sums = bias + aligned(most_keys * row);
         result = sums + aligned(value_rows * row);
         thread_bytes = result + aligned((value_tiles * value_rows) * row);
         // Before any job, the thread's memory holds the values of a block across.

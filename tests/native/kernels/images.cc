@@ -171,14 +171,14 @@ void check_full_attention(Check& c) {
     const Floats q = c.numbers.floats(a.N * a.Tq * E), k = c.numbers.floats(a.N * a.Tk * E);
     const Floats v = c.numbers.floats(a.N * a.Tk * E), mask = c.numbers.floats(a.N * a.Tk);
     const Floats bias = c.numbers.floats((a.bias_per_head ? a.H : 1) * a.Tq * a.Tk);
+    Floats got(q.size()), want(q.size());
+    Buffer scratch(c.fast.full_attention_scratch_bytes(a, 2));  // sizes alone are known then
+    a.scratch = scratch.data();
     a.q = q.data();
     a.k = k.data();
     a.v = v.data();
     a.bias = bias.data();
     a.mask = mask.data();
-    Floats got(q.size()), want(q.size());
-    Buffer scratch(c.fast.full_attention_scratch_bytes(a, 2));
-    a.scratch = scratch.data();
     a.out = got.data();
     run(c.fast.full_attention, a, 2);
     a.out = want.data();
