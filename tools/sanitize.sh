@@ -20,7 +20,7 @@ build tsan OFF
 setarch "$(uname -m)" --addr-no-randomize ctest --preset tsan
 
 build asan $bindings
-ctest --preset asan
+ctest --preset asan -j 2
 [ $bindings = ON ] || exit 0
 
 # The same kernels and bindings from Python: the corpus of broken files, and every op.
