@@ -73,8 +73,9 @@ class Check {
 
     template <class T>
     void same(const std::string& what, const std::vector<T>& a, const std::vector<T>& b) {
-        expect(a.size() == b.size() && !std::memcmp(a.data(), b.data(), a.size() * sizeof(T)),
-               what);
+        const bool alike = a.size() == b.size() &&
+                           (a.empty() || !std::memcmp(a.data(), b.data(), a.size() * sizeof(T)));
+        expect(alike, what);
     }
 
     // These bits must be the same on every fast instruction set.
