@@ -40,9 +40,9 @@ struct Limits {
     int threads = 1;
 };
 
-// Where a bound instruction finds its operands: fixed for the life of an executor.
 struct Fusion;  // fuse.h
 
+// Where a bound instruction finds its operands: fixed for the life of an executor.
 struct Binding {
     const Program& program;
     const Instruction& instruction;
