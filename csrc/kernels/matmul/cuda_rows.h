@@ -3,7 +3,8 @@
 // A step is what is multiplied at once: 32 columns, of bf16 and fp8 16. Rows lie in eights, and of
 // eight rows the words of a step end to end: 32 floats a row (f32, f16), or 8 words that are 16
 // bf16 or 32 signed bytes, which is what a tensor core takes. Zeros where the columns end. Rows are
-// padded to a whole tile, whose other rows nobody reads out.
+// padded to a whole tile, whose other rows nobody reads out. For Hopper's products four steps are a
+// block, whose words lie in the order of shared memory (cuda_wgmma_stage.h).
 #pragma once
 
 #include "cuda/wgmma.h"
