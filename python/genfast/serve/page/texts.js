@@ -87,7 +87,14 @@ const tell = (span) => {
 const isToken = (event) => event.target.classList?.contains("t");
 for (const kind of ["mouseover", "focusin"]) document.addEventListener(kind, (e) => { if (isToken(e)) tell(e.target); });
 for (const kind of ["mouseout", "focusout"]) document.addEventListener(kind, (e) => { if (isToken(e)) $("tip").hidden = true; });
-document.addEventListener("scroll", () => { $("tip").hidden = true; }, true);
+// A token that has the focus keeps its tip: the browser scrolls to it, and says so only afterwards.
+// Under the mouse lies another one now.
+document.addEventListener("scroll", () => {
+  const focused = document.activeElement, tip = $("tip");
+  if (tip.hidden) return;
+  if (isToken({target: focused})) tell(focused);
+  else tip.hidden = true;
+}, true);
 document.addEventListener("keydown", (event) => {
   if (!isToken(event)) return;
   const all = [...event.target.parentNode.children], at = all.indexOf(event.target);
