@@ -133,11 +133,19 @@ def test_tokens_tell_what_else_there_was(visit):
     assert page.locator(".answer .t").nth(3).evaluate(colours) != tinted
 
 
+# Pressed from out here, it may come after the last token: the model is faster than the driver.
+ESCAPE_AT_THE_SECOND_TOKEN = """() => new MutationObserver((_, observer) => {
+  if (document.querySelectorAll(".answer .t").length < 2) return;
+  observer.disconnect();
+  const escape = new KeyboardEvent("keydown", {key: "Escape", bubbles: true});
+  document.activeElement.dispatchEvent(escape);
+}).observe(document.body, {childList: true, subtree: true})"""
+
+
 def test_the_keyboard_is_enough(visit, served):
     page = visit()
+    page.evaluate(ESCAPE_AT_THE_SECOND_TOKEN)
     ask(page, most=900)
-    page.wait_for_selector(".answer .t")
-    page.keyboard.press("Escape")
     finished(page)
     assert "stopped" in page.text_content(".turn .note")
     served.wait_idle()
