@@ -238,6 +238,15 @@ GENFAST_INLINE void vdot_bf16(Vec& acc, Vec a, Vec b) {
 GENFAST_INLINE void istore_i8(int8_t* p, VecI a) {
     _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(a.v));
 }
+// 64 integers of eight bits as such, four to a dword: dword i holds the four from 4 * ipacked(i)
+// on.
+GENFAST_INLINE VecI ipack_s8(const VecI* a) {
+    __m512i low = _mm512_packs_epi32(a[0].v, a[1].v), high = _mm512_packs_epi32(a[2].v, a[3].v);
+    return {_mm512_packs_epi16(low, high)};
+}
+constexpr int ipacked(int dword) {
+    return dword % 4 * 4 + dword / 4;
+}
 
 // The bits of sixteen floats
 GENFAST_INLINE Vec vbits(VecI a) {

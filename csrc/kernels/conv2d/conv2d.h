@@ -6,9 +6,9 @@
 //
 // It is a matmul whose row m is the patch under output pixel m, and its numerics are matmul's: the
 // order of a sum depends on the kernel's size and C alone; int8 and int4 quantise patch by patch.
-// A block of rows is packed at a time, so that packed rows do not grow with the image. Where int8's
-// blocks of 64 columns lie within a pixel, pixels are rotated once instead of once a patch: the
-// same numbers.
+// A block of rows is packed at a time, so that packed rows do not grow with the image. Where blocks
+// of 64 columns lie within a pixel, the rows of pixels that the block sees are rotated (int8) or
+// rounded (bf16) once instead of once a patch: the same numbers.
 #pragma once
 
 #include "kernels/matmul/matmul.h"

@@ -8,7 +8,7 @@ namespace genfast::ref {
 // All patches at once, then the reference's matmul.
 void conv2d(const Conv2dArgs& a, Team& team) {
     const Patches patches{a.H,      a.W,   a.C,    a.out_h, a.out_w, a.kernel_h, a.kernel_w,
-                          a.stride, a.top, a.left, 0,       nullptr, false};
+                          a.stride, a.top, a.left, 0,       {},      nullptr};
     const int64_t M = a.N * a.out_h * a.out_w;
     std::vector<float> rows(size_t(M * a.w.K));
     for (int64_t m = 0; m < M; ++m) gather_patch(patches, a.x, m, rows.data() + m * a.w.K);

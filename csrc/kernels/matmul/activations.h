@@ -4,6 +4,7 @@
 // that is not finite gets a NaN scale, so that what comes of it is NaN, not a plausible number.
 #pragma once
 
+#include "kernels/matmul/across.h"
 #include "kernels/matmul/tiles.h"
 #include "quant/int8.h"
 #include "simd/fixed.h"
@@ -70,77 +71,128 @@ static inline std::byte* row_place(std::byte* tile, int64_t byte, int j, int MT)
     return tile + (byte / kTileRowBytes * MT + j) * kTileRowBytes + byte % kTileRowBytes;
 }
 
-// Row `j` of a tile, columns [k, k + 64) clipped to K (as in x) and `padded` (as stored).
-// `tile` is the tile's start.
-static inline void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int64_t padded,
-                              float inverse, int j, int MT, std::byte* tile) {
-    const int valid = int(K - k < kChunk ? K - k : kChunk);
-    const int stored = int(padded - k < kChunk ? padded - k : kChunk);
+// Columns [k, k + 64) of a row of a tile, `stored` of which the tile has, as the layout's numbers:
+// floats, bf16 or bytes, side by side.
+struct Chunk {
+    alignas(64) std::byte numbers[kChunk * 4];
+    int32_t sums[kChunk / kGroup];  // -8 * sum(q), where a layout has them
+};
+
+// x: `valid` columns; those after them are zeros.
+static inline void convert(Layout layout, const float* x, int valid, float inverse, Chunk* out) {
     Vec v[kChunkVecs];
     for (int i = 0; i < kChunkVecs; ++i) {
-        int n = valid - i * kLanes;
-        v[i] = n <= 0       ? vzero()
-               : n < kLanes ? vload_n(x + k + i * kLanes, n)
-                            : vload(x + k + i * kLanes);
+        const int n = valid - i * kLanes;
+        v[i] = n <= 0 ? vzero() : n < kLanes ? vload_n(x + i * kLanes, n) : vload(x + i * kLanes);
     }
-    const int64_t row = int64_t(MT) * 4;  // bytes from one dword of a token to its next
+    float* floats = reinterpret_cast<float*>(out->numbers);
+    uint16_t* halves = reinterpret_cast<uint16_t*>(out->numbers);
+    int8_t* q = reinterpret_cast<int8_t*>(out->numbers);
+    if (layout == Layout::f32) {
+        for (int i = 0; i < kChunkVecs; ++i) vstore(floats + i * kLanes, v[i]);
+        return;
+    }
     if (!is_quantised(layout)) {
-        alignas(64) float values[kChunk];
-        if (layout != Layout::f32)
-            for (Vec& part : v) part = vround_bf16(part);
-        if (layout == Layout::bf16_rows) {
-            const int64_t end = round_up(padded, kTileRowBytes / 2);
-            for (int i = 0; i < kChunkVecs && k + i * kLanes < end; ++i)
-                vstore_bf16(
-                    reinterpret_cast<uint16_t*>(row_place(tile, (k + i * kLanes) * 2, j, MT)),
-                    v[i]);
-            return;
+        for (int i = 0; i < kChunkVecs; ++i) {
+            const Vec rounded = vround_bf16(v[i]);
+            if (layout == Layout::bf16_floats)
+                vstore(floats + i * kLanes, rounded);
+            else
+                vstore_bf16(halves + i * kLanes, rounded);
         }
-        if (layout == Layout::bf16_pairs) {
-            for (int i = 0; i < kChunkVecs; ++i)
-                vstore_bf16(reinterpret_cast<uint16_t*>(values) + i * kLanes, v[i]);
-            return spread(values, stored / 2, tile + k / 2 * row + j * 4, row);
-        }
-        for (int i = 0; i < kChunkVecs; ++i) vstore(values + i * kLanes, v[i]);
-        return spread(values, stored, tile + k * row + j * 4, row, layout == Layout::bf16_floats);
+        return;
     }
-    alignas(64) int8_t q[kChunk];
     VecI rounded[kChunkVecs];
     for (int i = 0; i < kChunkVecs; ++i) {
         rounded[i] = vtoi(vmul(v[i], vset(inverse)));
         istore_i8(q + i * kLanes, rounded[i]);
     }
-    if (layout == Layout::s8_rows) {
-        __builtin_memcpy(row_place(tile, k, j, MT), q, kChunk);
-    } else if (layout == Layout::u8_quads) {
-        istore(q, ixor(iload(q), iset(int32_t(0x80808080u))));  // + 128
-        spread(q, stored / 4, tile + k / 4 * row + j * 4, row);
-    } else if (layout == Layout::s8_quads) {
-        spread(q, stored / 4, tile + k / 4 * row + j * 4, row);
-    } else if (layout == Layout::s8_pairs) {
-        const int64_t pairs = round_up(MT, 2) * 8;  // bytes from eight k of a token to its next
-        spread_pairs(q, (stored + 7) / 8, tile + k / 8 * pairs + j * 8, pairs);
-    } else if (layout == Layout::s16_pairs) {
-        for (int i = 0; i < stored; i += 4) {
-            int16_t pairs[4] = {q[i], q[i + 2], q[i + 1], q[i + 3]};
-            __builtin_memcpy(tile + ((k + i) / 4 * MT + j) * 8, pairs, 8);
-        }
-    } else {
-        const bool paired = layout == Layout::s8_pair_groups;
-        const int64_t tokens = paired ? round_up(MT, 2) : MT;
-        for (int i = 0; i < stored; i += kGroup) {
-            // Unsigned: what is no number rounds to INT_MIN, and its row's scale spoils the result.
-            int32_t sum = isum(iadd(rounded[i / kLanes], rounded[i / kLanes + 1]));
-            sum = int32_t(uint32_t(sum) * uint32_t(-8));
-            std::byte* group = tile + (k + i) / kGroup * tokens * (kGroup + 4);
-            __builtin_memcpy(group + j * 4, &sum, 4);
-            group += tokens * 4;
-            if (paired)
-                spread_pairs(q + i, kGroup / 8, group + j * 8, tokens * 8);
-            else
-                spread(q + i, kGroup / 4, group + j * 4, row);
-        }
+    if (layout == Layout::u8_quads) istore(q, ixor(iload(q), iset(int32_t(0x80808080u))));  // + 128
+    if (layout != Layout::s8_groups && layout != Layout::s8_pair_groups) return;
+    constexpr int kVecs = kGroup / kLanes;
+    for (int g = 0; g < kChunk / kGroup; ++g) {
+        // Unsigned: what is no number rounds to INT_MIN, and its row's scale spoils the result.
+        const int32_t sum = isum(iadd(rounded[g * kVecs], rounded[g * kVecs + 1]));
+        out->sums[g] = int32_t(uint32_t(sum) * uint32_t(-8));
     }
+}
+
+// The numbers of token `j` to their places in its tile.
+static inline void place_row(Layout layout, const std::byte* numbers, const int32_t* sums,
+                             int64_t k, int stored, int j, int MT, std::byte* tile) {
+    const int64_t row = int64_t(MT) * 4;  // bytes from one dword of a token to its next
+    const int8_t* q = reinterpret_cast<const int8_t*>(numbers);
+    switch (layout) {
+        case Layout::f32:
+        case Layout::bf16_floats:
+            return spread(numbers, stored, tile + k * row + j * 4, row,
+                          layout == Layout::bf16_floats);
+        case Layout::bf16_pairs:
+            return spread(numbers, stored / 2, tile + k / 2 * row + j * 4, row);
+        case Layout::u8_quads:
+        case Layout::s8_quads:
+            return spread(numbers, stored / 4, tile + k / 4 * row + j * 4, row);
+        case Layout::bf16_rows:
+            for (int i = 0; i < stored; i += kTileRowBytes / 2)
+                __builtin_memcpy(row_place(tile, (k + i) * 2, j, MT), numbers + i * 2,
+                                 kTileRowBytes);
+            return;
+        case Layout::s8_rows:
+            __builtin_memcpy(row_place(tile, k, j, MT), numbers, kTileRowBytes);
+            return;
+        case Layout::s8_pairs: {
+            const int64_t pairs = round_up(MT, 2) * 8;  // bytes from eight k of a token to its next
+            return spread_pairs(q, (stored + 7) / 8, tile + k / 8 * pairs + j * 8, pairs);
+        }
+        case Layout::s16_pairs:
+            for (int i = 0; i < stored; i += 4) {
+                int16_t pairs[4] = {q[i], q[i + 2], q[i + 1], q[i + 3]};
+                __builtin_memcpy(tile + ((k + i) / 4 * MT + j) * 8, pairs, 8);
+            }
+            return;
+        case Layout::s8_groups:
+        case Layout::s8_pair_groups:
+            break;
+    }
+    const bool paired = layout == Layout::s8_pair_groups;
+    const int64_t tokens = paired ? round_up(MT, 2) : MT;
+    for (int i = 0; i < stored; i += kGroup) {
+        std::byte* group = tile + (k + i) / kGroup * tokens * (kGroup + 4);
+        __builtin_memcpy(group + j * 4, sums + i / kGroup, 4);
+        group += tokens * 4;
+        if (paired)
+            spread_pairs(q + i, kGroup / 8, group + j * 8, tokens * 8);
+        else
+            spread(q + i, kGroup / 4, group + j * 4, row);
+    }
+}
+
+// Row `j` of a tile, columns [k, k + 64) clipped to K (as in x) and `padded` (as stored).
+// `tile` is the tile's start.
+static inline void pack_chunk(Layout layout, const float* x, int64_t k, int64_t K, int64_t padded,
+                              float inverse, int j, int MT, std::byte* tile) {
+    Chunk chunk;
+    convert(layout, x + k, int(K - k < kChunk ? K - k : kChunk), inverse, &chunk);
+    const int stored = int(padded - k < kChunk ? padded - k : kChunk);
+    place_row(layout, chunk.numbers, chunk.sums, k, stored, j, MT, tile);
+}
+
+// The numbers of all tokens of a tile to their places. numbers [MT], sums [MT] (of layouts with
+// sums).
+static inline void place_tile(Layout layout, const std::byte* const* numbers,
+                              const int32_t* const* sums, int64_t k, int stored, int MT,
+                              std::byte* tile) {
+    const bool floats = layout == Layout::f32 || layout == Layout::bf16_floats;
+    const bool quads = layout == Layout::u8_quads || layout == Layout::s8_quads;
+    if (!fits_across(MT) || !(floats || quads || layout == Layout::bf16_pairs)) {
+        for (int j = 0; j < MT; ++j) place_row(layout, numbers[j], sums[j], k, stored, j, MT, tile);
+        return;
+    }
+    const int columns = floats ? 1 : quads ? 4 : 2;  // of a dword
+    const int dwords = stored / columns;
+    for (int d = 0; d < dwords; d += kLanes)
+        dwords_across(numbers, d * 4, dwords - d < kLanes ? dwords - d : kLanes, MT,
+                      tile + (k / columns + d) * MT * 4, layout == Layout::bf16_floats);
 }
 
 }  // namespace genfast::GENFAST_ISA

@@ -3,7 +3,6 @@
 #include "kernels/matmul/ahead.h"
 #include "kernels/matmul/tiles.h"
 #include "quant/int4.h"
-#include "quant/int8.h"
 #include "simd/vec.h"
 
 namespace genfast::GENFAST_ISA {
@@ -34,21 +33,19 @@ GENFAST_INLINE void int8_step(const std::byte* w, const std::byte* x, __m512i (&
     }
 }
 
-// Activations are u8 = q + 128, so the accumulators start at -128 * sum(w).
+// Activations are u8 = q + 128: 128 * sum(w) is taken off the sums at the end (simd.cc).
 // Few tokens leave the multiplier waiting for its own results; then there are CHAINS accumulators
 // to a sum, which integers allow.
-template <int MT>
+template <bool resume, int MT>
 __attribute__((noinline)) static void int8_tile(const std::byte* panel, const std::byte* x,
                                                 int64_t K, float* c) {
     constexpr int CHAINS = MT == 1 ? 4 : MT == 2 ? 2 : 1;
-    const int32_t* row_sums = int8::row_sums(panel, K);
     __m512i acc[CHAINS][MT][2];
     GENFAST_UNROLL
     for (int j = 0; j < MT; ++j) {
         GENFAST_UNROLL
         for (int v = 0; v < 2; ++v) {
-            __m512i offset = _mm512_slli_epi32(load(row_sums + v * kLanes), 7);
-            acc[0][j][v] = _mm512_sub_epi32(_mm512_setzero_si512(), offset);
+            acc[0][j][v] = resume ? load(c + j * kPanelRows + v * kLanes) : _mm512_setzero_si512();
             GENFAST_UNROLL
             for (int i = 1; i < CHAINS; ++i) acc[i][j][v] = _mm512_setzero_si512();
         }
@@ -123,7 +120,17 @@ __attribute__((noinline)) static void int4_tile(const std::byte* panel, const st
     }
 }
 
-const Tiles int8_tiles = {"int8_vnni", Layout::u8_quads, 12, {GENFAST_TILES_12(int8_tile)}, {}};
+template <int MT>
+constexpr Tile int8_first = int8_tile<false, MT>;
+template <int MT>
+constexpr Tile int8_resume = int8_tile<true, MT>;
+
+const Tiles int8_tiles = {.variant = "int8_vnni",
+                          .layout = Layout::u8_quads,
+                          .max_tokens = 12,
+                          .tile = {GENFAST_TILES_12(int8_first)},
+                          .resume = {GENFAST_TILES_12(int8_resume)},
+                          .near_columns = 1024};
 const Tiles int4_tiles = {"int4_vnni", Layout::s8_groups, 6, {GENFAST_TILES_6(int4_tile)}, {}};
 
 }  // namespace genfast::GENFAST_ISA

@@ -21,7 +21,7 @@ struct Plan {
     // `private_bytes` apart.
     size_t part_bytes;  // a tile's part of a block of K
     size_t scales, partial, partial_bytes, private_bytes;
-    size_t rotated_floats;  // at the end of a thread's partial sums: a row of activations, for int8
+    size_t rotated_floats;  // at the end of a thread's partial sums: a tile's rows, for int8
     size_t bytes;
 
     size_t part(int64_t k, int64_t tile) const {
@@ -58,7 +58,7 @@ static inline Plan make_plan(const Tiles& kernels, const Matrix& w, int64_t M, i
     p.private_bytes = M == 1 ? acts + scales : 0;
     p.scales = acts;
     p.partial = M == 1 ? p.private_bytes * size_t(threads) : acts + scales;
-    p.rotated_floats = w.format == Format::int8 ? size_t(round_up(p.K, 16)) : 0;
+    p.rotated_floats = w.format == Format::int8 ? size_t(p.MT) * size_t(round_up(p.K, 16)) : 0;
     p.partial_bytes = align64(size_t(blocked ? p.block * p.panels : 1) * size_t(p.MT) * kPanelRows *
                               sizeof(float)) +
                       p.rotated_floats * sizeof(float);

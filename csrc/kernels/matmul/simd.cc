@@ -1,8 +1,6 @@
 // The loops around the microkernels (tiles.h): pack activations, then token block -> panel -> tile.
 #include "core/cpu_flags.h"
-#include "kernels/matmul/activations.h"
-#include "kernels/matmul/patches.h"
-#include "kernels/matmul/plan.h"
+#include "kernels/matmul/packing.h"
 #include "kernels/table.h"
 #include "simd/activation.h"
 
@@ -47,34 +45,6 @@ const Tiles& tiles_for(Format format, [[maybe_unused]] int64_t M) {
     return f32_tiles;
 }
 
-// Columns [begin, end) of the tokens of tiles [first, last); their scales too, unless null.
-// `rotated`: space for a row of int8; `patch`: for one put together from images.
-static void pack(const MatmulArgs& a, const Plan& p, Layout layout, int64_t first, int64_t last,
-                 int64_t begin, int64_t end, std::byte* acts, float* scales, float* rotated,
-                 float* patch) {
-    for (int64_t t = first; t < last; ++t)
-        for (int j = 0; j < p.MT; ++j) {
-            const int64_t m = t * p.MT + j;
-            const float* x = a.x + m * x_row(a);
-            const int64_t K = m < a.M ? a.w.K : 0;  // tokens that fill up the last tile are zeros
-            if (patch && K) {
-                gather_patch(*a.patches, a.x, a.patches->first + m, patch);
-                x = patch;
-            }
-            if (a.w.format == Format::int8 && K && !(patch && a.patches->rotated)) {
-                rotate_row(x, K, rotated);
-                x = rotated;
-            }
-            RowScale scale = is_quantised(layout) ? row_scale(x, K) : RowScale{1, 1};
-            if (scales) scales[m] = scale.scale;
-            for (int64_t k = begin; k < end; k += kChunk) {
-                const int64_t first = k / p.k_block * p.k_block;  // of its block
-                pack_chunk(layout, x + first, k - first, (K > k ? K : k) - first, p.K - first,
-                           scale.inverse, j, p.MT, acts + p.part(k, t));
-            }
-        }
-}
-
 // What a call is made of, once its activations are packed.
 struct Call {
     const MatmulArgs& a;
@@ -99,10 +69,11 @@ static void prefetch_outputs(const MatmulArgs& a, int64_t m, int rows, int64_t p
 
 struct Epilogue {
     Vec w_scale, bias;
+    VecI offset;  // added to integers
     bool integers, scaled, biased;
 
     GENFAST_MEMBER Vec operator()(const float* c, float x_scale) const {
-        Vec sum = integers ? vfromi(iload(c)) : vload(c);
+        Vec sum = integers ? vfromi(iadd(iload(c), offset)) : vload(c);
         if (scaled) sum = vmul(sum, vmul(vset(x_scale), w_scale));
         return biased ? vadd(sum, bias) : sum;
     }
@@ -119,9 +90,15 @@ __attribute__((noinline)) static void finish(const Call& call, const float* c, i
         const int64_t n = a.w.gated ? first : first + v * kLanes;
         const int count = int(all - n < kLanes ? all - n : kLanes);
         const float* bias = a.bias ? a.bias + n + (a.w.gated && v ? all : 0) : nullptr;
+        // Of activations that are 128 too large. int8's row sums follow its scales.
+        const bool shifted = call.kernels.layout == Layout::u8_quads;
+        const VecI excess = shifted ? ishl<7>(iload(w_scales + kPanelRows + v * kLanes)) : izero();
         half[v] = {w_scales ? vload(w_scales + v * kLanes) : vset(1),
-                   bias && count > 0 ? vload_n(bias, count) : vzero(), a.w.format == Format::int8,
-                   call.x_scales || w_scales, bias != nullptr};
+                   bias && count > 0 ? vload_n(bias, count) : vzero(),
+                   iadd(ixor(excess, iset(-1)), iset(1)),
+                   a.w.format == Format::int8,
+                   call.x_scales || w_scales,
+                   bias != nullptr};
     }
     for (int v = 0; v < (a.w.gated ? 1 : 2); ++v) {
         const int64_t n = first + v * kLanes;
@@ -188,9 +165,10 @@ void matmul(const MatmulArgs& a, Team& team) {
     float* partial =
         reinterpret_cast<float*>(a.scratch + p.partial + p.partial_bytes * size_t(team.index));
     float* rotated = partial + p.partial_bytes / sizeof(float) - p.rotated_floats;
-    float* patch = a.patches ? a.patches->rows + team.index * a.w.K : nullptr;
+    float* patch =
+        a.patches && a.patches->rows ? a.patches->rows + team.index * kMaxTokens * a.w.K : nullptr;
     const std::byte* acts = packed;
-    if (alone && kernels.layout == Layout::f32 && p.K == a.w.K && !patch) {
+    if (alone && kernels.layout == Layout::f32 && p.K == a.w.K && !a.patches) {
         acts = reinterpret_cast<const std::byte*>(a.x);  // as packed already
     } else if (alone) {
         pack(a, p, kernels.layout, 0, 1, 0, p.K, packed, scales, rotated, patch);
