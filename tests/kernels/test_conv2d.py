@@ -35,6 +35,13 @@ CASES = [
     (1, 2, 3, 8, 8, (4, 4), 4, (0, 0, 0, 0)),
     (1, 7, 4, 3, 2, (5, 3), 1, (2, 1, 2, 1)),
     (1, 6, 9, 2, 2, (2, 2), 1, (0, 0, 0, 0)),
+    # 64 columns lie within a pixel: patches are read where the pixels are
+    (2, 64, 40, 7, 5, (3, 3), 2, (1, 1, 1, 1)),
+    (1, 64, 4, 3, 2, (5, 3), 1, (2, 1, 2, 1)),
+    (2, 128, 8, 9, 9, (1, 1), 2, (0, 0, 0, 0)),
+    (3, 64, 8, 5, 4, (3, 3), 3, (3, 4, 3, 4)),
+    # and few of these are prepared at a time: 96 rows of 11520 are a block
+    (3, 1280, 8, 13, 12, (3, 3), 2, (1, 1, 1, 1)),
 ]
 
 
@@ -95,6 +102,18 @@ def test_same_bits_for_any_threads_and_batch(rng, isa, format):
     rows = patches(x, (3, 3), 1, (1, 1, 1, 1))
     expected = ops.matmul(rows, weight, isa=isa)
     assert whole.transpose(0, 2, 3, 1).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_value_that_is_none_spoils_what_sees_it_alone(rng, isa, value):
+    x = rng.normal(size=(1, 64, 6, 6)).astype(np.float32)
+    x[0, 5, 2, 3] = value
+    weight = packed(rng.normal(size=(8, 64, 3, 3)).astype(np.float32), "int8")
+    finite = np.isfinite(ops.conv2d(x, weight, isa=isa)).all(axis=(0, 1))
+    seen = np.zeros((6, 6), bool)
+    seen[1:4, 2:5] = True
+    assert (finite == ~seen).all()
 
 
 def test_wrong_shapes_are_refused(rng):
