@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""A UNet of real size with random weights: genfast beside its peers, in one interleaved run.
+"""A UNet or a decoder of real size, random weights: genfast beside its peers, in one run.
 
-CONFIG.json is that of a UNet2DConditionModel (Stable Diffusion's). Every engine lives in a process
-of its own and sleeps while another is timed. Its first forward is checked against PyTorch's in
+CONFIG.json is that of a UNet2DConditionModel or an AutoencoderKL (Stable Diffusion's). Every engine
+lives in a process of its own and sleeps while another is timed: all at once, in all formats, they
+need the memory of ten copies of the weights. Its first forward is checked against PyTorch's in
 float32. A row is the median of a forward's time by the clock, of all processors together (which
 other work on the machine disturbs less), how many times as fast as PyTorch's in bfloat16 and in
 float32 it is, by processor time, and how far off PyTorch's in float32 its answer is.
@@ -22,11 +23,12 @@ from pathlib import Path
 import numpy as np
 from engines.worker import Worker, in_another_process, installed
 from image_engines import ENGINES
+from image_engines.networks import NETWORKS
 from image_engines.torch_ import save_random
 
 _EPILOG = """\
 examples:
-  python bench/images.py unet/config.json                    every engine, in every format it has
+  python bench/images.py vae/config.json                     every engine, in every format it has
   python bench/images.py unet/config.json --engines torch genfast --formats bf16 --threads 1
   GENFAST_ISA=amx python bench/images.py unet/config.json
 """
@@ -55,16 +57,13 @@ def main() -> None:
 
 def _measure(args: argparse.Namespace, work: Path) -> None:
     config = json.loads(args.config.read_text())
-    model = work / "unet"
+    network = NETWORKS.get(config["_class_name"])
+    if network is None:
+        raise SystemExit(f"{args.config}: _class_name is {config['_class_name']}: {[*NETWORKS]}")
+    model = work / config["_class_name"]
     if not (model / "config.json").exists():
         in_another_process(save_random, config, model)
-    rng = np.random.default_rng(0)
-    side = config["sample_size"]
-    inputs = (
-        rng.normal(size=(1, config["in_channels"], side, side)),
-        501,
-        rng.normal(size=(1, 77, config["cross_attention_dim"])),
-    )
+    inputs = network.inputs(config, np.random.default_rng(0))
     names, missing = installed(args.engines, ENGINES)
     for name, why in missing.items():
         print(f"{name}: {why}")

@@ -1,8 +1,8 @@
-"""Engines that `bench/images.py` compares on a UNet2DConditionModel, each behind one method.
+"""Engines that `bench/images.py` compares on a network (networks.py), each behind one method.
 
 Engine(model, fmt, threads, work)   opens diffusers' directory `model` in `fmt`, one of the
                                     class's FORMATS; what it converts lies in `work`, once
-forward(sample [1, C, H, W], timestep, text [1, T, E]) -> float32 [1, C, H, W]
+forward(*inputs) -> float32 [1, C, H, W]
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
+from image_engines.networks import network_of
 from image_engines.timed import Timed
 
 _OPTIONS = {
@@ -21,9 +23,9 @@ class Engine(Timed):
     FORMATS: ClassVar = dict.fromkeys(_OPTIONS)
 
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
-        from genfast.images.models.unet2d_condition import UNet2DConditionModel
+        name, self._network = network_of(model)
+        opener = getattr(importlib.import_module(self._network.module), name)
+        self._model = opener(model, threads=threads, **_OPTIONS[fmt])
 
-        self._model = UNet2DConditionModel(model, threads=threads, **_OPTIONS[fmt])
-
-    def forward(self, sample: np.ndarray, timestep: int, text: np.ndarray) -> np.ndarray:
-        return self._model(sample, timestep, text)
+    def forward(self, *inputs: np.ndarray) -> np.ndarray:
+        return self._network.genfast(self._model, *inputs)

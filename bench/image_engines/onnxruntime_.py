@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from image_engines.networks import network_of
 from image_engines.timed import Timed
 from image_engines.torch_ import traceable
-
-_INPUTS = ["sample", "timestep", "text"]
 
 
 def _exported(model: Path, work: Path) -> Path:
@@ -29,7 +28,8 @@ class Engine(Timed):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         module, example = traceable(model)
-        options = {"input_names": _INPUTS, "opset_version": 17, "dynamo": False}
+        names = list(network_of(model)[1].names)
+        options = {"input_names": names, "opset_version": 17, "dynamo": False}
         with torch.inference_mode():
             # By name: a Path is taken for an open file, which 2 GB of weights do not go into.
             torch.onnx.export(module, example, str(path), **options)
@@ -37,12 +37,12 @@ class Engine(Timed):
     def __init__(self, model: Path, fmt: str, threads: int, work: Path) -> None:
         import onnxruntime as ort
 
+        self._names = network_of(model)[1].names
         path = _exported(model, work)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = ort.InferenceSession(path, options, ["CPUExecutionProvider"])
 
-    def forward(self, sample: np.ndarray, timestep: int, text: np.ndarray) -> np.ndarray:
-        values = [sample.astype(np.float32), np.array(timestep), text.astype(np.float32)]
-        return self._session.run(None, dict(zip(_INPUTS, values, strict=True)))[0]
+    def forward(self, *inputs: np.ndarray) -> np.ndarray:
+        return self._session.run(None, dict(zip(self._names, inputs, strict=True)))[0]

@@ -39,6 +39,5 @@ class Engine(Timed):
         }
         self._model = ov.Core().compile_model(work / f"{model.name}.xml", "CPU", options)
 
-    def forward(self, sample: np.ndarray, timestep: int, text: np.ndarray) -> np.ndarray:
-        inputs = [sample.astype(np.float32), np.array(timestep), text.astype(np.float32)]
-        return self._model(inputs)[0]
+    def forward(self, *inputs: np.ndarray) -> np.ndarray:
+        return self._model(list(inputs))[0]

@@ -19,7 +19,7 @@ class Timed:
         self.forward(*inputs)
         return time.perf_counter() - clock, time.process_time() - processor
 
-    def forward(self, sample: np.ndarray, timestep: int, text: np.ndarray) -> np.ndarray:
+    def forward(self, *inputs: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     def close(self) -> None:

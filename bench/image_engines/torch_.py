@@ -7,44 +7,44 @@ from typing import ClassVar
 
 import numpy as np
 
+from image_engines.networks import network_of
 from image_engines.timed import Timed
 
 
 def save_random(config: dict, directory: Path) -> None:
     """A model with PyTorch's initial weights, in bfloat16."""
+    import diffusers
     import torch
-    from diffusers import UNet2DConditionModel
 
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
-    UNet2DConditionModel.from_config(config).save_pretrained(directory)
+    getattr(diffusers, config["_class_name"]).from_config(config).save_pretrained(directory)
 
 
 def opened(model: Path, kind: str = "float32"):
+    import diffusers
     import torch
-    from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel.from_pretrained(model, torch_dtype=getattr(torch, kind)).eval()
+    opener = getattr(diffusers, network_of(model)[0])
+    return opener.from_pretrained(model, torch_dtype=getattr(torch, kind)).eval()
 
 
 def traceable(model: Path):
-    """For exporters: a module of three tensors -> a tensor, and an example of them."""
+    """For exporters: a module of tensors -> a tensor, and an example of them."""
     import torch
 
-    network = opened(model)
+    network, opener = opened(model), network_of(model)[1]
 
     class Plain(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.network = network
 
-        def forward(self, sample, timestep, text):
-            return self.network(sample, timestep, text, return_dict=False)[0]
+        def forward(self, *inputs):
+            return opener.torch(self.network, *inputs)
 
-    c = network.config
-    side = c.sample_size
-    sample = torch.zeros(1, c.in_channels, side, side)
-    return Plain().eval(), (sample, torch.tensor(1), torch.zeros(1, 77, c.cross_attention_dim))
+    example = opener.inputs(dict(network.config), np.random.default_rng(0))
+    return Plain().eval(), tuple(torch.tensor(x) for x in example)
 
 
 class Engine(Timed):
@@ -55,11 +55,13 @@ class Engine(Timed):
 
         torch.set_num_threads(threads)
         self._type = {"f32": torch.float32, "bf16": torch.bfloat16}[fmt]
+        self._network = network_of(model)[1]
         self._model = opened(model, {"f32": "float32", "bf16": "bfloat16"}[fmt])
 
-    def forward(self, sample: np.ndarray, timestep: int, text: np.ndarray) -> np.ndarray:
+    def forward(self, *inputs: np.ndarray) -> np.ndarray:
         import torch
 
-        sample, text = (torch.tensor(x).to(self._type) for x in (sample, text))
+        tensors = [torch.tensor(x) for x in inputs]
+        tensors = [x.to(self._type) if x.is_floating_point() else x for x in tensors]
         with torch.inference_mode():
-            return self._model(sample, timestep, text).sample.float().numpy()
+            return self._network.torch(self._model, *tensors).float().numpy()
