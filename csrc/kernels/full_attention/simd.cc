@@ -12,52 +12,65 @@ struct Seen {
     Vec largest = vset(-__builtin_inff()), sum = vzero();
 };
 
-// Scores [keys][32], in powers of two, become weights, sixteen queries at a time.
+constexpr int kHalves = kPanelRows / kLanes;  // of the queries: their chains run side by side
+
+// Scores [keys][32], in powers of two, become weights.
 struct Softmax {
     const FullAttentionArgs& a;
     const float* mask;  // of the block's first key, or null
     const float* bias;  // [keys][32], or null
     int64_t query, first, keys;
 
-    // -> what to multiply earlier weights with, of the queries from lane v on.
+    // factor: what to multiply earlier weights with.
     template <bool plain>
-    GENFAST_MEMBER Vec weigh(float* scores, int v, Seen& seen) const {
+    GENFAST_MEMBER void weigh(float* scores, Seen* seen, Vec* factor) const {
         const Vec lowest = vset(-__builtin_inff()), base = vset(kLog2e), lanes = vfromi(iota(0));
-        Vec largest = lowest, sum = vzero();
+        Vec largest[kHalves], sum[kHalves];
+        for (int v = 0; v < kHalves; ++v) largest[v] = lowest, sum[v] = vzero();
         // Lanes below this do not see key s yet.
-        auto unseen = [&](int64_t s) GENFAST_MEMBER {
-            const int64_t lane = a.causal ? first + s - query - v : 0;
+        auto unseen = [&](int64_t s, int v) GENFAST_MEMBER {
+            const int64_t lane = a.causal ? first + s - query - v * kLanes : 0;
             return vset(float(lane < 0 ? 0 : lane));
         };
         for (int64_t s = 0; s < keys; ++s) {
-            float* at = scores + s * kPanelRows + v;
-            Vec x = vload(at);
-            if (!plain) x = vselect_lt(lanes, unseen(s), vzero(), x);
-            sum = vfma(x, vzero(), sum);  // NaN where a product is not finite, as exp2 hides it
-            if (!plain) {
-                if (bias) x = vfma(vload(bias + s * kPanelRows + v), base, x);
-                if (mask) x = vfma(vset(mask[s]), base, x);
-                x = vselect_lt(lanes, unseen(s), lowest, x);
-                vstore(at, x);
+            GENFAST_UNROLL
+            for (int v = 0; v < kHalves; ++v) {
+                float* at = scores + s * kPanelRows + v * kLanes;
+                Vec x = vload(at);
+                if (!plain) x = vselect_lt(lanes, unseen(s, v), vzero(), x);
+                // NaN where a product is not finite, as exp2 hides it
+                sum[v] = vfma(x, vzero(), sum[v]);
+                if (!plain) {
+                    if (bias) x = vfma(vload(bias + s * kPanelRows + v * kLanes), base, x);
+                    if (mask) x = vfma(vset(mask[s]), base, x);
+                    x = vselect_lt(lanes, unseen(s, v), lowest, x);
+                    vstore(at, x);
+                }
+                largest[v] = vmax(x, largest[v]);
             }
-            largest = vmax(x, largest);
         }
-        const Vec before = seen.largest;
-        seen.largest = vmax(largest, before);
+        for (int v = 0; v < kHalves; ++v) {
+            largest[v] = vmax(largest[v], seen[v].largest);
+            factor[v] = vexp2_down(vsub(seen[v].largest, largest[v]), -126);  // 2^0 is exactly 1
+            seen[v].largest = largest[v];
+        }
         for (int64_t s = 0; s < keys; ++s) {
-            float* at = scores + s * kPanelRows + v;
-            Vec e = vexp2_down(vsub(vload(at), seen.largest), -126);
-            if (!plain) e = vselect_lt(lanes, unseen(s), vzero(), e);
-            vstore(at, e);
-            sum = vadd(sum, e);
+            GENFAST_UNROLL
+            for (int v = 0; v < kHalves; ++v) {
+                float* at = scores + s * kPanelRows + v * kLanes;
+                Vec e = vexp2_down(vsub(vload(at), largest[v]), -126);
+                if (!plain) e = vselect_lt(lanes, unseen(s, v), vzero(), e);
+                vstore(at, e);
+                sum[v] = vadd(sum[v], e);
+            }
         }
-        const Vec factor = vexp2_down(vsub(before, seen.largest), -126);  // 2^0 is exactly 1
-        seen.sum = vfma(seen.sum, factor, sum);
-        return factor;
+        for (int v = 0; v < kHalves; ++v) seen[v].sum = vfma(seen[v].sum, factor[v], sum[v]);
     }
-    GENFAST_MEMBER Vec operator()(float* scores, int v, Seen& seen) const {
-        return a.causal || bias || mask ? weigh<false>(scores, v, seen)
-                                        : weigh<true>(scores, v, seen);
+    GENFAST_MEMBER void operator()(float* scores, Seen* seen, Vec* factor) const {
+        if (a.causal || bias || mask)
+            weigh<false>(scores, seen, factor);
+        else
+            weigh<true>(scores, seen, factor);
     }
 };
 
@@ -92,7 +105,7 @@ void attend(const FullAttentionArgs& a, const Operands& p, int64_t n, int64_t h,
     for (int64_t i = a.D * kPanelRows; i < D * kPanelRows; ++i) queries[i] = 0;
     p.factors.make_panel(queries, D);
 
-    Seen seen[2];
+    Seen seen[kHalves];
     for (int64_t block = 0; block < p.blocks; ++block) {
         const int64_t start = block * kKeys, visible = first + rows - start;
         if (a.causal && visible <= 0) break;
@@ -108,7 +121,8 @@ void attend(const FullAttentionArgs& a, const Operands& p, int64_t n, int64_t h,
                      keys, bias);
         const float* mask = a.mask ? a.mask + n * a.Tk + start : nullptr;
         const Softmax softmax{a, mask, bias, first, start, keys};
-        const Vec factor[2] = {softmax(scores, 0, seen[0]), softmax(scores, kLanes, seen[1])};
+        Vec factor[kHalves];
+        softmax(scores, seen, factor);
         const int64_t columns = p.factors.columns(keys);
         for (int64_t i = keys * kPanelRows; i < columns * kPanelRows; ++i) scores[i] = 0;
         p.factors.make_panel(scores, columns);
@@ -117,14 +131,14 @@ void attend(const FullAttentionArgs& a, const Operands& p, int64_t n, int64_t h,
                  packed + p.key_tile * size_t(p.key_tiles), columns, sums, 0, [&](int64_t t) {
                      float* to = result + t * p.value_rows * kPanelRows;
                      for (int64_t i = 0; i < p.value_rows * kPanelRows; i += kPanelRows)
-                         for (int v = 0; v < 2; ++v) {
+                         for (int v = 0; v < kHalves; ++v) {
                              const int64_t at = i + v * kLanes;
                              const Vec sum = vload(sums + at);
                              vstore(to + at, block ? vfma(vload(to + at), factor[v], sum) : sum);
                          }
                  });
     }
-    for (int v = 0; v < 2; ++v) {
+    for (int v = 0; v < kHalves; ++v) {
         const Vec share = vdiv(vset(1), seen[v].sum);
         for (int64_t d = 0; d < a.D; ++d) {
             float* at = result + d * kPanelRows + v * kLanes;
