@@ -12,7 +12,7 @@ constexpr int vecs_for(int) {
     return 2;
 }
 #define GENFAST_DENSE_TILES(t) GENFAST_TILES_12(t)
-constexpr int64_t kNearColumns = 2048, kNearPanels = 1;
+constexpr int64_t kNearColumns = 1024, kNearPanels = 1;  // 128 KB of a panel: a part of L2
 constexpr bool kExpand = false;
 #else
 constexpr int kTokens = 6;  // x 1 Vec (half a panel a pass) = 12 of 16 registers, NEON 24 of 32
