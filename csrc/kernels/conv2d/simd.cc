@@ -29,17 +29,15 @@ bool is_matmul(const Conv2dArgs& a) {
     return a.kernel_h * a.kernel_w == 1 && a.stride == 1 && a.out_h == a.H && a.out_w == a.W;
 }
 
-// How the rows of pixels under a block of patches are prepared: once, not once a patch.
-enum class Prepared : uint8_t { not_at_all, rounded, scaled };
+// How a block's patches reach their tiles: put together one by one, or tap by tap from rows of
+// pixels that lie ready, once, not once a patch.
+enum class Source : uint8_t { gathered, images, rounded, scaled };
 
-Prepared prepared(const Conv2dArgs& a) {
+Source source_of(const Conv2dArgs& a) {
     const Layout layout = tiles_for(a.w.format, rows_of(a)).layout;
-    if (layout == Layout::bf16_pairs || layout == Layout::bf16_rows) return Prepared::rounded;
-    return is_quantised(layout) ? Prepared::scaled : Prepared::not_at_all;
-}
-
-bool has_band(const Conv2dArgs& a) {
-    return a.C % kChunk == 0;
+    if (a.C % kChunk) return Source::gathered;
+    if (layout == Layout::bf16_pairs || layout == Layout::bf16_rows) return Source::rounded;
+    return is_quantised(layout) ? Source::scaled : Source::images;
 }
 
 // Rows of pixels under the patches of output pixels [first, first + count), counted over all
@@ -53,32 +51,27 @@ Range rows_under(const Conv2dArgs& a, int64_t first, int64_t count) {
     return {row(first, 0), row(first + count - 1, a.kernel_h)};
 }
 
-// Rows that are kept at a time, at least.
-int64_t band_rows(const Conv2dArgs& a) {
-    const int64_t M = rows_of(a), block = rows_a_block(a);
-    if (prepared(a) == Prepared::not_at_all) return a.N * a.H;
-    int64_t most = 1;
-    for (int64_t first = 0; first < M; first += block) {
-        const Range rows = rows_under(a, first, M - first < block ? M - first : block);
-        most = rows.end - rows.begin > most ? rows.end - rows.begin : most;
-    }
-    return most;
-}
-
-// A block's scratch before matmul's: rows of pixels, the largest magnitudes in them; or patches.
+// A block's scratch before matmul's: the rows of pixels under it, and the largest magnitude in each
+// pixel; or every thread's patches.
 struct Room {
+    Source source;
+    int64_t band_rows = 0;
     size_t pixels = 0, largest = 0, patches = 0;
     size_t bytes() const { return pixels + largest + patches; }
 
-    Room(const Conv2dArgs& a, int threads) {
-        if (!has_band(a)) {
+    Room(const Conv2dArgs& a, int threads) : source(source_of(a)) {
+        if (source == Source::gathered)
             patches = align64(size_t(a.w.K * threads) * kMaxTokens * sizeof(float));
-        } else if (prepared(a) != Prepared::not_at_all) {
-            const bool scaled = prepared(a) == Prepared::scaled;
-            const size_t count = size_t(band_rows(a) * a.W);
-            pixels = align64(count * size_t(a.C) * (scaled ? 4 : 2));
-            largest = scaled ? align64(count * sizeof(float)) : 0;
+        if (source == Source::gathered || source == Source::images) return;
+        const int64_t M = rows_of(a), block = rows_a_block(a);
+        for (int64_t first = 0; first < M; first += block) {
+            const Range rows = rows_under(a, first, M - first < block ? M - first : block);
+            band_rows = rows.end - rows.begin > band_rows ? rows.end - rows.begin : band_rows;
         }
+        band_rows = band_rows < 1 ? 1 : band_rows;  // padding alone
+        const size_t count = size_t(band_rows * a.W);
+        pixels = align64(count * size_t(a.C) * (source == Source::scaled ? 4 : 2));
+        largest = source == Source::scaled ? align64(count * sizeof(float)) : 0;
     }
 };
 
@@ -102,21 +95,51 @@ float scale_pixel(const float* x, int64_t C, bool rotated, float* out) {
     return vmaxall(largest) + vsum(poison);
 }
 
-// Rows [rows) of the images into the band.
-void prepare(const Conv2dArgs& a, Prepared how, Range rows, const Band& band, Team& team) {
-    const Range pixels = share((rows.end - rows.begin) * a.W, team);
-    std::byte* out = const_cast<std::byte*>(band.pixels);
-    for (int64_t i = pixels.begin; i < pixels.end; ++i) {
-        const int64_t pixel = rows.begin * a.W + i, at = pixel % (band.rows * a.W);
-        const float* x = a.x + pixel * a.C;
-        std::byte* to = out + at * a.C * int64_t(band.bytes);
-        if (how == Prepared::rounded)
-            round_pixel(x, a.C, reinterpret_cast<uint16_t*>(to));
-        else
-            const_cast<float*>(band.largest)[at] =
-                scale_pixel(x, a.C, a.w.format == Format::int8, reinterpret_cast<float*>(to));
+// The pixels under blocks, one after the other: what two of them share is prepared once.
+class PixelRows {
+  public:
+    PixelRows(const Conv2dArgs& a, const Room& room)
+        : a_(a),
+          room_(room),
+          pixels_(a.scratch),
+          largest_(reinterpret_cast<float*>(a.scratch + room.pixels)) {}
+
+    Band band() const {
+        if (room_.source == Source::gathered) return {};
+        if (room_.source == Source::images)
+            return {reinterpret_cast<const std::byte*>(a_.x), a_.N * a_.H, 4};
+        return {pixels_, room_.band_rows, room_.source == Source::rounded ? 2 : 4, largest_};
     }
-}
+
+    // Of the block's output pixels. Every thread does its share.
+    void prepare(int64_t first, int64_t count, Team& team) {
+        if (!room_.band_rows) return;
+        const Range under = rows_under(a_, first, count);
+        const int64_t begin = under.begin > ready_ ? under.begin : ready_;
+        if (begin >= under.end) return;
+        const Range mine = share((under.end - begin) * a_.W, team);
+        for (int64_t i = begin * a_.W + mine.begin; i < begin * a_.W + mine.end; ++i) prepare(i);
+        team.sync();
+        ready_ = under.end;
+    }
+
+  private:
+    void prepare(int64_t pixel) {
+        const int64_t at = pixel % (room_.band_rows * a_.W);
+        const float* x = a_.x + pixel * a_.C;
+        if (room_.source == Source::rounded)
+            round_pixel(x, a_.C, reinterpret_cast<uint16_t*>(pixels_) + at * a_.C);
+        else
+            largest_[at] = scale_pixel(x, a_.C, a_.w.format == Format::int8,
+                                       reinterpret_cast<float*>(pixels_) + at * a_.C);
+    }
+
+    const Conv2dArgs& a_;
+    const Room& room_;
+    std::byte* pixels_;
+    float* largest_;
+    int64_t ready_ = 0;  // rows
+};
 
 }  // namespace
 
@@ -125,30 +148,15 @@ void conv2d(const Conv2dArgs& a, Team& team) {
     if (is_matmul(a))
         return matmul({a.x, a.w, a.bias, a.residual, a.out, a.scratch, M, a.activation}, team);
     const Room room(a, team.count);
-    const Prepared how = has_band(a) ? prepared(a) : Prepared::not_at_all;
-    Band band;
-    if (how != Prepared::not_at_all)
-        band = {a.scratch, band_rows(a), how == Prepared::rounded ? 2 : 4,
-                reinterpret_cast<const float*>(a.scratch + room.pixels)};
-    else if (has_band(a))
-        band = {reinterpret_cast<const std::byte*>(a.x), a.N * a.H, 4};
+    PixelRows pixels(a, room);
     float* patches = room.patches ? reinterpret_cast<float*>(a.scratch) : nullptr;
     const int64_t block = rows_a_block(a);
-    int64_t ready = 0;  // rows of pixels
     for (int64_t first = 0; first < M; first += block) {
         const int64_t count = M - first < block ? M - first : block;
         if (first) team.sync();  // scratch is everybody's
-        if (how != Prepared::not_at_all) {
-            const Range under = rows_under(a, first, count);
-            const int64_t begin = under.begin > ready ? under.begin : ready;
-            if (begin < under.end) {
-                prepare(a, how, {begin, under.end}, band, team);
-                team.sync();
-                ready = under.end;
-            }
-        }
-        const Patches rows{a.H,      a.W,   a.C,    a.out_h, a.out_w, a.kernel_h, a.kernel_w,
-                           a.stride, a.top, a.left, first,   band,    patches};
+        pixels.prepare(first, count, team);
+        const Patches rows{a.H,      a.W,   a.C,    a.out_h, a.out_w,       a.kernel_h, a.kernel_w,
+                           a.stride, a.top, a.left, first,   pixels.band(), patches};
         const float* residual = a.residual ? a.residual + first * N : nullptr;
         matmul({a.x, a.w, a.bias, residual, a.out + first * N, a.scratch + room.bytes(), count,
                 a.activation, &rows},
