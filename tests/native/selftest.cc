@@ -216,6 +216,7 @@ int main() {
     crowd_of_callers();
     amx_tiles();
     amx_attention();
+    amx_conv2d();
     for (const std::string& isa : available_isas()) {
         engine_under_load(Format::f32, KvType::f32, isa);
         engine_under_load(Format::bf16, KvType::bf16, isa);

@@ -13,5 +13,6 @@ void state_cache();
 void threads();        // threads.cc
 void amx_tiles();      // amx.cc
 void amx_attention();  // amx_attention.cc
+void amx_conv2d();     // amx_conv2d.cc
 
 }  // namespace genfast
