@@ -8,24 +8,14 @@ namespace genfast {
 struct EngineDeleter {
     void operator()(Engine* engine) const {
         if (engine->forked()) return;
-        py::gil_scoped_release release;
+        WithoutGil release;
         delete engine;
     }
 };
 
-// A daemon thread that comes back from a wait while the interpreter exits is killed inside it, and
-// that ends the process: exit handlers wait for this count to fall to 0 first.
-static std::atomic<int> waiters{0};
-
 static bool wait(Request& request, int64_t tokens, double seconds) {
-    ++waiters;
-    bool ready;
-    {
-        py::gil_scoped_release release;
-        ready = request.wait(tokens, seconds);
-    }
-    --waiters;
-    return ready;
+    WithoutGil release;
+    return request.wait(tokens, seconds);
 }
 
 static double seconds(Clock::time_point from, Clock::time_point to) {
@@ -46,7 +36,7 @@ static py::list as_tuples(const std::vector<TokenLogprobs>& logprobs, size_t sta
 static py::dict snapshot(Request& request, size_t start) {
     std::unique_lock lock(request.mutex, std::defer_lock);
     {
-        py::gil_scoped_release release;  // the engine's thread may hold the mutex
+        WithoutGil release;  // the engine's thread may hold the mutex
         lock.lock();
     }
     py::dict state;
@@ -160,8 +150,6 @@ void bind_engine(py::module_& m) {
 
     py::class_<DraftModel, std::shared_ptr<DraftModel>>(m, "DraftModel");
 
-    m.def("waiters", [] { return waiters.load(); });
-
     py::class_<Engine, std::unique_ptr<Engine, EngineDeleter>>(m, "Engine")
         .def(py::init([](std::shared_ptr<Program> program, const std::vector<KvLayout>& layouts,
                          int threads, const std::string& isa, size_t on_device, int64_t kv_pages,
@@ -172,7 +160,7 @@ void bind_engine(py::module_& m) {
                                        state_slots,     step_tokens, sequences, context,
                                        vocabulary,      check,       queue,     prefix_cache,
                                        std::move(ranks)};
-                 py::gil_scoped_release release;
+                 WithoutGil release;
                  return std::unique_ptr<Engine, EngineDeleter>(
                      new Engine(std::move(program), layouts, options));
              }),
@@ -205,7 +193,7 @@ void bind_engine(py::module_& m) {
                                  std::move(masks),
                                  beams,
                                  {guidance_scale, std::move(negative_prompt)}};
-                py::gil_scoped_release release;
+                WithoutGil release;
                 return engine.submit(std::move(spec));
             },
             py::arg("prompt"), py::arg("max_tokens"), py::arg("sampling") = SamplingParams{},
@@ -216,12 +204,12 @@ void bind_engine(py::module_& m) {
             py::arg("beams") = BeamParams{}, py::arg("guidance_scale") = 1.0f,
             py::arg("negative_prompt") = std::vector<int32_t>{})
         .def("draft_model", &Engine::draft_model, py::arg("program"), py::arg("layouts"),
-             py::arg("context"), py::call_guard<py::gil_scoped_release>())
+             py::arg("context"), py::call_guard<WithoutGil>())
         .def("export_kv",
              [](Engine& engine, const std::vector<int32_t>& tokens) {
                  Engine::Prefix prefix;
                  {
-                     py::gil_scoped_release release;
+                     WithoutGil release;
                      prefix = engine.export_kv(tokens);
                  }
                  return py::make_tuple(prefix.tokens, as_array(prefix.pages),
@@ -231,12 +219,12 @@ void bind_engine(py::module_& m) {
              [](Engine& engine, const std::vector<int32_t>& tokens, const ByteArray& pages,
                 const ByteArray& state) {
                  auto data = as_bytes(pages), slot = as_bytes(state);
-                 py::gil_scoped_release release;
+                 WithoutGil release;
                  return engine.import_kv(tokens, data, slot);
              })
-        .def("cancel", &Engine::cancel, py::call_guard<py::gil_scoped_release>())
-        .def("close", &Engine::close, py::call_guard<py::gil_scoped_release>())
-        .def("stats", &Engine::stats, py::call_guard<py::gil_scoped_release>())
+        .def("cancel", &Engine::cancel, py::call_guard<WithoutGil>())
+        .def("close", &Engine::close, py::call_guard<WithoutGil>())
+        .def("stats", &Engine::stats, py::call_guard<WithoutGil>())
         .def("dump", &Engine::dump)
         .def_property_readonly("isa", [](const Engine& e) { return e.isa(); });
 }

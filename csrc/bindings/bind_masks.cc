@@ -4,7 +4,7 @@
 namespace genfast {
 
 static std::shared_ptr<TokenMasks> take(MaskQueue& queue) {
-    py::gil_scoped_release release;
+    WithoutGil release;
     return queue.take();
 }
 
@@ -19,7 +19,7 @@ void bind_masks(py::module_& m) {
     py::class_<MaskQueue, std::shared_ptr<MaskQueue>>(m, "MaskQueue")
         .def(py::init<>())
         .def("take", &take)
-        .def("close", &MaskQueue::close, py::call_guard<py::gil_scoped_release>())
+        .def("close", &MaskQueue::close, py::call_guard<WithoutGil>())
         .def_property_readonly("waits", [](const MaskQueue& q) { return q.waits.load(); })
         .def_property_readonly(
             "waited_seconds", [](const MaskQueue& q) { return double(q.waited_ns.load()) * 1e-9; });

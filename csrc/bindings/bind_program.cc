@@ -33,7 +33,7 @@ static py::dict tap(std::shared_ptr<const Program> program, const std::vector<Kv
                     int threads, const std::string& isa, size_t on_device) {
     std::vector<Tapped> tapped;
     {
-        py::gil_scoped_release release;
+        WithoutGil release;
         tapped = tap_program(program, layouts, token_ids, names, threads,
                              {isa, true, false, nullptr, on_device});
     }

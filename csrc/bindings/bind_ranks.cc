@@ -8,7 +8,7 @@ namespace genfast {
 template <class Collective>
 static void call(Communicator& ranks, Collective collective) {
     {
-        py::gil_scoped_release release;
+        WithoutGil release;
         collective();
     }
     ranks.check();
@@ -51,7 +51,7 @@ void bind_ranks(py::module_& m) {
         .def("leave", &HostCommunicator::leave)
         .def_static("shared_bytes", &HostCommunicator::shared_bytes, py::arg("size"));
     m.def("follow", &follow, py::arg("program"), py::arg("layouts"), py::arg("ranks"),
-          py::arg("threads"), py::arg("isa"), py::call_guard<py::gil_scoped_release>());
+          py::arg("threads"), py::arg("isa"), py::call_guard<WithoutGil>());
 }
 
 }  // namespace genfast

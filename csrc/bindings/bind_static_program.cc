@@ -30,7 +30,7 @@ std::vector<FloatArray> run(StaticProgram& self, const std::map<std::string, Flo
         results.emplace_back(shape_of(program.values()[size_t(id)]));
         outputs.push_back(results.back().mutable_data());
     }
-    py::gil_scoped_release release;
+    WithoutGil release;
     self.run(inputs, outputs);
     return results;
 }

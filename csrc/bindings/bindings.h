@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "bindings/without_gil.h"
 #include "core/buffer.h"
 #include "core/cpu.h"
 #include "core/error.h"
@@ -68,7 +69,7 @@ inline ThreadPool& pool_of(int threads) {
 template <class Args>
 void run_kernel(void (*kernel)(const Args&, Team&), const Args& args, int threads) {
     ThreadPool& pool = pool_of(threads);
-    py::gil_scoped_release release;
+    WithoutGil release;
     pool.run([&](Team& team) { kernel(args, team); });
 }
 

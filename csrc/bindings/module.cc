@@ -60,6 +60,7 @@ static py::dict cuda_info() {
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "genfast's compiled part; use the genfast package";
+    expect_exit();
     m.def("cpu_info", &cpu_info);
     m.def("cuda_info", &cuda_info);
     bind_weight(m);

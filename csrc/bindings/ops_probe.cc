@@ -31,7 +31,7 @@ static std::tuple<double, double, std::vector<double>> probe(const std::string& 
         operations.data()};
     auto begin = std::chrono::steady_clock::now();
     {
-        py::gil_scoped_release release;
+        WithoutGil release;
         pool.run([&](Team& team) { kernels.probe(args, team); });
     }
     double seconds =

@@ -38,7 +38,7 @@ std::shared_ptr<PackedMatrix> pack(const std::string& format,
     Format packed = format_from_name(format);
     ThreadPool& pool = pool_of(threads);
     const Kernels& kernels = kernels_for(isa);
-    py::gil_scoped_release release;
+    WithoutGil release;
     return std::make_shared<PackedMatrix>(
         PackedMatrix::pack(packed, list, gated, pool, kernels, mapped));
 }
@@ -78,7 +78,7 @@ py::bytes checksum_of(const Bytes& data, int threads) {
     ThreadPool& pool = pool_of(threads);
     std::vector<Digest> sums;
     {
-        py::gil_scoped_release release;
+        WithoutGil release;
         sums = checksum(reinterpret_cast<const std::byte*>(data.data()), size_t(data.size()), pool);
     }
     return py::bytes(reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(Digest));
@@ -88,7 +88,7 @@ FloatArray unpack(const PackedMatrix& weight) {
     const Matrix& view = weight.view();
     FloatArray out({view.N, view.K});
     float* data = out.mutable_data();
-    py::gil_scoped_release release;
+    WithoutGil release;
     for (int64_t n = 0; n < view.N; ++n) unpack_row(view, n, 0, view.K, data + n * view.K);
     return out;
 }

@@ -6,7 +6,6 @@ import atexit
 import logging
 import os
 import secrets
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -339,8 +338,4 @@ class Model(Calibrated, Chats, Infills, Inspected):
 @atexit.register
 def _close_open_models() -> None:
     for model in list(_open_models):
-        model.close()
-    # Threads that waited for those models must be back in Python before the interpreter goes.
-    deadline = time.monotonic() + 1
-    while _core.waiters() and time.monotonic() < deadline:
-        time.sleep(0.001)
+        model.close()  # who waits for it comes back (csrc/bindings/without_gil.h)

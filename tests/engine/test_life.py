@@ -133,10 +133,22 @@ def test_ctrl_c_raises_and_the_model_lives_on(tiny_dir):
 
 EXIT = """
 import genfast, sys, threading
+import numpy as np
 model = genfast.load(sys.argv[1])
+x = np.ones((64, 512), np.float32)
 stream = model.stream([1, 2, 3], max_tokens=900, ignore_eos=True)
 next(stream)
+
+def again_and_again(call):
+    while True:
+        try:
+            call()
+        except RuntimeError:  # the model is closed
+            pass
+
 threading.Thread(target=lambda: model.generate([4], max_tokens=900), daemon=True).start()
+for call in (model.stats, lambda: model.generate([4], max_tokens=1), lambda: genfast.ops.softmax(x)):
+    threading.Thread(target=again_and_again, args=(call,), daemon=True).start()
 print("leaving")
 """
 
