@@ -137,7 +137,7 @@ def test_no_wide_instruction_outside_the_wide_kernels(functions):
 # The largest tile of each kernel that tests/engine/test_kernel_choice.py sees chosen, its
 # instruction, and how many sums it keeps: a register each. avx2's hold two vectors of sixteen.
 TILES = {
-    "int8_vnni": ("avx512::int8_tile<12>", "vpdpbusd", 24),
+    "int8_vnni": ("avx512::int8_tile<false, 12>", "vpdpbusd", 24),
     "int4_vnni": ("avx512::int4_tile<6>", "vpdpbusd", 12),
     "bf16_dot": ("avx512::dot_tile<false, 12>", "vdpbf16ps", 24),
     "attention bf16_dot": (

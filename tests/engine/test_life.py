@@ -147,7 +147,8 @@ def again_and_again(call):
             pass
 
 threading.Thread(target=lambda: model.generate([4], max_tokens=900), daemon=True).start()
-for call in (model.stats, lambda: model.generate([4], max_tokens=1), lambda: genfast.ops.softmax(x)):
+one_token = lambda: model.generate([4], max_tokens=1)
+for call in (model.stats, one_token, lambda: genfast.ops.softmax(x)):
     threading.Thread(target=again_and_again, args=(call,), daemon=True).start()
 print("leaving")
 """

@@ -176,12 +176,14 @@ def test_every_value_is_the_reference_s(tiny, rng, cuda, format):
         names = list(model._native_program.names)
         got = model.tap(ids, names)
         want = _core.tap(model._native_program, model._layouts, ids, names, isa="ref")
-    # Roundings of float32, or of values that lie on the edge between two of a coarser format: an
-    # int4 cache has fifteen steps from a group's smallest to its largest.
-    allowed = {"f32": 1e-5, "int4": 2 / 15}.get(format, 0.05)
+    # Roundings of float32, or of values that lie on the edge between two of a coarser format. In an
+    # int4 cache such a value moves by a fifteenth of its group's range, and what later tokens see
+    # with it: far for a few, while a wrong kernel would be wrong for most.
+    allowed = {"f32": 1e-5, "int4": 0.5}.get(format, 0.05)
     for name in names:
-        scale = np.abs(want[name]).max()
-        assert np.abs(got[name] - want[name]).max() <= allowed * scale, name
+        off = np.abs(got[name] - want[name]) / np.abs(want[name]).max()
+        assert off.max() <= allowed, name
+        assert (off > 0.02).mean() <= 0.15, name
 
 
 @pytest.mark.parametrize("layers", [None, 1])
