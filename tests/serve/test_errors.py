@@ -39,6 +39,8 @@ COMPLETIONS = [
     ({"suffix": "end", "echo": True}, "suffix"),
     ({"suffix": "end", "prompt": [5]}, "suffix"),
     ({"prompt": LONG, "logprobs": 1, "echo": True}, "prompt"),
+    ({"prompt": [3, -1], "echo": True}, "prompt[1]"),
+    ({"prompt": ["Once", [3, -1]], "echo": True}, "prompt[1]"),
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"stream": True, "stream_options": {"usage": True}}, "stream_options.usage"),
     ({"deadline_ms": 0}, "deadline_ms"),

@@ -30,14 +30,15 @@ class Echo:
         """top: so many of the likeliest tokens at each place of the prompt; None: no logprobs."""
         tokenizer = self._model.tokenizer
         is_text = isinstance(prompt, str) or tokenizer is None
-        text = prompt if is_text else tokenizer.decode(prompt)
-        if top is None:
-            return Beginning(text)
         try:
+            text = prompt if is_text else tokenizer.decode(prompt)
+            if top is None:
+                return Beginning(text)
             async with self._turn:
                 told = await asyncio.to_thread(_scored, self._model, prompt, top)
         except Exception as error:
-            raise from_library(error, self._fields, {"text": "prompt"}) or error from error
+            names = {"text": "prompt", "ids": "prompt"}
+            raise from_library(error, self._fields, names) or error from error
         return Beginning(text, told)
 
 
