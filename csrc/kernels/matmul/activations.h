@@ -4,7 +4,6 @@
 // that is not finite gets a NaN scale, so that what comes of it is NaN, not a plausible number.
 #pragma once
 
-#include "kernels/matmul/across.h"
 #include "kernels/matmul/tiles.h"
 #include "quant/int8.h"
 #include "simd/fixed.h"
@@ -56,6 +55,10 @@ static inline void rotate_row(const float* x, int64_t K, float* out) {
 GENFAST_INLINE void spread(const void* dwords, int count, std::byte* to, int64_t stride,
                            bool swap = false) {
     const std::byte* from = static_cast<const std::byte*>(dwords);
+    if (stride == 4 && !swap) {  // of one token: side by side
+        __builtin_memcpy(to, from, size_t(count) * 4);
+        return;
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < count; ++i)
         __builtin_memcpy(to + (i ^ int(swap)) * stride, from + i * 4, 4);
@@ -177,22 +180,12 @@ static inline void pack_chunk(Layout layout, const float* x, int64_t k, int64_t 
     place_row(layout, chunk.numbers, chunk.sums, k, stored, j, MT, tile);
 }
 
-// The numbers of all tokens of a tile to their places. numbers [MT], sums [MT] (of layouts with
-// sums).
-static inline void place_tile(Layout layout, const std::byte* const* numbers,
-                              const int32_t* const* sums, int64_t k, int stored, int MT,
-                              std::byte* tile) {
-    const bool floats = layout == Layout::f32 || layout == Layout::bf16_floats;
-    const bool quads = layout == Layout::u8_quads || layout == Layout::s8_quads;
-    if (!fits_across(MT) || !(floats || quads || layout == Layout::bf16_pairs)) {
-        for (int j = 0; j < MT; ++j) place_row(layout, numbers[j], sums[j], k, stored, j, MT, tile);
-        return;
-    }
-    const int columns = floats ? 1 : quads ? 4 : 2;  // of a dword
-    const int dwords = stored / columns;
-    for (int d = 0; d < dwords; d += kLanes)
-        dwords_across(numbers, d * 4, dwords - d < kLanes ? dwords - d : kLanes, MT,
-                      tile + (k / columns + d) * MT * 4, layout == Layout::bf16_floats);
+// Tiles of dwords of each token in turn, and the columns that a dword holds; 0 for others.
+constexpr int columns_of_dwords(Layout layout) {
+    return layout == Layout::f32 || layout == Layout::bf16_floats     ? 1
+           : layout == Layout::bf16_pairs                             ? 2
+           : layout == Layout::u8_quads || layout == Layout::s8_quads ? 4
+                                                                      : 0;
 }
 
 }  // namespace genfast::GENFAST_ISA

@@ -1,6 +1,7 @@
 // Tokens into tiles: rows of x, or patches of images, 64 columns of a tile's tokens at a time.
 #pragma once
 
+#include "kernels/matmul/across.h"
 #include "kernels/matmul/activations.h"
 #include "kernels/matmul/patches.h"
 #include "kernels/matmul/plan.h"
@@ -32,6 +33,7 @@ class Tokens {
         const int64_t K = a.w.K;
         for (int j = 0; j < MT; ++j) {
             scales_[j] = inverses_[j] = 0;
+            at_[j] = nullptr;
             if (j >= count_) continue;  // tokens that fill up the last tile are zeros
             if (band_) {
                 corners_[j] = corner_of(*a.patches, a.patches->first + first + j);
@@ -58,30 +60,47 @@ class Tokens {
     void pack(int64_t k, int64_t to, int stored, int MT, std::byte* tile) {
         const int64_t C = band_ ? a_.patches->C : a_.w.K;
         if (band_ && (tap_ < 0 || k / C != tap_)) turn_to(k / C);
-        const int64_t left = a_.w.K - k, column = k % C;
+        const int64_t left = a_.w.K - k;
         const int valid = int(left < 0 ? 0 : left < kChunk ? left : kChunk);
-        const bool halves = band_ && band_->bytes == 2, whole = valid == kChunk;
-        static const Chunk zeros = {};
-        const std::byte* numbers[kMaxTokens];
+        if (columns_of_dwords(layout_) && fits_across(MT))
+            return pack_across(k % C, valid, to, stored, MT, tile);
         for (int j = 0; j < MT; ++j) {
-            const bool there = j < count_ && at_[j];
-            numbers[j] = there ? at_[j] + column * (halves ? 2 : 4) : zeros.numbers;
+            Chunk chunk;
+            const std::byte* numbers = converted(j, k % C, valid, &chunk);
+            place_row(layout_, numbers, chunk.sums, to, stored, j, MT, tile);
         }
-        if (layout_ == Layout::u8_quads && whole && fits_across(MT))
-            return quads_across(numbers, inverses_, MT, tile + to * MT);
-        const int32_t* sums[kMaxTokens];
-        Chunk chunks[kMaxTokens];
-        if (!halves && !(layout_ == Layout::f32 && whole))
-            for (int j = 0; j < MT; ++j) {
-                convert(layout_, reinterpret_cast<const float*>(numbers[j]), valid, inverses_[j],
-                        &chunks[j]);
-                numbers[j] = chunks[j].numbers;
-                sums[j] = chunks[j].sums;
-            }
-        place_tile(layout_, numbers, sums, to, stored, MT, tile);
     }
 
   private:
+    // The numbers of a token's next columns: where they lie, if the layout wants them as they are.
+    const std::byte* converted(int j, int64_t column, int valid, Chunk* chunk) const {
+        const std::byte* x = at(j, column);
+        if (ready(valid)) return x;
+        convert(layout_, reinterpret_cast<const float*>(x), valid, inverses_[j], chunk);
+        return chunk->numbers;
+    }
+    void pack_across(int64_t column, int valid, int64_t to, int stored, int MT, std::byte* tile) {
+        const int columns = columns_of_dwords(layout_), dwords = stored / columns;
+        std::byte* first = tile + to / columns * MT * 4;
+        const std::byte* numbers[kLanes];
+        if (layout_ == Layout::u8_quads && valid == kChunk) {
+            for (int j = 0; j < MT; ++j) numbers[j] = at(j, column);
+            return quads_across(numbers, inverses_, MT, first);
+        }
+        Chunk chunks[kLanes];
+        for (int j = 0; j < MT; ++j) numbers[j] = converted(j, column, valid, &chunks[j]);
+        for (int d = 0; d < dwords; d += kLanes)
+            dwords_across(numbers, d * 4, dwords - d < kLanes ? dwords - d : kLanes, MT,
+                          first + d * MT * 4, layout_ == Layout::bf16_floats);
+    }
+
+    const std::byte* at(int j, int64_t column) const {
+        static const Chunk zeros = {};
+        return j < count_ && at_[j] ? at_[j] + column * (band_ ? band_->bytes : 4) : zeros.numbers;
+    }
+    bool ready(int valid) const {
+        return (band_ && band_->bytes == 2) || (layout_ == Layout::f32 && valid == kChunk);
+    }
     void set_scale(int j, RowScale scale) {
         scales_[j] = scale.scale;
         inverses_[j] = scale.inverse;
@@ -102,7 +121,7 @@ class Tokens {
     int64_t tap_ = -1;
     float scales_[kMaxTokens], inverses_[kMaxTokens];
     Corner corners_[kMaxTokens];
-    const std::byte* at_[kMaxTokens] = {};  // null: zeros
+    const std::byte* at_[kMaxTokens];  // null: zeros
 };
 
 // Columns [begin, end) of the tokens of tiles [first, last); their scales too, unless null.
