@@ -12,7 +12,6 @@
 #include "amx_emulation.h"
 #include "core/cpu.h"
 #include "core/error.h"
-#include "core/random.h"
 #include "kernels/dispatch.h"
 #include "program/packed_matrix.h"
 #include "quant/unpack.h"
@@ -31,13 +30,6 @@ const char* matmul_variant(Format format);
 namespace {
 
 constexpr uint64_t kSeed = 20;
-
-std::vector<float> noise(uint64_t stream, int64_t count) {
-    std::vector<float> numbers(static_cast<size_t>(count));
-    for (size_t i = 0; i < numbers.size(); ++i)
-        numbers[i] = float(uniform(kSeed, stream, i) * 2 - 1);
-    return numbers;
-}
 
 // Memory that ends where no page follows: to read or write beyond it ends the program.
 class Guarded {
@@ -72,7 +64,7 @@ struct Weights {
         view.data = panels.data();
     }
     static PackedMatrix pack(Format format, int64_t N, int64_t K, bool gated) {
-        std::vector<float> numbers = noise(1, N * K);
+        std::vector<float> numbers = noise(kSeed, 1, N * K);
         if (format == Format::fp8) {  // which holds these exactly, by a scale of 1
             for (float& x : numbers) x = e4m3::to_f32(e4m3::from_f32(x * e4m3::kLargest));
             for (int64_t n = 0; n < N; ++n) numbers[size_t(n * K)] = e4m3::kLargest;
@@ -109,7 +101,7 @@ Floats multiply(const Path& path, const Weights& w, const Floats& x, int64_t M, 
     const size_t scratch_bytes = path.scratch_bytes(w.view, M, pool.size());
     Guarded scratch(scratch_bytes);
     std::memset(scratch.data(), 0xff, scratch_bytes);  // NaN as bf16: what is not packed is seen
-    const Floats bias = noise(2, w.view.N), residual = noise(3, M * columns);
+    const Floats bias = noise(kSeed, 2, w.view.N), residual = noise(kSeed, 3, M * columns);
     Floats out(size_t(M * columns));
     MatmulArgs args{x.data(),
                     w.view,
@@ -163,7 +155,7 @@ constexpr Shape kShapes[] = {{1, 1, 1},     {1, 40, 33},   {7, 33, 64},
 void exact_sums(const Path& path) {
     for (auto [M, N, K] : kShapes) {
         const std::string what = cat(path.name, ", M, N, K = ", M, ", ", N, ", ", K);
-        const Floats x = noise(4, M * K);
+        const Floats x = noise(kSeed, 4, M * K);
         const Weights bf16(Format::bf16, N, K, false), fp8(Format::fp8, N, K, false),
             int8(Format::int8, N, K, false);
         for (const Weights* w : {&bf16, &fp8})
@@ -191,7 +183,7 @@ void large_integers(const Path& path) {
 
 void batch_invariance(const Path& path, Format format, bool gated, Shape shape) {
     auto [M, N, K] = shape;
-    const Floats x = noise(5, M * K);
+    const Floats x = noise(kSeed, 5, M * K);
     const Weights w(format, N, K, gated);
     const Floats whole = multiply(path, w, x, M, true);
     const int64_t columns = outputs(w.view);
@@ -232,7 +224,7 @@ void test(const Path& path) {
 // bf16 and fp8 have no other tiles, int8 has for small batches: otherwise the tests above test
 // those.
 void emulation_is_used() {
-    const Floats x = noise(6, 16 * 64);
+    const Floats x = noise(kSeed, 6, 16 * 64);
     for (Format format : {Format::bf16, Format::fp8, Format::int8})
         for (int64_t M : {1, 16}) {
             const Weights w(format, 32, 64, false);

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "core/cpu.h"
-#include "core/random.h"
 #include "core/thread_pool.h"
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/matmul/patches.h"
@@ -26,12 +25,6 @@ size_t conv2d_scratch_bytes(const Conv2dArgs& sizes, int threads);
 namespace {
 
 using Floats = std::vector<float>;
-
-Floats noise(uint64_t stream, int64_t count) {
-    Floats numbers(static_cast<size_t>(count));
-    for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = float(uniform(22, stream, i) * 2 - 1);
-    return numbers;
-}
 
 // Full of what is NaN as bf16: what is not packed is seen.
 class Scratch {
@@ -58,7 +51,7 @@ void has_the_bits_of_a_matmul(Format format) {
     for (auto [N, H, W, C, stride] : kSizes) {
         const int64_t K = 9 * C, out_h = (H - 1) / stride + 1, out_w = (W - 1) / stride + 1;
         const int64_t M = N * out_h * out_w;
-        const Floats x = noise(1, N * H * W * C), numbers = noise(2, O * K);
+        const Floats x = noise(22, 1, N * H * W * C), numbers = noise(22, 2, O * K);
         const PackedMatrix weights = PackedMatrix::pack(
             format, {{numbers.data(), DType::f32, O, K, false}}, false, shared_pool(1));
         Floats rows(size_t(M * K)), want(size_t(M * O)), got(size_t(M * O));
