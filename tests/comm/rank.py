@@ -37,14 +37,14 @@ def main(told: dict) -> None:
     if told["does"] == "collectives":
         sys.stdout.buffer.write(b"".join(results(ranks, told["seed"])))
         return
-    ranks.broadcast(bytes(1))
-    if told["does"] == "end":
-        return
-    if told["does"] == "hang":
-        time.sleep(600)
-    try:  # "wait"
+    try:
+        ranks.broadcast(bytes(1))
+        if told["does"] == "end":
+            return
+        if told["does"] == "hang":
+            time.sleep(600)
         ranks.all_reduce_sum(np.ones(3, np.float32))
-    except RuntimeError as error:
+    except RuntimeError as error:  # of either: a slow rank hears of a loss in its broadcast
         print(error)
 
 

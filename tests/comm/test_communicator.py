@@ -87,7 +87,8 @@ def test_the_others_end_with_rank_0():
         ranks.leave()
         with pytest.raises(RuntimeError, match="rank 0 left"):
             ranks.broadcast(b"x")
-        assert processes[0].wait(60) == 1  # its broadcast raises
+        told = processes[0].communicate(timeout=60)[0]
+        assert b"rank 0 ended" in told or b"rank 0 was lost" in told  # which of both it sees first
 
 
 def test_what_cannot_be_is_refused():
