@@ -26,23 +26,33 @@ GENFAST_INLINE Vec vexp(Vec x) {
     return vselect_lt(x, tiny, vzero(), vscale2(p, n));
 }
 
-// 2^x for -126 <= x <= 127 within 1.5 ulp; 2^0 is exactly 1, NaN undefined. The polynomial is the
-// best of degree 5 for the relative error on [-1/2, 1/2] with constant term 1.
+// 2^x for -126 <= x <= 127; 2^0 is exactly 1, NaN gives NaN. The polynomial is the best for the
+// relative error on [-1/2, 1/2] with constant term 1: of degree 5, within 1.5 ulp; of degree 4,
+// within 3e-6, for what is rounded to fewer bits than that anyway.
+template <int degree = 5>
 GENFAST_INLINE Vec vexp2_within(Vec x) {
-    Vec rounder = vset(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-    Vec biased = vadd(x, rounder), r = vsub(x, vsub(biased, rounder));
-    Vec p = vset(0.00132647285f);
-    p = vfma(p, r, vset(0.00967151299f));
-    p = vfma(p, r, vset(0.0555073358f));
-    p = vfma(p, r, vset(0.240222424f));
-    p = vfma(p, r, vset(0.693147004f));
+    static_assert(degree == 4 || degree == 5);
+    Vec n = vround(x), r = vsub(x, n), p;
+    if constexpr (degree == 5) {
+        p = vset(0.00132647285f);
+        p = vfma(p, r, vset(0.00967151299f));
+        p = vfma(p, r, vset(0.0555073358f));
+        p = vfma(p, r, vset(0.240222424f));
+        p = vfma(p, r, vset(0.693147004f));
+    } else {
+        p = vset(0.00958285294f);
+        p = vfma(p, r, vset(0.0559064262f));
+        p = vfma(p, r, vset(0.240240991f));
+        p = vfma(p, r, vset(0.693124175f));
+    }
     p = vfma(p, r, vset(1.0f));
-    return vscale2_biased(p, biased);
+    return vscale2(p, n);
 }
 
 // 2^x for x <= 127, where anything below `lowest` >= -126, and NaN, counts as `lowest`.
+template <int degree = 5>
 GENFAST_INLINE Vec vexp2_down(Vec x, float lowest) {
-    return vexp2_within(vmax(x, vset(lowest)));  // NaN gives vmax's second argument
+    return vexp2_within<degree>(vmax(x, vset(lowest)));  // NaN gives vmax's second argument
 }
 
 // ln(1 + u) for 0 <= u <= 1 within 3 ulp: 2 artanh(s) with s = u / (2 + u) <= 1/3, whose series'

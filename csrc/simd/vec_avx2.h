@@ -237,14 +237,6 @@ GENFAST_INLINE Vec vscale2(Vec x, Vec n) {
                      {_mm256_slli_epi32(shift.lo, 23), _mm256_slli_epi32(shift.hi, 23)});
     return {_mm256_castsi256_ps(bits.lo), _mm256_castsi256_ps(bits.hi)};
 }
-
-// x * 2^n from biased = n + 1.5 * 2^23, the sum that rounds to n; n in [-126, 127], normal results
-GENFAST_INLINE Vec vscale2_biased(Vec x, Vec biased) {
-    VecI bits = iadd({_mm256_castps_si256(x.lo), _mm256_castps_si256(x.hi)},
-                     {_mm256_slli_epi32(_mm256_castps_si256(biased.lo), 23),
-                      _mm256_slli_epi32(_mm256_castps_si256(biased.hi), 23)});
-    return {_mm256_castsi256_ps(bits.lo), _mm256_castsi256_ps(bits.hi)};
-}
 GENFAST_INLINE __m256 bf16x8(const uint16_t* p) {
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));

@@ -187,14 +187,7 @@ GENFAST_INLINE VecI vtoi(Vec a) {
 }  // to nearest, ties to even
 // x * 2^n for integral n in [-126, 127] and normal results
 GENFAST_INLINE Vec vscale2(Vec x, Vec n) {
-    __m512i shift = _mm512_slli_epi32(_mm512_cvtps_epi32(n.v), 23);
-    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x.v), shift))};
-}
-
-// x * 2^n from biased = n + 1.5 * 2^23, the sum that rounds to n; n in [-126, 127], normal results
-GENFAST_INLINE Vec vscale2_biased(Vec x, Vec biased) {
-    __m512i shift = _mm512_slli_epi32(_mm512_castps_si512(biased.v), 23);
-    return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x.v), shift))};
+    return {_mm512_scalef_ps(x.v, n.v)};
 }
 GENFAST_INLINE Vec vload_bf16(const uint16_t* p) {
     __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
@@ -227,6 +220,21 @@ GENFAST_INLINE void vstore_round_bf16(uint16_t* p, Vec a) {
     __m256i narrow;
     asm("vcvtneps2bf16 %1, %0" : "=v"(narrow) : "v"(a.v));
     _mm256_storeu_si256((__m256i*)p, narrow);
+}
+// Sixteen pairs (a0 b0 a1 b1 ...), rounded so.
+GENFAST_INLINE void vstore_round_bf16_pairs(void* p, Vec a, Vec b) {
+    __m512i both;  // all of a, then all of b
+    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(a.v), "v"(b.v));
+    struct Order {
+        alignas(64) uint16_t from[32];
+    };
+    static constexpr Order order = [] {
+        Order pairs{};
+        for (uint16_t i = 0; i < 16; ++i)
+            pairs.from[2 * i] = i, pairs.from[2 * i + 1] = uint16_t(16 + i);
+        return pairs;
+    }();
+    _mm512_storeu_si512(p, _mm512_permutexvar_epi16(_mm512_load_si512(order.from), both));
 }
 // acc + a b over sixteen pairs of bfloat16: the second of each pair by a fused multiply-add, then
 // the first. Only where cpu_has_avx512_bf16(). Not the intrinsic: g++ 12 gives its result a new

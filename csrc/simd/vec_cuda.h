@@ -49,12 +49,9 @@ GENFAST_INLINE Vec vround(Vec a) {
 GENFAST_INLINE Vec vselect_lt(Vec a, Vec b, Vec x, Vec y) {
     return a < b ? x : y;
 }
-// x times 2^n, and times 2 to the integer in the lowest bits of `biased`.
+// x * 2^n for integral n in [-126, 127] and normal results
 GENFAST_INLINE Vec vscale2(Vec x, Vec n) {
     return bits_to_f32(f32_to_bits(x) + (uint32_t(int32_t(n)) << 23));
-}
-GENFAST_INLINE Vec vscale2_biased(Vec x, Vec biased) {
-    return bits_to_f32(f32_to_bits(x) + (f32_to_bits(biased) << 23));
 }
 
 }  // namespace genfast::GENFAST_ISA

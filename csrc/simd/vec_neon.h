@@ -45,15 +45,8 @@ GENFAST_INLINE float32x4_t from_int(uint32x4_t a) {
 GENFAST_INLINE uint32x4_t to_int(float32x4_t a) {
     return vreinterpretq_u32_s32(vcvtnq_s32_f32(a));
 }
-// x with `exponent` in its lowest bits added to its own
-GENFAST_INLINE float32x4_t add_exponent(float32x4_t x, uint32x4_t exponent) {
-    return as_floats(vaddq_u32(as_bits(x), vshlq_n_u32(exponent, 23)));
-}
 GENFAST_INLINE float32x4_t scale2(float32x4_t x, float32x4_t n) {
-    return add_exponent(x, to_int(n));
-}
-GENFAST_INLINE float32x4_t scale2_biased(float32x4_t x, float32x4_t biased) {
-    return add_exponent(x, as_bits(biased));
+    return as_floats(vaddq_u32(as_bits(x), vshlq_n_u32(to_int(n), 23)));
 }
 GENFAST_INLINE float32x4_t high_half(uint32x4_t pairs) {
     return as_floats(vandq_u32(pairs, vdupq_n_u32(0xffff0000u)));
@@ -280,8 +273,6 @@ GENFAST_QUARTERS_1(Vec, vfromi, VecI, from_int)
 GENFAST_QUARTERS_1(VecI, vtoi, Vec, to_int)  // to nearest, ties to even
 // x * 2^n for integral n in [-126, 127] and normal results
 GENFAST_QUARTERS_2(Vec, vscale2, Vec, Vec, scale2)
-// x * 2^n from biased = n + 1.5 * 2^23, the sum that rounds to n; n in [-126, 127], normal results
-GENFAST_QUARTERS_2(Vec, vscale2_biased, Vec, Vec, scale2_biased)
 
 GENFAST_INLINE Vec vload_bf16(const uint16_t* p) {
     return {{widen_bf16(vld1_u16(p)), widen_bf16(vld1_u16(p + 4)), widen_bf16(vld1_u16(p + 8)),

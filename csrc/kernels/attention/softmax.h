@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/attention/product.h"
+#include "simd/math.h"
 
 namespace genfast::GENFAST_ISA {
 
@@ -27,30 +28,12 @@ static inline int64_t record_floats(int64_t rows, int64_t Ds) {
 
 constexpr float kMinusInfinity = -__builtin_inff();
 
-// 2^x for x <= 0; 2^0 is exactly 1. What lies 80 doublings below the maximum counts as 80 below:
-// too little to show in a float, but not so little that products with it become denormal numbers,
-// which cost hundreds of cycles each. The polynomial is the best for the relative error on [-1/2,
-// 1/2] with constant term 1: of degree 5, within 1.7e-7; of degree 4, within 3e-6, for weights that
-// are rounded to fewer bits than that anyway.
+// 2^x for x <= 0; 2^0 is exactly 1, NaN stays one. What lies 80 doublings below the maximum counts
+// as 80 below: too little to show in a float, but not so little that products with it become
+// denormal numbers, which cost hundreds of cycles each.
 template <int degree>
 GENFAST_INLINE Vec vexp2(Vec x) {
-    Vec rounder = vset(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-    x = vmax(vset(-80.0f), x);        // in this order a NaN stays one
-    Vec biased = vadd(x, rounder), r = vsub(x, vsub(biased, rounder)), p;
-    if constexpr (degree == 5) {
-        p = vset(0.0013264727f);
-        p = vfma(p, r, vset(0.009671513f));
-        p = vfma(p, r, vset(0.055507336f));
-        p = vfma(p, r, vset(0.24022242f));
-        p = vfma(p, r, vset(0.693147f));
-    } else {
-        p = vset(0.00958285294f);
-        p = vfma(p, r, vset(0.0559064262f));
-        p = vfma(p, r, vset(0.240240991f));
-        p = vfma(p, r, vset(0.693124175f));
-    }
-    p = vfma(p, r, vset(1.0f));
-    return vscale2_biased(p, biased);
+    return vexp2_within<degree>(vmax(vset(-80.0f), x));
 }
 
 // Rows of scores of one block, all with the same visible tokens [begin, end). The sixteen at an end
