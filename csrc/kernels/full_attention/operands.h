@@ -17,6 +17,19 @@ constexpr int64_t kQueries = kPanelRows;  // a job
 constexpr int64_t kKeys = 192;
 static_assert(kKeys % kLanes == 0);
 
+// Sixteen pairs of bf16. Where they are multiplied, an instruction rounds them.
+GENFAST_INLINE void store_pairs(float* to, Vec first, Vec second) {
+#if defined(__AVX512F__)
+    vstore_round_bf16_pairs(to, first, second);
+#else  // where AMX is emulated
+    uint32_t low[kLanes], high[kLanes];
+    vstore(reinterpret_cast<float*>(low), vround_bf16(first));
+    vstore(reinterpret_cast<float*>(high), vround_bf16(second));
+    for (int i = 0; i < kLanes; ++i) low[i] = low[i] >> 16 | high[i];
+    __builtin_memcpy(to, low, sizeof low);
+#endif
+}
+
 // A panel's columns, and how tiles are packed to meet them.
 struct Factors {
     const Tiles* packed;   // whose layout keys and values have
@@ -33,23 +46,20 @@ struct Factors {
     }
     int64_t columns(int64_t K) const { return rounded ? round_up(K, 2) : K; }
 
+    // Columns k and k + 1 of sixteen rows, from `row` on, to where the panel at x has them. That is
+    // no further than where they lay as floats [columns][32].
+    GENFAST_MEMBER void place(float* x, int64_t k, int row, Vec first, Vec second) const {
+        if (pairs) return store_pairs(x + k / 2 * kPanelRows + row, first, second);
+        if (rounded) first = vround_bf16(first), second = vround_bf16(second);
+        vstore(x + (k + int(swapped)) * kPanelRows + row, first);
+        vstore(x + (k + int(!swapped)) * kPanelRows + row, second);
+    }
     // Floats [columns][32] become a panel, in their own place.
     void make_panel(float* x, int64_t columns) const {
         for (int64_t k = 0; rounded && k < columns; k += 2)
-            for (int v = 0; v < kPanelRows; v += kLanes) {
-                float* first = x + k * kPanelRows + v;
-                float* second = first + kPanelRows;
-                const Vec a = vround_bf16(vload(first)), b = vround_bf16(vload(second));
-                if (swapped) {
-                    vstore(first, b);
-                    vstore(second, a);
-                } else {
-                    uint32_t low[kLanes], high[kLanes];
-                    vstore(reinterpret_cast<float*>(low), a);
-                    vstore(reinterpret_cast<float*>(high), b);
-                    for (int i = 0; i < kLanes; ++i) low[i] = low[i] >> 16 | high[i];
-                    __builtin_memcpy(x + k / 2 * kPanelRows + v, low, sizeof low);
-                }
+            for (int row = 0; row < kPanelRows; row += kLanes) {
+                const float* at = x + k * kPanelRows + row;
+                place(x, k, row, vload(at), vload(at + kPanelRows));
             }
     }
 };

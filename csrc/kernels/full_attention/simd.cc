@@ -14,15 +14,16 @@ struct Seen {
 
 constexpr int kHalves = kPanelRows / kLanes;  // of the queries: their chains run side by side
 
-// Scores [keys][32], in powers of two, become weights.
+// Scores [keys][32], in powers of two, become weights: a panel, in their place.
 struct Softmax {
     const FullAttentionArgs& a;
+    const Factors& factors;
     const float* mask;  // of the block's first key, or null
     const float* bias;  // [keys][32], or null
     int64_t query, first, keys;
 
-    // factor: what to multiply earlier weights with.
-    template <bool plain>
+    // factor: what to multiply earlier weights with. degree: vexp2_within's, of weights.
+    template <bool plain, int degree>
     GENFAST_MEMBER void weigh(float* scores, Seen* seen, Vec* factor) const {
         const Vec lowest = vset(-__builtin_inff()), base = vset(kLog2e), lanes = vfromi(iota(0));
         Vec largest[kHalves], sum[kHalves];
@@ -54,23 +55,28 @@ struct Softmax {
             factor[v] = vexp2_down(vsub(seen[v].largest, largest[v]), -126);  // 2^0 is exactly 1
             seen[v].largest = largest[v];
         }
-        for (int64_t s = 0; s < keys; ++s) {
+        auto weight = [&](int64_t s, int v) GENFAST_MEMBER {
+            const Vec x = vload(scores + s * kPanelRows + v * kLanes);
+            Vec e = vexp2_down<degree>(vsub(x, largest[v]), -126);
+            if (!plain) e = vselect_lt(lanes, unseen(s, v), vzero(), e);
+            sum[v] = vadd(sum[v], e);
+            return e;
+        };
+        for (int64_t s = 0; s < keys; s += 2) {
             GENFAST_UNROLL
             for (int v = 0; v < kHalves; ++v) {
-                float* at = scores + s * kPanelRows + v * kLanes;
-                Vec e = vexp2_down(vsub(vload(at), largest[v]), -126);
-                if (!plain) e = vselect_lt(lanes, unseen(s, v), vzero(), e);
-                vstore(at, e);
-                sum[v] = vadd(sum[v], e);
+                const Vec first = weight(s, v), second = s + 1 < keys ? weight(s + 1, v) : vzero();
+                factors.place(scores, s, v * kLanes, first, second);
             }
         }
         for (int v = 0; v < kHalves; ++v) seen[v].sum = vfma(seen[v].sum, factor[v], sum[v]);
     }
     GENFAST_MEMBER void operator()(float* scores, Seen* seen, Vec* factor) const {
-        if (a.causal || bias || mask)
-            weigh<false>(scores, seen, factor);
+        const bool plain = !(a.causal || bias || mask);
+        if (a.bfloat16)
+            plain ? weigh<true, 4>(scores, seen, factor) : weigh<false, 4>(scores, seen, factor);
         else
-            weigh<true>(scores, seen, factor);
+            plain ? weigh<true, 5>(scores, seen, factor) : weigh<false, 5>(scores, seen, factor);
     }
 };
 
@@ -120,12 +126,10 @@ void attend(const FullAttentionArgs& a, const Operands& p, int64_t n, int64_t h,
             to_lanes(a.bias + ((a.bias_per_head ? h : 0) * a.Tq + first) * a.Tk + start, a.Tk, rows,
                      keys, bias);
         const float* mask = a.mask ? a.mask + n * a.Tk + start : nullptr;
-        const Softmax softmax{a, mask, bias, first, start, keys};
+        const Softmax softmax{a, p.factors, mask, bias, first, start, keys};
         Vec factor[kHalves];
         softmax(scores, seen, factor);
         const int64_t columns = p.factors.columns(keys);
-        for (int64_t i = keys * kPanelRows; i < columns * kPanelRows; ++i) scores[i] = 0;
-        p.factors.make_panel(scores, columns);
 
         multiply(kernels, p.value_rows, p.value_tiles, p.value_tile, scores,
                  packed + p.key_tile * size_t(p.key_tiles), columns, sums, 0, [&](int64_t t) {
