@@ -89,17 +89,20 @@ def test_is_a_matmul_of_patches_to_the_bit(rng, isa, format, case):
 
 @pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "ref"])
 @pytest.mark.parametrize("format", FORMATS)
-def test_same_bits_for_any_threads_and_batch(rng, isa, format):
-    # A block of f32 rows is 8 MB: 3640 rows of 576 numbers, fewer than an image here has.
-    x = rng.normal(size=(2, 64, 64, 64)).astype(np.float32)
-    weight = packed(rng.normal(size=(8, 64, 3, 3)).astype(np.float32), format)
-    whole = ops.conv2d(x, weight, isa=isa, threads=1)
+# Of 64 channels, pixels lie ready; of 20, patches are put together. A block of f32 rows is 8 MB by
+# AVX2: 3640 rows of 576 numbers, fewer than an image here has. Each thread has its own.
+@pytest.mark.parametrize(("C", "stride"), [(64, 1), (64, 2), (20, 1)])
+def test_same_bits_for_any_threads_and_batch(rng, isa, format, C, stride):
+    x = rng.normal(size=(2, C, 64, 64)).astype(np.float32)
+    weight = packed(rng.normal(size=(8, C, 3, 3)).astype(np.float32), format)
+    whole = ops.conv2d(x, weight, stride=stride, isa=isa, threads=1)
     for threads in (2, 3):
-        assert whole.tobytes() == ops.conv2d(x, weight, isa=isa, threads=threads).tobytes()
+        again = ops.conv2d(x, weight, stride=stride, isa=isa, threads=threads)
+        assert whole.tobytes() == again.tobytes()
     for n in range(2):
-        alone = ops.conv2d(x[n : n + 1], weight, isa=isa)
+        alone = ops.conv2d(x[n : n + 1], weight, stride=stride, isa=isa)
         assert whole[n].tobytes() == alone[0].tobytes()
-    rows = patches(x, (3, 3), 1, (1, 1, 1, 1))
+    rows = patches(x, (3, 3), stride, (1, 1, 1, 1))
     expected = ops.matmul(rows, weight, isa=isa)
     assert whole.transpose(0, 2, 3, 1).tobytes() == expected.tobytes()
 

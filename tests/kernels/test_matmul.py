@@ -140,16 +140,19 @@ def test_same_bits_for_any_batch_and_threads(rng, isa, format, N, K):
 @pytest.mark.parametrize("isa", [isa for isa in ISAS if isa != "ref"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_same_bits_in_blocks_of_tokens_columns_and_panels(rng, isa, format):
-    """More of each than a block, or a job, has by AVX2: 384 tokens, 256 columns, 8 panels."""
-    M, N, K = 800, 330, 600
+    """More of each than a block has by AVX2 (384 tokens, 256 columns, 8 panels), or a job."""
+    M, N, K = 1200, 330, 600
     x = rng.normal(size=(M, K)).astype(np.float32)
+    residual = rng.normal(size=(M, N)).astype(np.float32)
     packed = pack(rng.normal(size=(N, K)), format)
-    whole = ops.matmul(x, packed, isa=isa, threads=1)
-    for threads in (2, 3):
-        got = ops.matmul(x, packed, isa=isa, threads=threads)
-        assert got.tobytes() == whole.tobytes()
+    whole = ops.matmul(x, packed, None, residual, isa=isa, threads=1)
+    # From 96 tokens a thread on, or 384, each thread has its own.
+    for rows in (M, 767, 768, 191, 192, *rng.integers(1, M, size=3)):
+        for threads in (2, 3):
+            got = ops.matmul(x[:rows], packed, None, residual[:rows], isa=isa, threads=threads)
+            assert got.tobytes() == whole[:rows].tobytes(), (rows, threads)
     for m in (0, 383, 384, 799, *rng.integers(M, size=4)):
-        alone = ops.matmul(x[m : m + 1], packed, isa=isa)
+        alone = ops.matmul(x[m : m + 1], packed, None, residual[m : m + 1], isa=isa)
         assert alone.tobytes() == whole[m : m + 1].tobytes()
 
 

@@ -1,7 +1,5 @@
 // matmul with AMX: over emulated tile registers on any machine with AVX2, on the real ones where
 // the CPU has them. Exact bits throughout: int8 against AVX2's, bf16 against its definition.
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +10,7 @@
 #include "amx_emulation.h"
 #include "core/cpu.h"
 #include "core/error.h"
+#include "guarded.h"
 #include "kernels/dispatch.h"
 #include "program/packed_matrix.h"
 #include "quant/unpack.h"
@@ -30,28 +29,6 @@ const char* matmul_variant(Format format);
 namespace {
 
 constexpr uint64_t kSeed = 20;
-
-// Memory that ends where no page follows: to read or write beyond it ends the program.
-class Guarded {
-  public:
-    explicit Guarded(size_t bytes) : page_(size_t(sysconf(_SC_PAGESIZE))) {
-        used_ = (bytes + page_ - 1) / page_ * page_;
-        void* pages = mmap(nullptr, used_ + page_, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        require(pages != MAP_FAILED, "mmap failed");
-        pages_ = static_cast<std::byte*>(pages);
-        require(mprotect(pages_ + used_, page_, PROT_NONE) == 0, "mprotect failed");
-        data_ = pages_ + used_ - bytes;
-    }
-    ~Guarded() { munmap(pages_, used_ + page_); }
-    Guarded(const Guarded&) = delete;
-    Guarded& operator=(const Guarded&) = delete;
-    std::byte* data() const { return data_; }
-
-  private:
-    size_t page_, used_;
-    std::byte *pages_, *data_;
-};
 
 struct Weights {
     PackedMatrix packed;

@@ -211,6 +211,7 @@ int main() {
     using namespace genfast;
     bad_input();
     threads();
+    scratch();
     kv_cache();
     state_cache();
     crowd_of_callers();

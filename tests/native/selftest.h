@@ -23,6 +23,7 @@ inline std::vector<float> noise(uint64_t seed, uint64_t stream, int64_t count) {
 void kv_cache();
 void state_cache();
 void threads();        // threads.cc
+void scratch();        // scratch.cc
 void amx_tiles();      // amx.cc
 void amx_attention();  // amx_attention.cc
 void amx_conv2d();     // amx_conv2d.cc

@@ -8,10 +8,11 @@ namespace {
 
 // Packed rows of a block: written once, then read by every panel of weights while they are near.
 #if defined(__AVX512F__)
-constexpr int64_t kBlockBytes = 1 << 20, kLeastRows = 96;  // of whole tiles
+constexpr int64_t kRowBytes = 1 << 20, kLeastRows = 96;  // of whole tiles
 #else
-constexpr int64_t kBlockBytes = 8 << 20, kLeastRows = 384;
+constexpr int64_t kRowBytes = 8 << 20, kLeastRows = 384;
 #endif
+constexpr int64_t kJobs = 4, kBlocks = 4;  // a thread's at most, a job's at least
 
 int64_t rows_of(const Conv2dArgs& a) {
     return a.N * a.out_h * a.out_w;
@@ -21,13 +22,33 @@ int64_t rows_a_block(const Conv2dArgs& a) {
     const bool floats = a.w.format == Format::f32 || a.w.format == Format::f16;
     const bool halves = a.w.format == Format::bf16 || a.w.format == Format::fp8;
     const int64_t bytes = floats ? 4 : halves ? 2 : 1;
-    const int64_t rows = kBlockBytes / (a.w.K * bytes) / kLeastRows * kLeastRows;
+    const int64_t rows = kRowBytes / (a.w.K * bytes) / kLeastRows * kLeastRows;
     return rows < kLeastRows ? kLeastRows : rows;
 }
 
 bool is_matmul(const Conv2dArgs& a) {
     return a.kernel_h * a.kernel_w == 1 && a.stride == 1 && a.out_h == a.H && a.out_w == a.W;
 }
+
+// How output pixels are cut: into jobs, of one thread each (one job: of all), and these into
+// blocks. A team that shrinks cuts them elsewhere, in the same scratch.
+struct Cut {
+    int64_t rows, jobs, block;
+
+    Cut(const Conv2dArgs& a, int threads) : rows(rows_of(a)), jobs(1), block(rows_a_block(a)) {
+        const int64_t each = rows / threads;
+        if (each < 2 * kLeastRows) return;
+        jobs = each / (kBlocks * block);
+        jobs = (jobs < 1 ? 1 : jobs > kJobs ? kJobs : jobs) * threads;
+    }
+    Range job(int64_t i) const { return {rows * i / jobs, rows * (i + 1) / jobs}; }
+    // each(first, count) of a job's blocks
+    template <class Each>
+    void blocks(Range job, Each each) const {
+        for (int64_t first = job.begin; first < job.end; first += block)
+            each(first, job.end - first < block ? job.end - first : block);
+    }
+};
 
 // How a block's patches reach their tiles: put together one by one, or tap by tap from rows of
 // pixels that lie ready, once, not once a patch.
@@ -63,12 +84,13 @@ struct Room {
         if (source == Source::gathered)
             patches = align64(size_t(a.w.K * threads) * kMaxTokens * sizeof(float));
         if (source == Source::gathered || source == Source::images) return;
+        band_rows = 1;  // for padding alone
+        // Wherever a block begins: at the end of a row it sees most.
         const int64_t M = rows_of(a), block = rows_a_block(a);
-        for (int64_t first = 0; first < M; first += block) {
+        for (int64_t first = a.out_w - 1; first < M; first += a.out_w) {
             const Range rows = rows_under(a, first, M - first < block ? M - first : block);
             band_rows = rows.end - rows.begin > band_rows ? rows.end - rows.begin : band_rows;
         }
-        band_rows = band_rows < 1 ? 1 : band_rows;  // padding alone
         const size_t count = size_t(band_rows * a.W);
         pixels = align64(count * size_t(a.C) * (source == Source::scaled ? 4 : 2));
         largest = source == Source::scaled ? align64(count * sizeof(float)) : 0;
@@ -98,11 +120,11 @@ float scale_pixel(const float* x, int64_t C, bool rotated, float* out) {
 // The pixels under blocks, one after the other: what two of them share is prepared once.
 class PixelRows {
   public:
-    PixelRows(const Conv2dArgs& a, const Room& room)
+    PixelRows(const Conv2dArgs& a, const Room& room, std::byte* scratch)
         : a_(a),
           room_(room),
-          pixels_(a.scratch),
-          largest_(reinterpret_cast<float*>(a.scratch + room.pixels)) {}
+          pixels_(scratch),
+          largest_(reinterpret_cast<float*>(scratch + room.pixels)) {}
 
     Band band() const {
         if (room_.source == Source::gathered) return {};
@@ -141,33 +163,51 @@ class PixelRows {
     int64_t ready_ = 0;  // rows
 };
 
-}  // namespace
-
-void conv2d(const Conv2dArgs& a, Team& team) {
-    const int64_t M = rows_of(a), N = outputs(a.w);
-    if (is_matmul(a))
-        return matmul({a.x, a.w, a.bias, a.residual, a.out, a.scratch, M, a.activation}, team);
-    const Room room(a, team.count);
-    PixelRows pixels(a, room);
-    float* patches = room.patches ? reinterpret_cast<float*>(a.scratch) : nullptr;
-    const int64_t block = rows_a_block(a);
-    for (int64_t first = 0; first < M; first += block) {
-        const int64_t count = M - first < block ? M - first : block;
-        if (first) team.sync();  // scratch is everybody's
+// A job, by a team of its own. scratch: Room's, then matmul's.
+void convolve(const Conv2dArgs& a, const Cut& cut, Range job, const Room& room, std::byte* scratch,
+              Team& team) {
+    PixelRows pixels(a, room, scratch);
+    float* patches = room.patches ? reinterpret_cast<float*>(scratch) : nullptr;
+    const int64_t N = outputs(a.w);
+    cut.blocks(job, [&](int64_t first, int64_t count) {
+        if (first > job.begin) team.sync();  // scratch is everybody's
         pixels.prepare(first, count, team);
         const Patches rows{a.H,      a.W,   a.C,    a.out_h, a.out_w,       a.kernel_h, a.kernel_w,
                            a.stride, a.top, a.left, first,   pixels.band(), patches};
         const float* residual = a.residual ? a.residual + first * N : nullptr;
-        matmul({a.x, a.w, a.bias, residual, a.out + first * N, a.scratch + room.bytes(), count,
+        matmul({a.x, a.w, a.bias, residual, a.out + first * N, scratch + room.bytes(), count,
                 a.activation, &rows},
                team);
-    }
+    });
+}
+
+size_t scratch_of_job(const Conv2dArgs& a, const Room& room, int threads) {
+    const int64_t rows = rows_of(a), block = rows_a_block(a);
+    return align64(room.bytes() + matmul_scratch_bytes(a.w, block < rows ? block : rows, threads));
+}
+
+}  // namespace
+
+void conv2d(const Conv2dArgs& a, Team& team) {
+    if (is_matmul(a))
+        return matmul({a.x, a.w, a.bias, a.residual, a.out, a.scratch, rows_of(a), a.activation},
+                      team);
+    const Cut cut(a, team.count);
+    if (cut.jobs == 1) return convolve(a, cut, cut.job(0), Room(a, team.count), a.scratch, team);
+    const Room room(a, 1);
+    std::byte* own = a.scratch + scratch_of_job(a, room, 1) * size_t(team.index);
+    team.each_job(cut.jobs, [&](int64_t i) {
+        Team alone;
+        convolve(a, cut, cut.job(i), room, own, alone);
+    });
 }
 
 size_t conv2d_scratch_bytes(const Conv2dArgs& a, int threads) {
-    const int64_t M = rows_of(a), block = rows_a_block(a);
-    if (is_matmul(a)) return matmul_scratch_bytes(a.w, M, threads);
-    return Room(a, threads).bytes() + matmul_scratch_bytes(a.w, M < block ? M : block, threads);
+    if (is_matmul(a)) return matmul_scratch_bytes(a.w, rows_of(a), threads);
+    const int64_t most = rows_of(a) / (2 * kLeastRows);  // threads with jobs of their own
+    const size_t apart = scratch_of_job(a, Room(a, 1), 1) * size_t(most < threads ? most : threads);
+    const size_t together = scratch_of_job(a, Room(a, threads), threads);
+    return apart > together ? apart : together;
 }
 
 }  // namespace genfast::GENFAST_ISA

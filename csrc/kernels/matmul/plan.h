@@ -59,11 +59,36 @@ static inline Plan make_plan(const Tiles& kernels, const Matrix& w, int64_t M, i
     p.scales = acts;
     p.partial = M == 1 ? p.private_bytes * size_t(threads) : acts + scales;
     p.rotated_floats = w.format == Format::int8 ? size_t(p.MT) * size_t(round_up(p.K, 16)) : 0;
-    p.partial_bytes = align64(size_t(blocked ? p.block * p.panels : 1) * size_t(p.MT) * kPanelRows *
-                              sizeof(float)) +
-                      p.rotated_floats * sizeof(float);
+    // A smaller team has larger jobs, but none has more panels than these.
+    const int64_t most = kernels.near_panels < panels ? kernels.near_panels : panels;
+    p.partial_bytes =
+        align64(size_t(blocked ? p.block * most : 1) * size_t(p.MT) * kPanelRows * sizeof(float)) +
+        p.rotated_floats * sizeof(float);
     p.bytes = p.partial + p.partial_bytes * size_t(threads);
     return p;
 }
+
+// Many tokens are cut into jobs: a thread packs a job's and multiplies them by all panels, so that
+// no core fetches what another one packed. Weights pass by once a job: it has `least` tiles or
+// more. About `most` stay in L2.
+struct Jobs {
+    int64_t least, most, count;  // 0: all threads share panels
+
+    Jobs(const Tiles& kernels, const Matrix& w, int64_t tiles, int threads) {
+        const size_t bytes =
+            tile_bytes(kernels.layout, padded_k(w.format, w.K), kernels.max_tokens);
+        least = ceil_div(kernels.expand ? 384 : 96, kernels.max_tokens);  // worth expanding columns
+        most = int64_t(kBlockBytes / bytes);
+        most = most < least ? least : most;
+        const int64_t each = tiles / threads;
+        int64_t size = each / 4 < most ? each / 4 : most;  // someone may be slowed down
+        size = size < least ? least : size;
+        count = each / size * threads;
+        if (count < 2) count = 0;
+    }
+    // No job of any team has more tiles than these, nor a call without jobs.
+    int64_t most_apart() const { return 2 * most; }
+    int64_t most_together(int threads) const { return most_apart() + least * threads; }
+};
 
 }  // namespace genfast::GENFAST_ISA

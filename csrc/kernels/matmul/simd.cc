@@ -156,8 +156,7 @@ static void multiply(const Call& call, Range tiles, Range panels, int64_t k, int
     }
 }
 
-void matmul(const MatmulArgs& a, Team& team) {
-    const Tiles& kernels = tiles_for(a.w.format, a.M);
+static void multiply_together(const MatmulArgs& a, const Tiles& kernels, Team& team) {
     const Plan p = make_plan(kernels, a.w, a.M, team.count);
     const bool alone = a.M == 1;
     std::byte* packed = a.scratch + (alone ? p.private_bytes * size_t(team.index) : 0);
@@ -204,12 +203,50 @@ void matmul(const MatmulArgs& a, Team& team) {
     if (kernels.end) kernels.end();
 }
 
+static size_t scratch_apart(const Tiles& kernels, const Matrix& w, int64_t tiles,
+                            const Jobs& jobs) {
+    const int64_t most = jobs.most_apart() < tiles ? jobs.most_apart() : tiles;
+    return make_plan(kernels, w, most * kernels.max_tokens, 1).bytes;
+}
+
+void matmul(const MatmulArgs& a, Team& team) {
+    const Tiles& kernels = tiles_for(a.w.format, a.M);
+    const int64_t tiles = ceil_div(a.M, kernels.max_tokens);
+    const Jobs jobs(kernels, a.w, tiles, team.count);
+    if (!jobs.count) return multiply_together(a, kernels, team);
+    const size_t own = scratch_apart(kernels, a.w, tiles, jobs) * size_t(team.index);
+    team.each_job(jobs.count, [&](int64_t i) {
+        const int64_t first = tiles * i / jobs.count * kernels.max_tokens;
+        const int64_t end = tiles * (i + 1) / jobs.count * kernels.max_tokens;
+        MatmulArgs part = a;
+        part.M = (end < a.M ? end : a.M) - first;
+        part.out += first * out_row(a);
+        if (a.residual) part.residual += first * out_row(a);
+        part.scratch += own;
+        Patches patches;
+        if (a.patches) {
+            patches = *a.patches;
+            patches.first += first;
+            if (patches.rows) patches.rows += team.index * kMaxTokens * a.w.K;
+            part.patches = &patches;
+        } else {
+            part.x += first * x_row(a);
+        }
+        Team alone;
+        multiply_together(part, kernels, alone);
+    });
+}
+
 size_t matmul_scratch_bytes(const Matrix& w, int64_t M, int threads) {
-    // Fewer tokens may be cut into other tiles, but never need more than these two.
+    // Fewer tokens may be cut into other tiles, but never need more than these.
     const Tiles& kernels = tiles_for(w.format, M);
-    int64_t full = round_up(M < 1 ? 1 : M, kernels.max_tokens);
-    size_t one = make_plan(tiles_for(w.format, 1), w, 1, threads).bytes;
-    size_t many = make_plan(kernels, w, full, threads).bytes;
+    const int64_t tiles = ceil_div(M < 1 ? 1 : M, kernels.max_tokens);
+    const Jobs jobs(kernels, w, tiles, threads);
+    const int64_t few = jobs.most_together(threads) < tiles ? jobs.most_together(threads) : tiles;
+    const size_t one = make_plan(tiles_for(w.format, 1), w, 1, threads).bytes;
+    const size_t together = make_plan(kernels, w, few * kernels.max_tokens, threads).bytes;
+    const size_t apart = scratch_apart(kernels, w, tiles, jobs) * size_t(threads);
+    const size_t many = together > apart ? together : apart;
     return one > many ? one : many;
 }
 

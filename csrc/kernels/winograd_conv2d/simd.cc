@@ -1,17 +1,32 @@
 // Tiles of pixels a block at a time: so many that a panel of weights is read for many of them, so
-// few that what is transformed stays in the last cache until it is multiplied.
+// few that what is transformed stays near until it is multiplied. Each block is one thread's, where
+// there are enough.
+#include "kernels/matmul/plan.h"
 #include "kernels/table.h"
 #include "simd/activation.h"
 
 namespace genfast::GENFAST_ISA {
 namespace {
 
-constexpr int64_t kBlock = 192;  // tiles; whole ones of matmul's
+constexpr int64_t kTogether = 192, kApart = 64, kTokens = 12;  // tiles; whole ones of matmul's
 
-int64_t block_of(const WinogradConv2dArgs& a) {
-    const int64_t tiles = winograd_tiles(a);
-    return tiles < kBlock ? tiles : kBlock;
-}
+// How tiles of pixels are cut into blocks: of one thread each, as many for each of two or four, or
+// of all threads together.
+struct Cut {
+    int64_t tiles, blocks, block;
+    bool apart;
+
+    Cut(const WinogradConv2dArgs& a, int threads) : tiles(winograd_tiles(a)) {
+        apart = tiles >= 2 * kApart * threads;
+        blocks = apart ? round_up(ceil_div(tiles, kApart), 4) : ceil_div(tiles, kTogether);
+        block = ceil_div(ceil_div(tiles, kTokens), blocks) * kTokens;
+        block = block < tiles ? block : tiles;
+    }
+    Range of(int64_t i) const {
+        const int64_t all = ceil_div(tiles, kTokens), end = all * (i + 1) / blocks * kTokens;
+        return {all * i / blocks * kTokens, end < tiles ? end : tiles};
+    }
+};
 
 // B^T v of four vectors.
 GENFAST_INLINE void transform_input(Vec v0, Vec v1, Vec v2, Vec v3, Vec (&out)[4]) {
@@ -69,35 +84,55 @@ void gather_tile(const WinogradConv2dArgs& a, WinogradTile tile, const float* su
     }
 }
 
+// A block, by a team of its own. scratch: transformed pixels, their products, then matmul's.
+void convolve(const WinogradConv2dArgs& a, Range tiles, int64_t block, std::byte* scratch,
+              Team& team) {
+    const int64_t P = a.w.N / kWinogradPlaces, count = tiles.end - tiles.begin;
+    float* places = reinterpret_cast<float*>(scratch);
+    float* sums = places + kWinogradPlaces * block * a.C;
+    std::byte* rest = reinterpret_cast<std::byte*>(sums + kWinogradPlaces * block * P);
+    const Range mine = share(count, team);
+    for (int64_t t = mine.begin; t < mine.end; ++t)
+        spread_tile(a, winograd_tile(a, tiles.begin + t), places + t * a.C, block * a.C);
+    for (int place = 0; place < kWinogradPlaces; ++place) {
+        team.sync();  // the places are there, and scratch is nobody's
+        matmul({places + place * block * a.C, winograd_place(a, place), nullptr, nullptr,
+                sums + place * block * P, rest, count, Activation::none},
+               team);
+    }
+    team.sync();
+    for (int64_t t = mine.begin; t < mine.end; ++t)
+        gather_tile(a, winograd_tile(a, tiles.begin + t), sums + t * P, block * P);
+}
+
+size_t scratch_of_block(const WinogradConv2dArgs& a, const Cut& cut, int threads) {
+    const int64_t P = a.w.N / kWinogradPlaces;
+    return size_t(kWinogradPlaces * cut.block * (a.C + P)) * sizeof(float) +
+           matmul_scratch_bytes(winograd_place(a, 0), cut.block, threads);
+}
+
 }  // namespace
 
 void winograd_conv2d(const WinogradConv2dArgs& a, Team& team) {
-    const int64_t P = a.w.N / kWinogradPlaces, block = block_of(a), tiles = winograd_tiles(a);
-    // Scratch: transformed pixels, their products, then matmul's.
-    float* places = reinterpret_cast<float*>(a.scratch);
-    float* sums = places + kWinogradPlaces * block * a.C;
-    std::byte* scratch = reinterpret_cast<std::byte*>(sums + kWinogradPlaces * block * P);
-    for (int64_t first = 0; first < tiles; first += block) {
-        const int64_t count = tiles - first < block ? tiles - first : block;
-        const Range mine = share(count, team);
-        for (int64_t t = mine.begin; t < mine.end; ++t)
-            spread_tile(a, winograd_tile(a, first + t), places + t * a.C, block * a.C);
-        for (int place = 0; place < kWinogradPlaces; ++place) {
-            team.sync();  // the places are there, and scratch is nobody's
-            matmul({places + place * block * a.C, winograd_place(a, place), nullptr, nullptr,
-                    sums + place * block * P, scratch, count, Activation::none},
-                   team);
-        }
-        team.sync();
-        for (int64_t t = mine.begin; t < mine.end; ++t)
-            gather_tile(a, winograd_tile(a, first + t), sums + t * P, block * P);
+    const Cut cut(a, team.count);
+    if (!cut.apart) {
+        for (int64_t i = 0; i < cut.blocks; ++i) convolve(a, cut.of(i), cut.block, a.scratch, team);
+        return;
     }
+    std::byte* own = a.scratch + scratch_of_block(a, cut, 1) * size_t(team.index);
+    team.each_job(cut.blocks, [&](int64_t i) {
+        Team alone;
+        convolve(a, cut.of(i), cut.block, own, alone);
+    });
 }
 
 size_t winograd_conv2d_scratch_bytes(const WinogradConv2dArgs& a, int threads) {
-    const int64_t block = block_of(a), P = a.w.N / kWinogradPlaces;
-    return size_t(kWinogradPlaces * block * (a.C + P)) * sizeof(float) +
-           matmul_scratch_bytes(winograd_place(a, 0), block, threads);
+    // A smaller team may have blocks of its own where all have not.
+    const Cut all(a, threads), one(a, 1);
+    const int64_t most = all.tiles / (2 * kApart);
+    const size_t apart = scratch_of_block(a, one, 1) * size_t(most < threads ? most : threads);
+    const size_t together = all.apart ? 0 : scratch_of_block(a, all, threads);
+    return apart > together ? apart : together;
 }
 
 }  // namespace genfast::GENFAST_ISA
