@@ -221,7 +221,7 @@ GENFAST_INLINE void vstore_round_bf16(uint16_t* p, Vec a) {
     asm("vcvtneps2bf16 %1, %0" : "=v"(narrow) : "v"(a.v));
     _mm256_storeu_si256((__m256i*)p, narrow);
 }
-// Sixteen pairs (a0 b0 a1 b1 ...), rounded so.
+// Sixteen pairs (a0 b0 a1 b1 ...), rounded so. Only where cpu_has_avx512_bf16().
 GENFAST_INLINE void vstore_round_bf16_pairs(void* p, Vec a, Vec b) {
     __m512i both;  // all of a, then all of b
     asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(a.v), "v"(b.v));

@@ -42,9 +42,12 @@ class Scratch {
 };
 
 // Patches put together, and read where pixels lie ready: in one block, in several, of images that
-// end within one.
-constexpr int64_t kSizes[][5] = {
-    {1, 5, 6, 3, 1}, {2, 7, 5, 64, 2}, {1, 6, 6, 128, 1}, {3, 13, 12, 1280, 2}};  // N, H, W, C, s
+// end within one, in a job for each thread.
+constexpr int64_t kSizes[][5] = {{1, 5, 6, 3, 1},
+                                 {2, 7, 5, 64, 2},
+                                 {1, 6, 6, 128, 1},
+                                 {3, 13, 12, 1280, 2},
+                                 {1, 40, 41, 64, 1}};  // N, H, W, C, s
 
 void has_the_bits_of_a_matmul(Format format) {
     constexpr int64_t O = 40;

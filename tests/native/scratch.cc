@@ -1,5 +1,7 @@
 // A team shrinks while other work runs (core/crowd.h), and a step may have fewer rows than were
-// planned for: no smaller team and no fewer rows may need more scratch, or give other bits.
+// planned for: no smaller team and no fewer rows may need more scratch. Any team gives the same
+// bits.
+#include <cstdio>
 #include <cstring>
 #include <random>
 
@@ -100,6 +102,8 @@ void winograd_conv2d(const Kernels& kernels, Format format, Dice dice, uint64_t 
 
 void scratch() {
     const uint64_t first = std::random_device{}();
+    std::printf("scratch: seeds from %llu on\n", static_cast<unsigned long long>(first));
+    std::fflush(stdout);  // what is written beyond scratch ends the program
     for (const std::string& isa : available_isas()) {
         if (isa == "ref") continue;  // needs none
         for (Format format :

@@ -12,7 +12,8 @@ constexpr int64_t kRowBytes = 1 << 20, kLeastRows = 96;  // of whole tiles
 #else
 constexpr int64_t kRowBytes = 8 << 20, kLeastRows = 384;
 #endif
-constexpr int64_t kJobs = 4, kBlocks = 4;  // a thread's at most, a job's at least
+constexpr int64_t kJobs = 4;    // a thread has at most
+constexpr int64_t kBlocks = 4;  // a job has, unless a thread's only one is smaller
 
 int64_t rows_of(const Conv2dArgs& a) {
     return a.N * a.out_h * a.out_w;
@@ -163,7 +164,7 @@ class PixelRows {
     int64_t ready_ = 0;  // rows
 };
 
-// A job, by a team of its own. scratch: Room's, then matmul's.
+// A job. scratch, the team's: Room's, then matmul's.
 void convolve(const Conv2dArgs& a, const Cut& cut, Range job, const Room& room, std::byte* scratch,
               Team& team) {
     PixelRows pixels(a, room, scratch);

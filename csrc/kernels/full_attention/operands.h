@@ -17,17 +17,17 @@ constexpr int64_t kQueries = kPanelRows;  // a job
 constexpr int64_t kKeys = 192;
 static_assert(kKeys % kLanes == 0);
 
-// Sixteen pairs of bf16. Where they are multiplied, an instruction rounds them.
-GENFAST_INLINE void store_pairs(float* to, Vec first, Vec second) {
+// Sixteen pairs of bf16. instruction: the CPU has one that rounds them.
+GENFAST_INLINE void store_pairs(float* to, Vec first, Vec second,
+                                [[maybe_unused]] bool instruction) {
 #if defined(__AVX512F__)
-    vstore_round_bf16_pairs(to, first, second);
-#else  // where AMX is emulated
+    if (instruction) return vstore_round_bf16_pairs(to, first, second);
+#endif
     uint32_t low[kLanes], high[kLanes];
     vstore(reinterpret_cast<float*>(low), vround_bf16(first));
     vstore(reinterpret_cast<float*>(high), vround_bf16(second));
     for (int i = 0; i < kLanes; ++i) low[i] = low[i] >> 16 | high[i];
     __builtin_memcpy(to, low, sizeof low);
-#endif
 }
 
 // A panel's columns, and how tiles are packed to meet them.
@@ -37,19 +37,22 @@ struct Factors {
     bool pairs;            // the panel holds pairs of bf16, else floats
     bool swapped;          // of each two columns the second comes first
     bool rounded;
+    bool instruction;  // for bf16, to round and to multiply them
 
     explicit Factors(bool bfloat16) : rounded(bfloat16) {
         packed = &tiles_for(bfloat16 ? Format::bf16 : Format::f32, INT64_MAX);
         kernels = packed->expand ? &f32_tiles : packed;
         pairs = bfloat16 && kernels == packed;
         swapped = bfloat16 && !pairs;
+        const Layout layout = packed->layout;
+        instruction = layout == Layout::bf16_pairs || layout == Layout::bf16_rows;
     }
     int64_t columns(int64_t K) const { return rounded ? round_up(K, 2) : K; }
 
     // Columns k and k + 1 of sixteen rows, from `row` on, to where the panel at x has them. That is
     // no further than where they lay as floats [columns][32].
     GENFAST_MEMBER void place(float* x, int64_t k, int row, Vec first, Vec second) const {
-        if (pairs) return store_pairs(x + k / 2 * kPanelRows + row, first, second);
+        if (pairs) return store_pairs(x + k / 2 * kPanelRows + row, first, second, instruction);
         if (rounded) first = vround_bf16(first), second = vround_bf16(second);
         vstore(x + (k + int(swapped)) * kPanelRows + row, first);
         vstore(x + (k + int(!swapped)) * kPanelRows + row, second);

@@ -65,8 +65,8 @@ struct Softmax {
         for (int64_t s = 0; s < keys; s += 2) {
             GENFAST_UNROLL
             for (int v = 0; v < kHalves; ++v) {
-                const Vec first = weight(s, v), second = s + 1 < keys ? weight(s + 1, v) : vzero();
-                factors.place(scores, s, v * kLanes, first, second);
+                const Vec one = weight(s, v), next = s + 1 < keys ? weight(s + 1, v) : vzero();
+                factors.place(scores, s, v * kLanes, one, next);
             }
         }
         for (int v = 0; v < kHalves; ++v) seen[v].sum = vfma(seen[v].sum, factor[v], sum[v]);

@@ -69,10 +69,11 @@ static inline Plan make_plan(const Tiles& kernels, const Matrix& w, int64_t M, i
 }
 
 // Many tokens are cut into jobs: a thread packs a job's and multiplies them by all panels, so that
-// no core fetches what another one packed. Weights pass by once a job: it has `least` tiles or
-// more. About `most` stay in L2.
+// no core fetches what another one packed.
 struct Jobs {
-    int64_t least, most, count;  // 0: all threads share panels
+    int64_t least;  // tiles that are worth a pass of all weights
+    int64_t most;   // tiles that stay in L2, or `least`
+    int64_t count;  // 0: all threads share panels
 
     Jobs(const Tiles& kernels, const Matrix& w, int64_t tiles, int threads) {
         const size_t bytes =
@@ -86,9 +87,11 @@ struct Jobs {
         count = each / size * threads;
         if (count < 2) count = 0;
     }
-    // No job of any team has more tiles than these, nor a call without jobs.
+    // Of no team does a job, or a call without jobs, have more tiles.
     int64_t most_apart() const { return 2 * most; }
-    int64_t most_together(int threads) const { return most_apart() + least * threads; }
+    int64_t most_together(int threads) const {
+        return most_apart() > least * threads ? most_apart() : least * threads;
+    }
 };
 
 }  // namespace genfast::GENFAST_ISA

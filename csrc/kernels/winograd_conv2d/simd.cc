@@ -8,7 +8,8 @@
 namespace genfast::GENFAST_ISA {
 namespace {
 
-constexpr int64_t kTogether = 192, kApart = 64, kTokens = 12;  // tiles; whole ones of matmul's
+constexpr int64_t kTogether = 192, kApart = 64;  // tiles
+constexpr int64_t kTokens = 12;                  // of matmul's tiles, but for AMX
 
 // How tiles of pixels are cut into blocks: of one thread each, as many for each of two or four, or
 // of all threads together.
@@ -84,7 +85,7 @@ void gather_tile(const WinogradConv2dArgs& a, WinogradTile tile, const float* su
     }
 }
 
-// A block, by a team of its own. scratch: transformed pixels, their products, then matmul's.
+// A block. scratch, the team's: transformed pixels, their products, then matmul's.
 void convolve(const WinogradConv2dArgs& a, Range tiles, int64_t block, std::byte* scratch,
               Team& team) {
     const int64_t P = a.w.N / kWinogradPlaces, count = tiles.end - tiles.begin;
