@@ -80,7 +80,8 @@ def test_close_ends_what_runs(tiny_dir, prompt):
 
     thread = threading.Thread(target=ask)
     thread.start()
-    time.sleep(0.05)
+    while thread.is_alive() and not model.stats()["running"]:
+        time.sleep(0.001)
     model.close()
     thread.join()
     assert results[0].finish_reason in ("cancelled", "length")
