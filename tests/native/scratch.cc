@@ -44,7 +44,9 @@ void by_any_team(const std::string& what, int most, size_t bytes, int64_t count,
 }
 
 void matmul(const Kernels& kernels, Format format, Dice dice, uint64_t seed) {
-    const int64_t N = dice.upto(100), K = dice.upto(700), M = dice.upto(2500);
+    const bool long_rows = dice.below(3) == 0;  // in blocks of K by AVX-512, too
+    const int64_t K = long_rows ? 2048 + dice.upto(2500) : dice.upto(700);
+    const int64_t N = dice.upto(100), M = dice.upto(long_rows ? 400 : 2500);
     const PackedMatrix w = random_matrix(format, N, K, seed);
     const std::vector<float> x = noise(seed, 2, M * K);
     const int threads = int(dice.upto(kMostThreads));
@@ -61,8 +63,9 @@ void matmul(const Kernels& kernels, Format format, Dice dice, uint64_t seed) {
 
 void conv2d(const Kernels& kernels, Format format, Dice dice, uint64_t seed) {
     Conv2dArgs a{};
-    a.N = dice.upto(2), a.H = dice.upto(48), a.W = dice.upto(48);
-    a.C = dice.below(2) ? 64 : dice.upto(40);
+    const bool long_rows = dice.below(3) == 0;
+    a.N = dice.upto(2), a.H = dice.upto(long_rows ? 20 : 48), a.W = dice.upto(long_rows ? 20 : 48);
+    a.C = long_rows ? 320 : dice.below(2) ? 64 : dice.upto(40);
     a.kernel_h = a.kernel_w = 3, a.top = a.left = 1, a.stride = dice.upto(2);
     a.out_h = (a.H - 1) / a.stride + 1, a.out_w = (a.W - 1) / a.stride + 1;
     const int64_t O = dice.upto(40);
